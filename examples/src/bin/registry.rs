@@ -1,0 +1,3 @@
+//! The ready-made registry server.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The OCI distribution protocol over HTTP: service, listener and client of an embeddable registry.

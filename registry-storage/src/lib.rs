@@ -1,0 +1,1 @@
+//! Stores, engine and stateful layers of an embeddable OCI registry.

@@ -1,0 +1,1 @@
+//! Conformance, real clients, crash and security tests, and benchmarks.
