@@ -1,1 +1,10 @@
 //! Stores, engine and stateful layers of an embeddable OCI registry.
+
+mod blob;
+mod metadata;
+
+pub use blob::{BlobKey, BlobStore, StagedBlob, StoredBlob};
+pub use metadata::{
+    Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MetadataStore, Operation,
+    OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord, UploadRecord,
+};

@@ -1,0 +1,185 @@
+//! What is asked of a registry about manifests, and what it answers.
+
+use bytes::Bytes;
+
+use crate::{
+    Algorithm, Descriptor, Digest, Document, ErrorKind, Manifest, MediaType, Reference, Result, Tag,
+};
+
+/// What a registry accepts as a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestRules {
+    /// The largest manifest in bytes. 4 MiB unless changed, which is what
+    /// clients read.
+    pub max_size: usize,
+    /// The most descriptors in one manifest. 4096 unless changed.
+    pub max_descriptors: usize,
+    /// The deepest nesting of JSON values. 32 unless changed.
+    pub max_depth: usize,
+    /// The most tags in one push. 64 unless changed.
+    pub max_tags: usize,
+}
+
+impl Default for ManifestRules {
+    fn default() -> Self {
+        Self {
+            max_size: 4 << 20,
+            max_descriptors: 4096,
+            max_depth: 32,
+            max_tags: 64,
+        }
+    }
+}
+
+/// What must be true of a tag for a push to go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The tag doesn't exist yet.
+    Absent,
+    /// The tag points to this manifest.
+    Is(Digest),
+}
+
+/// A manifest on its way in: bytes that obey the rules of their media type,
+/// the name they go by, and the tags that are to point to them.
+#[derive(Debug, Clone)]
+pub struct PutManifest {
+    manifest: Manifest,
+    document: Document,
+    tags: Vec<Tag>,
+    precondition: Precondition,
+}
+
+impl PutManifest {
+    /// Checks a manifest as a client sent it.
+    ///
+    /// A tag in `reference` gives the manifest its `sha256` digest; a digest
+    /// must be the one of the bytes. `media_type` is what the client said;
+    /// without it the manifest's own `mediaType` counts, then its shape.
+    ///
+    /// Distribution specification, "Pushing manifests"; the profile of accepted
+    /// documents is described at [`Document`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ManifestTooLarge`], [`ErrorKind::DigestInvalid`],
+    /// [`ErrorKind::ManifestInvalid`].
+    pub fn new(
+        reference: Reference,
+        media_type: Option<MediaType>,
+        bytes: Bytes,
+        rules: &ManifestRules,
+    ) -> Result<Self> {
+        if bytes.len() > rules.max_size {
+            return Err(ErrorKind::ManifestTooLarge.error(format!(
+                "the manifest is too large; this registry accepts {} bytes",
+                rules.max_size
+            )));
+        }
+        let (digest, tags) = match reference {
+            Reference::Tag(tag) => (Algorithm::Sha256.digest(&bytes), vec![tag]),
+            Reference::Digest(expected) => {
+                let digest = expected.algorithm().digest(&bytes);
+                if digest != expected {
+                    return Err(ErrorKind::DigestInvalid
+                        .error("the manifest does not match the digest in the path"));
+                }
+                (digest, Vec::new())
+            }
+        };
+        let document = Document::parse(&bytes, media_type, rules)?;
+        let manifest = Manifest {
+            media_type: document.media_type().clone(),
+            digest,
+            bytes,
+        };
+        Ok(Self {
+            manifest,
+            document,
+            tags,
+            precondition: Precondition::None,
+        })
+    }
+
+    /// The same push with more tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        for tag in tags {
+            if !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
+        self
+    }
+
+    /// The same push, which goes on only if every tag is as `precondition`
+    /// says.
+    #[must_use]
+    pub fn with_precondition(mut self, precondition: Precondition) -> Self {
+        self.precondition = precondition;
+        self
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What it says.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// The tags that are to point to it.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// What must be true of each tag.
+    pub fn precondition(&self) -> Precondition {
+        self.precondition
+    }
+}
+
+/// The answer to a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// The manifest as stored.
+    pub descriptor: Descriptor,
+    /// The manifest it is about, if it names one.
+    pub subject: Option<Digest>,
+    /// The tags that point to it now.
+    pub tags: Vec<Tag>,
+}
+
+/// What is to be removed from a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletion {
+    /// A blob.
+    Blob(Digest),
+    /// A manifest and every tag that points to it.
+    Manifest(Digest),
+    /// A tag; the manifest stays.
+    Tag(Tag),
+}
+
+/// Which referrers are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReferrerFilter {
+    /// Only those of one of these artifact types; all if there is none.
+    pub artifact_types: Vec<String>,
+}
+
+impl ReferrerFilter {
+    /// Whether a referrer is wanted.
+    pub fn matches(&self, referrer: &Descriptor) -> bool {
+        self.artifact_types.is_empty()
+            || referrer
+                .artifact_type
+                .as_ref()
+                .is_some_and(|artifact_type| self.artifact_types.contains(artifact_type))
+    }
+}

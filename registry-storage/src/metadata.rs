@@ -1,0 +1,132 @@
+//! The port behind which the facts live.
+
+mod batch;
+mod memory;
+mod record;
+
+pub use batch::{Batch, CommitError, Operation, Requirement};
+pub use record::{
+    BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
+    TagRecord, UploadRecord,
+};
+
+use std::fmt;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use registry_core::{Descriptor, Digest, Reference, RepositoryName, Result, Tag, UploadId};
+
+/// Keeps the facts about repositories: which content they hold, which manifests
+/// and tags, what refers to what, which uploads are open, which events wait.
+///
+/// Reads see every commit that was acknowledged before they started, and none
+/// in part. Writes go through [`commit`](Self::commit) alone.
+/// `registry_storage::testkit` (feature `testkit`) has the contract as tests;
+/// [`MemoryMetadata`](crate::MemoryMetadata) is its executable reference.
+///
+/// # Errors
+///
+/// [`Unavailable`](registry_core::ErrorKind::Unavailable) if the store can't
+/// work now; [`Corrupt`](registry_core::ErrorKind::Corrupt) if a record can't be
+/// read; [`Internal`](registry_core::ErrorKind::Internal) for what isn't
+/// foreseen. A failed read is never reported as absence.
+#[async_trait]
+pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
+    /// Applies all operations of a batch, or none.
+    ///
+    /// The requirements are checked against the state that the operations then
+    /// change, with nothing in between.
+    ///
+    /// # Durability
+    ///
+    /// A [durable](Batch::durable) batch survives a power failure once this
+    /// returns. Others survive together with the next durable one.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Conflict`] with the first requirement that doesn't hold;
+    /// [`CommitError::Failed`] if the outcome can't be told: the batch may or
+    /// may not have been applied.
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError>;
+
+    /// A repository.
+    async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>>;
+
+    /// Repositories in the order of their names' bytes, behind `after`, at most
+    /// `limit`. `after` needn't be a valid name.
+    async fn repositories(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryRecord>>;
+
+    /// The stored bytes behind a digest, wherever they are linked.
+    async fn content(&self, digest: &Digest) -> Result<Option<BlobRecord>>;
+
+    /// Stored bytes in the order of their digests, behind `after`, at most
+    /// `limit`.
+    async fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobRecord>>;
+
+    /// The bytes of a blob that is linked to a repository and live.
+    async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobRecord>>;
+
+    /// The repositories that a blob is linked to, in the order of their names'
+    /// bytes, behind `after`, at most `limit`.
+    async fn holders(
+        &self,
+        digest: &Digest,
+        after: Option<&RepositoryName>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>>;
+
+    /// The manifest that a reference points to now.
+    async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestRecord>>;
+
+    /// The manifests of a repository in the order of their digests, behind
+    /// `after`, at most `limit`.
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestRecord>>;
+
+    /// The tags of a repository in the order of their bytes, behind `after`, at
+    /// most `limit`; nothing if there is no such repository. `after` needn't be
+    /// a valid tag.
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<(Tag, TagRecord)>>>;
+
+    /// The manifests that are about `subject`, in the order of their digests,
+    /// behind `after`, at most `limit`.
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<Descriptor>>;
+
+    /// An open upload.
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>>;
+
+    /// Uploads that received nothing since `idle_since`, in no particular
+    /// order, at most `limit`.
+    async fn idle_uploads(&self, idle_since: SystemTime, limit: usize)
+    -> Result<Vec<UploadRecord>>;
+
+    /// The oldest events that wait for delivery, at most `limit`.
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
+}

@@ -1,0 +1,235 @@
+//! The one way to change metadata.
+
+use std::time::SystemTime;
+
+use registry_core::{Descriptor, Digest, Error, Event, RepositoryName, Tag, UploadId};
+use serde::{Deserialize, Serialize};
+
+use super::{BlobRecord, ManifestRecord, RepositoryIdentity, UploadRecord};
+use crate::BlobKey;
+
+/// Changes that happen together, on conditions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// What must be true, checked in this order.
+    pub require: Vec<Requirement>,
+    /// What is to be done, in this order.
+    pub operations: Vec<Operation>,
+    /// Whether it has to survive a power failure before it is acknowledged.
+    pub durable: bool,
+}
+
+/// Something that must be true for a batch to be applied.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    /// The repository has this identity.
+    RepositoryIs {
+        /// Its name.
+        repository: RepositoryName,
+        /// Its identity.
+        identity: RepositoryIdentity,
+    },
+    /// The repository holds at most this many bytes after the batch.
+    UsageAtMost {
+        /// Its name.
+        repository: RepositoryName,
+        /// The limit in bytes.
+        bytes: u64,
+    },
+    /// The tag doesn't exist.
+    TagAbsent {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        tag: Tag,
+    },
+    /// The tag points to this manifest.
+    TagIs {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        tag: Tag,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// There are no live bytes for this digest.
+    ContentAbsent {
+        /// Which.
+        digest: Digest,
+    },
+    /// The live bytes of a digest are the ones under this key.
+    ContentIs {
+        /// The key.
+        key: BlobKey,
+    },
+    /// The condemned bytes of a digest are the ones under this key.
+    ContentCondemned {
+        /// The key.
+        key: BlobKey,
+    },
+    /// The blob is linked to the repository, and live.
+    BlobLinked {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        digest: Digest,
+    },
+    /// The repository holds this manifest.
+    ManifestPresent {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        digest: Digest,
+    },
+    /// No manifest of any repository refers to this digest or has it, except as
+    /// its subject.
+    Unreferenced {
+        /// Which.
+        digest: Digest,
+    },
+    /// The live bytes of this digest weren't touched since.
+    NotTouchedSince {
+        /// Which.
+        digest: Digest,
+        /// Since when.
+        at: SystemTime,
+    },
+    /// The upload is open in this repository and stands here.
+    UploadAt {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        id: UploadId,
+        /// Its offset.
+        offset: u64,
+    },
+    /// Fewer uploads than this are open in the repository.
+    UploadsBelow {
+        /// Where.
+        repository: RepositoryName,
+        /// The limit.
+        count: u64,
+    },
+}
+
+/// A change of metadata.
+///
+/// Operations are also what the change log holds, so their encoding is part of
+/// the format on disk: variants and fields are only ever added, with defaults.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Records stored bytes, in place of others of the same digest.
+    PutContent(BlobRecord),
+    /// Says that somebody relies on these live bytes.
+    Touch {
+        /// Which.
+        digest: Digest,
+        /// When.
+        at: SystemTime,
+    },
+    /// Condemns these live bytes and removes every link to them.
+    Condemn {
+        /// Which.
+        digest: Digest,
+        /// When.
+        at: SystemTime,
+    },
+    /// Forgets the bytes under this key, if the record is still theirs.
+    ForgetContent {
+        /// The key.
+        key: BlobKey,
+    },
+    /// Makes a blob part of a repository, which comes into being if need be.
+    LinkBlob {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Makes a blob no longer part of a repository.
+    UnlinkBlob {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        digest: Digest,
+    },
+    /// Records a manifest with everything it refers to, in place of an earlier
+    /// record; the repository comes into being if need be.
+    PutManifest {
+        /// Where.
+        repository: RepositoryName,
+        /// The manifest.
+        manifest: ManifestRecord,
+        /// All digests it refers to except its subject, which keep the content
+        /// they name from being cleaned up.
+        references: Vec<Digest>,
+        /// How it is listed as a referrer, if it has a subject.
+        referrer: Option<Descriptor>,
+    },
+    /// Removes a manifest, what it referred to, its place among the referrers,
+    /// and every tag that points to it.
+    DeleteManifest {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        digest: Digest,
+    },
+    /// Points a tag to a manifest.
+    PutTag {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        tag: Tag,
+        /// The manifest.
+        digest: Digest,
+        /// When.
+        at: SystemTime,
+    },
+    /// Removes a tag.
+    DeleteTag {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        tag: Tag,
+    },
+    /// Removes a repository with all its links, manifests, tags and uploads. A
+    /// later one of the same name has another identity.
+    DeleteRepository {
+        /// Which.
+        repository: RepositoryName,
+    },
+    /// Records an upload, in place of its earlier record.
+    PutUpload(UploadRecord),
+    /// Forgets an upload.
+    DeleteUpload {
+        /// Which.
+        id: UploadId,
+    },
+    /// Adds an event to the outbox.
+    Emit(Event),
+    /// Removes the events up to this one from the outbox.
+    Acknowledge {
+        /// The last of them.
+        sequence: u64,
+    },
+}
+
+/// Why a batch wasn't applied.
+#[derive(Debug)]
+pub enum CommitError {
+    /// This requirement doesn't hold.
+    Conflict(Requirement),
+    /// The store failed.
+    Failed(Error),
+}
+
+impl From<Error> for CommitError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
