@@ -1,0 +1,210 @@
+//! The real `registry` binary, started on a free loopback port.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{Api, Process};
+
+/// How long a server may take from its start to the line that names its port, and from a signal to its end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How to start a server.
+#[derive(Debug, Default)]
+pub struct Launch {
+    root: Option<PathBuf>,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Launch {
+    /// On an empty temporary root, with the defaults of `registry serve`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// On this root, which stays when the server has gone.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// With another command line argument.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// With an environment variable.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), value.into()));
+        self
+    }
+
+    /// Starts the server and waits until it names its port.
+    ///
+    /// # Panics
+    /// When it does not get that far; the message holds what it printed.
+    pub fn start(self) -> Server {
+        let (root, temporary) = if let Some(root) = self.root {
+            (root, None)
+        } else {
+            let temporary = TempDir::with_prefix("registry-").expect("a temporary directory");
+            (temporary.path().to_owned(), Some(temporary))
+        };
+        let mut process = Process::spawn(
+            Command::new(binary())
+                .args(["serve", "--addr", "127.0.0.1:0", "--root"])
+                .arg(&root)
+                .args(self.arguments)
+                .envs(self.environment),
+        );
+        let port = process.wait_for("`listening on 127.0.0.1:<port>`", PATIENCE, announced_port);
+        Server {
+            process,
+            host: format!("127.0.0.1:{port}"),
+            root,
+            _temporary: temporary,
+        }
+    }
+}
+
+/// A running server. Dropping it kills it and removes a temporary root.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    host: String,
+    root: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+/// How a server ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All of its standard error.
+    pub log: String,
+}
+
+impl Server {
+    /// `127.0.0.1:<port>`, as image references spell it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Where it keeps its data.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Bare requests to it.
+    pub fn api(&self) -> Api {
+        Api::new(&self.host)
+    }
+
+    /// Everything it has printed to standard error so far.
+    pub fn log(&mut self) -> &str {
+        self.process.log()
+    }
+
+    /// Sends SIGTERM and waits for its end.
+    pub fn terminate(mut self) -> Stopped {
+        self.stop(Signal::TERM)
+    }
+
+    /// Sends SIGKILL and waits for its end.
+    pub fn kill(mut self) -> Stopped {
+        self.stop(Signal::KILL)
+    }
+
+    fn stop(&mut self, signal: Signal) -> Stopped {
+        self.process.signal(signal);
+        let status = self.process.wait(PATIENCE);
+        Stopped {
+            status,
+            log: self.process.log().to_owned(),
+        }
+    }
+}
+
+fn announced_port(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once("listening on 127.0.0.1:")?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .map_or(rest, |end| rest.split_at(end).0);
+    digits.parse().ok()
+}
+
+/// The server to test: `REGISTRY_BINARY`, or the workspace's own, brought up to date for the profile of this test.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("REGISTRY_BINARY") {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+/// Cargo builds the binaries of the package it tests only, so a test of this package alone could meet a stale server.
+fn build() -> PathBuf {
+    // <target>/<profile>/deps/<test>
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.ancestors().nth(2).expect("a profile directory");
+    let target = profile.parent().expect("a target directory");
+    let name = match profile.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "registry-examples",
+            "--bin",
+            "registry",
+            "--profile",
+            name,
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .arg("--manifest-path")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+        .output()
+        .expect("cargo");
+    assert!(
+        output.status.success(),
+        "cannot build the server:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    profile.join(format!("registry{}", std::env::consts::EXE_SUFFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_read_from_plain_and_structured_lines() {
+        assert_eq!(announced_port("listening on 127.0.0.1:5000"), Some(5000));
+        assert_eq!(
+            announced_port(r#"level=info msg="listening on 127.0.0.1:43423" go=1"#),
+            Some(43423)
+        );
+        assert_eq!(announced_port("listening on [::]:5000"), None);
+        assert_eq!(announced_port("listening on 127.0.0.1:"), None);
+    }
+}
