@@ -1,0 +1,145 @@
+//! Bounds on what a client may send, hold and wait for.
+
+use std::time::Duration;
+
+/// The bounds that the service and the listener enforce.
+///
+/// The defaults suit a registry that faces the internet. Sizes are in bytes.
+/// The largest manifest and the most tags in one push are part of
+/// [`ManifestRules`](registry_core::ManifestRules), since they concern any
+/// registry, also one without HTTP.
+///
+/// ```
+/// use std::time::Duration;
+/// use registry_http::Limits;
+///
+/// let limits = Limits { body_idle: Duration::from_secs(10), ..Limits::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    // What the service enforces.
+    /// How long a request body may pause before the request fails with 408.
+    pub body_idle: Duration,
+    /// The slowest request body in bytes a second, on average, once
+    /// [`body_grace`](Self::body_grace) has passed. Time in which the registry
+    /// doesn't read isn't held against the client.
+    pub body_min_rate: u64,
+    /// How long a request body may be slower than
+    /// [`body_min_rate`](Self::body_min_rate).
+    pub body_grace: Duration,
+    /// The largest blob; any size if absent.
+    pub max_blob: Option<u64>,
+    /// How much of a request body is read and dropped after an error, so that
+    /// the client gets to see the answer before the connection closes.
+    pub drain_bytes: usize,
+    /// How long to read a request body after an error.
+    pub drain_time: Duration,
+    /// The memory for manifests on their way in that are larger than 64 KiB,
+    /// all requests together.
+    pub manifest_memory: usize,
+    /// The most tags in one answer, also if the client asks for no number.
+    pub max_tags_page: usize,
+    /// The most repositories in one answer.
+    pub max_catalog_page: usize,
+    /// The most referrers in one answer.
+    pub max_referrers_page: usize,
+    /// The largest listing of referrers, which clients read like a manifest. A
+    /// single referrer is listed however large it is.
+    pub max_referrers_bytes: usize,
+    /// The most ranges in one request. With more, the whole blob is served.
+    pub max_ranges: usize,
+    /// The most requests in progress that move no blob. Further ones get 503.
+    pub max_requests: usize,
+    /// The most blobs on their way in. Further ones get 503.
+    pub max_uploads: usize,
+    /// The most blobs on their way out. Further ones get 503.
+    pub max_downloads: usize,
+    /// When a client that was turned away may come back.
+    pub retry_after: Duration,
+
+    // What the listener enforces.
+    /// The most open connections. Further ones wait to be accepted.
+    pub max_connections: usize,
+    /// The most open connections from one address. Further ones are closed.
+    pub max_connections_per_address: usize,
+    /// How long a TLS handshake may take.
+    pub tls_handshake: Duration,
+    /// How long the head of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a connection may stay open with nothing to do.
+    pub keep_alive: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_idle: Duration,
+    /// The largest head of a request: request line and headers.
+    pub max_head: usize,
+    /// The most headers in a request.
+    pub max_headers: usize,
+    /// The longest request target.
+    pub max_uri: usize,
+    /// The longest `Authorization` header.
+    pub max_authorization: usize,
+    /// The most requests in progress on one HTTP/2 connection.
+    pub http2_max_streams: u32,
+    /// How often an HTTP/2 client has to show that it is there.
+    pub http2_ping_interval: Duration,
+    /// How long it may take to do so.
+    pub http2_ping_timeout: Duration,
+    /// The most streams that an HTTP/2 client opens and resets before they are
+    /// served. Then the connection is closed.
+    pub http2_max_pending_resets: usize,
+    /// The most streams reset because of a client's errors. Then the
+    /// connection is closed.
+    pub http2_max_error_resets: usize,
+    /// How much of an upload an HTTP/2 client sends ahead, on one stream.
+    pub http2_stream_window: u32,
+    /// How much an HTTP/2 client sends ahead on all streams of a connection.
+    pub http2_connection_window: u32,
+    /// How much of an answer is buffered for one HTTP/2 stream.
+    pub http2_send_buffer: usize,
+    /// How long requests in progress may go on once the listener is told to
+    /// stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_idle: Duration::from_secs(60),
+            body_min_rate: 1 << 10,
+            body_grace: Duration::from_secs(30),
+            max_blob: None,
+            drain_bytes: 1 << 20,
+            drain_time: Duration::from_secs(2),
+            manifest_memory: 16 << 20,
+            max_tags_page: 10_000,
+            max_catalog_page: 1_000,
+            max_referrers_page: 1_000,
+            max_referrers_bytes: 4 << 20,
+            max_ranges: 1_024,
+            max_requests: 2_048,
+            max_uploads: 256,
+            max_downloads: 512,
+            retry_after: Duration::from_secs(1),
+
+            max_connections: 10_000,
+            max_connections_per_address: 1_024,
+            tls_handshake: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(60),
+            write_idle: Duration::from_secs(60),
+            max_head: 32 << 10,
+            max_headers: 64,
+            max_uri: 8 << 10,
+            max_authorization: 16 << 10,
+            http2_max_streams: 100,
+            http2_ping_interval: Duration::from_secs(20),
+            http2_ping_timeout: Duration::from_secs(20),
+            http2_max_pending_resets: 20,
+            http2_max_error_resets: 1_024,
+            http2_stream_window: 1 << 20,
+            http2_connection_window: 4 << 20,
+            http2_send_buffer: 400 << 10,
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
+}
