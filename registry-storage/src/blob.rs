@@ -3,6 +3,8 @@
 mod filesystem;
 mod memory;
 
+pub use memory::MemoryBlobs;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -54,6 +56,16 @@ pub struct StoredBlob {
 /// [`Internal`](registry_core::ErrorKind::Internal) for what isn't foreseen.
 #[async_trait]
 pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
+    /// Whether the store can take writes now. Cheap enough to ask every second.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](registry_core::ErrorKind::Unavailable) if it can't, and
+    /// why.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens the staged bytes of `upload` to add to them at `offset`. Nothing
     /// is staged before the first call. Bytes that were staged behind `offset`
     /// are dropped. One writer at a time: the caller sees to it.
@@ -64,12 +76,13 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     /// `offset` bytes are staged.
     async fn stage(&self, upload: &UploadId, offset: u64) -> Result<Box<dyn StagedBlob>>;
 
-    /// Opens the staged bytes of `upload` for reading, from the start.
+    /// Opens a part of the staged bytes of `upload`. They must not be written
+    /// to meanwhile.
     ///
     /// # Errors
     ///
-    /// [`UploadUnknown`](registry_core::ErrorKind::UploadUnknown) if nothing is
-    /// staged.
+    /// [`UploadUnknown`](registry_core::ErrorKind::UploadUnknown) if fewer bytes
+    /// are staged than the range needs.
     async fn open_staged(&self, upload: &UploadId, range: Range<u64>) -> Result<BlobBody>;
 
     /// Forgets the staged bytes of `upload`. Doing it again does nothing.

@@ -3,7 +3,7 @@
 mod blob;
 mod metadata;
 
-pub use blob::{BlobKey, BlobStore, StagedBlob, StoredBlob};
+pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
 pub use metadata::{
     Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MetadataStore, Operation,
     OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord, UploadRecord,
