@@ -5,6 +5,7 @@ mod metadata;
 
 pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
 pub use metadata::{
-    Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MetadataStore, Operation,
-    OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord, UploadRecord,
+    Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MemoryMetadata, MetadataStore,
+    Operation, OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord,
+    UploadRecord,
 };

@@ -3,8 +3,10 @@
 mod batch;
 mod memory;
 mod record;
+mod timestamp;
 
 pub use batch::{Batch, CommitError, Operation, Requirement};
+pub use memory::MemoryMetadata;
 pub use record::{
     BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
     TagRecord, UploadRecord,
@@ -122,8 +124,8 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     /// An open upload.
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>>;
 
-    /// Uploads that received nothing since `idle_since`, in no particular
-    /// order, at most `limit`.
+    /// Uploads that last received something before `idle_since`, the longest
+    /// idle first, at most `limit`.
     async fn idle_uploads(&self, idle_since: SystemTime, limit: usize)
     -> Result<Vec<UploadRecord>>;
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use registry_core::{Descriptor, Digest, Error, Event, RepositoryName, Tag, UploadId};
 use serde::{Deserialize, Serialize};
 
-use super::{BlobRecord, ManifestRecord, RepositoryIdentity, UploadRecord};
+use super::{BlobRecord, ManifestRecord, RepositoryIdentity, UploadRecord, timestamp};
 use crate::BlobKey;
 
 /// Changes that happen together, on conditions.
@@ -20,6 +20,10 @@ pub struct Batch {
 }
 
 /// Something that must be true for a batch to be applied.
+///
+/// Condemned bytes are absent for all of them but
+/// [`ContentCondemned`](Self::ContentCondemned). A repository that doesn't exist
+/// holds nothing.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requirement {
@@ -30,7 +34,8 @@ pub enum Requirement {
         /// Its identity.
         identity: RepositoryIdentity,
     },
-    /// The repository holds at most this many bytes after the batch.
+    /// The repository holds at most this many bytes after the batch; the only
+    /// requirement about the state that the operations leave behind.
     UsageAtMost {
         /// Its name.
         repository: RepositoryName,
@@ -88,11 +93,11 @@ pub enum Requirement {
         /// Which.
         digest: Digest,
     },
-    /// The live bytes of this digest weren't touched since.
+    /// There are live bytes for this digest, last touched before this moment.
     NotTouchedSince {
         /// Which.
         digest: Digest,
-        /// Since when.
+        /// The moment.
         at: SystemTime,
     },
     /// The upload is open in this repository and stands here.
@@ -104,7 +109,8 @@ pub enum Requirement {
         /// Its offset.
         offset: u64,
     },
-    /// Fewer uploads than this are open in the repository.
+    /// Fewer uploads than this are open in the repository. Checking it costs as
+    /// much as the limit.
     UploadsBelow {
         /// Where.
         repository: RepositoryName,
@@ -115,34 +121,47 @@ pub enum Requirement {
 
 /// A change of metadata.
 ///
+/// Something can only be attached to what is there: a link needs live bytes, a
+/// tag needs its manifest. An operation that finds nothing to act on does
+/// nothing; whoever relies on it acting adds a [`Requirement`].
+///
 /// Operations are also what the change log holds, so their encoding is part of
 /// the format on disk: variants and fields are only ever added, with defaults.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// Records stored bytes, in place of others of the same digest.
+    /// Records stored bytes, in place of others of the same digest. Links to
+    /// the digest stay, unless the new record is condemned.
     PutContent(BlobRecord),
-    /// Says that somebody relies on these live bytes.
+    /// Says that somebody relies on these live bytes. A moment before the last
+    /// touch changes nothing, so that a clock that jumps back can't make bytes
+    /// look older.
     Touch {
         /// Which.
         digest: Digest,
         /// When.
+        #[serde(with = "timestamp")]
         at: SystemTime,
     },
-    /// Condemns these live bytes and removes every link to them.
+    /// Condemns these live bytes and removes every link to them. References of
+    /// manifests stay, which is why this needs
+    /// [`Unreferenced`](Requirement::Unreferenced) beside it.
     Condemn {
         /// Which.
         digest: Digest,
         /// When.
+        #[serde(with = "timestamp")]
         at: SystemTime,
     },
-    /// Forgets the bytes under this key, if the record is still theirs.
+    /// Forgets the bytes under this key and every link to them, live or
+    /// condemned, if the record is still theirs.
     ForgetContent {
         /// The key.
         key: BlobKey,
     },
     /// Makes a blob part of a repository, which comes into being if need be.
+    /// Does nothing if there are no live bytes for the digest.
     LinkBlob {
         /// Where.
         repository: RepositoryName,
@@ -159,7 +178,8 @@ pub enum Operation {
         digest: Digest,
     },
     /// Records a manifest with everything it refers to, in place of an earlier
-    /// record; the repository comes into being if need be.
+    /// record of the same digest; the repository comes into being if need be.
+    /// A manifest always refers to its own digest.
     PutManifest {
         /// Where.
         repository: RepositoryName,
@@ -168,7 +188,8 @@ pub enum Operation {
         /// All digests it refers to except its subject, which keep the content
         /// they name from being cleaned up.
         references: Vec<Digest>,
-        /// How it is listed as a referrer, if it has a subject.
+        /// How it is listed as a referrer of its subject; ignored if it has
+        /// none.
         referrer: Option<Descriptor>,
     },
     /// Removes a manifest, what it referred to, its place among the referrers,
@@ -179,7 +200,8 @@ pub enum Operation {
         /// Which.
         digest: Digest,
     },
-    /// Points a tag to a manifest.
+    /// Points a tag to a manifest. Does nothing if the repository doesn't hold
+    /// the manifest, or if the tag points there already.
     PutTag {
         /// Where.
         repository: RepositoryName,
@@ -188,6 +210,7 @@ pub enum Operation {
         /// The manifest.
         digest: Digest,
         /// When.
+        #[serde(with = "timestamp")]
         at: SystemTime,
     },
     /// Removes a tag.
@@ -197,20 +220,22 @@ pub enum Operation {
         /// Which.
         tag: Tag,
     },
-    /// Removes a repository with all its links, manifests, tags and uploads. A
-    /// later one of the same name has another identity.
+    /// Removes a repository with all its links, manifests and tags, and the
+    /// uploads in its name. The stored bytes stay on record. A later repository
+    /// of the same name has another identity.
     DeleteRepository {
         /// Which.
         repository: RepositoryName,
     },
-    /// Records an upload, in place of its earlier record.
+    /// Records an upload, in place of its earlier record. It doesn't bring the
+    /// repository into being.
     PutUpload(UploadRecord),
     /// Forgets an upload.
     DeleteUpload {
         /// Which.
         id: UploadId,
     },
-    /// Adds an event to the outbox.
+    /// Adds an event to the outbox, which keeps its time to the millisecond.
     Emit(Event),
     /// Removes the events up to this one from the outbox.
     Acknowledge {

@@ -1,1 +1,212 @@
 //! Metadata in memory.
+
+mod state;
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use registry_core::{Descriptor, Digest, Reference, RepositoryName, Result, Tag, UploadId};
+
+use super::{
+    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, RepositoryRecord,
+    TagRecord, UploadRecord,
+};
+use state::State;
+
+/// Metadata in memory, gone with the process.
+///
+/// It is the executable reference of the contract: maps under one lock, written
+/// to be obviously right, which every other store is compared with. Point
+/// operations cost in proportion to the logarithm of what is stored; a few rare
+/// ones (condemning, deleting a manifest, requiring a limit on usage) cost more.
+#[derive(Debug, Default)]
+pub struct MemoryMetadata {
+    state: RwLock<State>,
+}
+
+impl MemoryMetadata {
+    /// A store that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The state is whole even if a thread ended while it held the lock: a
+    /// batch works on it only after all that can fail.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl MetadataStore for MemoryMetadata {
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for requirement in batch.require {
+            if !state.meets(&requirement, &batch.operations) {
+                return Err(CommitError::Conflict(requirement));
+            }
+        }
+        for operation in batch.operations {
+            state.apply(operation);
+        }
+        Ok(())
+    }
+
+    async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
+        Ok(self.read().repository(name))
+    }
+
+    async fn repositories(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryRecord>> {
+        let state = self.read();
+        let names = state.repositories.keys();
+        Ok(names
+            .filter(|name| after.is_none_or(|after| name.as_str() > after))
+            .filter_map(|name| state.repository(name))
+            .take(limit)
+            .collect())
+    }
+
+    async fn content(&self, digest: &Digest) -> Result<Option<BlobRecord>> {
+        Ok(self.read().content.get(digest).cloned())
+    }
+
+    async fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobRecord>> {
+        let state = self.read();
+        let records = state.content.range(behind(after)).take(limit);
+        Ok(records.map(|(_, record)| record.clone()).collect())
+    }
+
+    async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobRecord>> {
+        Ok(self.read().blob(repository, digest).cloned())
+    }
+
+    async fn holders(
+        &self,
+        digest: &Digest,
+        after: Option<&RepositoryName>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
+        let state = self.read();
+        let repositories = state.repositories.range(behind(after));
+        Ok(repositories
+            .filter(|(_, repository)| repository.blobs.contains_key(digest))
+            .map(|(name, _)| name.clone())
+            .take(limit)
+            .collect())
+    }
+
+    async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestRecord>> {
+        let state = self.read();
+        let Some(repository) = state.repositories.get(repository) else {
+            return Ok(None);
+        };
+        let digest = match reference {
+            Reference::Digest(digest) => Some(digest),
+            Reference::Tag(tag) => repository.tags.get(tag).map(|tag| &tag.digest),
+        };
+        let manifest = digest.and_then(|digest| repository.manifests.get(digest));
+        Ok(manifest.map(|manifest| manifest.record.clone()))
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestRecord>> {
+        let state = self.read();
+        let manifests = state.repositories.get(repository);
+        Ok(manifests
+            .into_iter()
+            .flat_map(|repository| repository.manifests.range(behind(after)))
+            .map(|(_, manifest)| manifest.record.clone())
+            .take(limit)
+            .collect())
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<(Tag, TagRecord)>>> {
+        let state = self.read();
+        Ok(state.repositories.get(repository).map(|repository| {
+            let tags = repository.tags.iter();
+            tags.filter(|(tag, _)| after.is_none_or(|after| tag.as_str() > after))
+                .map(|(tag, record)| (tag.clone(), record.clone()))
+                .take(limit)
+                .collect()
+        }))
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<Descriptor>> {
+        let state = self.read();
+        let repository = state.repositories.get(repository);
+        Ok(repository
+            .into_iter()
+            .flat_map(|repository| repository.manifests.range(behind(after)))
+            .filter(|(_, manifest)| manifest.record.subject.as_ref() == Some(subject))
+            .filter_map(|(_, manifest)| manifest.referrer.clone())
+            .take(limit)
+            .collect())
+    }
+
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
+        Ok(self.read().uploads.get(id).cloned())
+    }
+
+    async fn idle_uploads(
+        &self,
+        idle_since: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        let state = self.read();
+        let uploads = state.uploads.values();
+        let mut idle: Vec<_> = uploads
+            .filter(|upload| upload.active_at < idle_since)
+            .collect();
+        idle.sort_by_key(|upload| (upload.active_at, upload.id));
+        Ok(idle.into_iter().take(limit).cloned().collect())
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        let state = self.read();
+        let entries = state.outbox.iter().take(limit);
+        Ok(entries
+            .map(|(sequence, event)| OutboxEntry {
+                sequence: *sequence,
+                event: event.clone(),
+            })
+            .collect())
+    }
+}
+
+/// The keys behind `after`.
+fn behind<K: Ord>(after: Option<&K>) -> (std::ops::Bound<&K>, std::ops::Bound<&K>) {
+    use std::ops::Bound;
+    (
+        after.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
+}

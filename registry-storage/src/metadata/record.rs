@@ -5,20 +5,24 @@ use std::time::SystemTime;
 use registry_core::{Digest, Event, MediaType, RepositoryName, UploadId, Usage};
 use serde::{Deserialize, Serialize};
 
+use super::timestamp;
 use crate::BlobKey;
 
-/// Tells a repository from a later one of the same name. Never used twice.
+/// Tells a repository from a later one of the same name. Never used twice, also
+/// not after a repository was deleted or the store was rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RepositoryIdentity(pub u64);
 
-/// A repository. It comes into being with the first thing put into it.
+/// A repository. It comes into being with the first blob or manifest put into
+/// it, and stays, with its identity, when it becomes empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryRecord {
     /// Its name.
     pub name: RepositoryName,
     /// Its identity.
     pub identity: RepositoryIdentity,
-    /// How much it holds. `repositories` is always one.
+    /// How much it holds. `repositories` is always one. Content that is in the
+    /// repository both as a blob and as a manifest counts as both.
     pub usage: Usage,
 }
 
@@ -30,6 +34,7 @@ pub enum BlobState {
     /// Clean-up will delete them. For everybody else they are absent.
     Condemned {
         /// Since when.
+        #[serde(with = "timestamp")]
         at: SystemTime,
     },
 }
@@ -43,7 +48,8 @@ pub struct BlobRecord {
     pub size: u64,
     /// Whether they may be used.
     pub state: BlobState,
-    /// When somebody last relied on them being there.
+    /// When somebody last relied on them being there. Never moves back.
+    #[serde(with = "timestamp")]
     pub touched_at: SystemTime,
 }
 
@@ -59,6 +65,7 @@ pub struct ManifestRecord {
     /// The manifest it is about.
     pub subject: Option<Digest>,
     /// When it was last pushed.
+    #[serde(with = "timestamp")]
     pub pushed_at: SystemTime,
 }
 
@@ -67,7 +74,9 @@ pub struct ManifestRecord {
 pub struct TagRecord {
     /// The manifest.
     pub digest: Digest,
-    /// Since when.
+    /// Since when. Pointing a tag to the manifest that it points to already
+    /// changes nothing.
+    #[serde(with = "timestamp")]
     pub moved_at: SystemTime,
 }
 
@@ -83,13 +92,15 @@ pub struct UploadRecord {
     /// The state of the hasher behind those bytes.
     pub hasher: Vec<u8>,
     /// When it last received something.
+    #[serde(with = "timestamp")]
     pub active_at: SystemTime,
 }
 
 /// An event that waits for delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
-    /// Its place in the order of commits.
+    /// Its place in the order of commits. Numbers grow, and none is used twice
+    /// in the life of a database.
     pub sequence: u64,
     /// The event.
     pub event: Event,
