@@ -158,8 +158,9 @@ impl FromStr for Digest {
             return Err(invalid());
         }
         let nibble = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
+            b'0'..=b'9' => Some(digit & 15),
+            // The low half of 'a' is 1.
+            b'a'..=b'f' => Some((digit & 15).wrapping_add(9)),
             _ => None,
         };
         let mut hash = [0; 64];

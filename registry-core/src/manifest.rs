@@ -1,7 +1,9 @@
 //! Manifests: the bytes as pushed, and what they say.
 
 mod document;
+mod fields;
 mod push;
+mod reader;
 mod strict;
 
 pub use document::{Document, ManifestReference, ReferenceKind};
