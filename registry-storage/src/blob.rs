@@ -66,6 +66,13 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether staged bytes survive a power failure once
+    /// [`StagedBlob::pause`] returns. If not, an upload that another run of the
+    /// engine began is read again before it goes on.
+    fn staged_is_durable(&self) -> bool {
+        false
+    }
+
     /// Opens the staged bytes of `upload` to add to them at `offset`. Nothing
     /// is staged before the first call. Bytes that were staged behind `offset`
     /// are dropped. One writer at a time: the caller sees to it.

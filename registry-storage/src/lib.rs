@@ -1,9 +1,11 @@
 //! Stores, engine and stateful layers of an embeddable OCI registry.
 
 mod blob;
+mod engine;
 mod metadata;
 
 pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
+pub use engine::{Engine, EngineBuilder, EngineOptions};
 pub use metadata::{
     Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MemoryMetadata, MetadataStore,
     Operation, OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord,

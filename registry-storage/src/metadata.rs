@@ -34,6 +34,16 @@ use registry_core::{Descriptor, Digest, Reference, RepositoryName, Result, Tag, 
 /// foreseen. A failed read is never reported as absence.
 #[async_trait]
 pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
+    /// Whether the store can take commits now. Cheap enough to ask every second.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](registry_core::ErrorKind::Unavailable) if it can't, and
+    /// why.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Applies all operations of a batch, or none.
     ///
     /// The requirements are checked against the state that the operations then

@@ -94,6 +94,8 @@ pub struct UploadRecord {
     /// When it last received something.
     #[serde(with = "timestamp")]
     pub active_at: SystemTime,
+    /// The run of the engine that received it.
+    pub incarnation: UploadId,
 }
 
 /// An event that waits for delivery.

@@ -1,0 +1,217 @@
+//! The registry over a blob store and a metadata store.
+
+mod blobs;
+mod builder;
+mod cache;
+mod delivery;
+mod expiry;
+mod ingest;
+mod listing;
+mod management;
+mod manifests;
+mod read_back;
+mod registry;
+mod session;
+mod uploads;
+
+pub use builder::EngineBuilder;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use registry_core::{
+    Access, Clock, Event, EventAction, EventTarget, Randomness, RepositoryName, Result, UploadId,
+};
+
+use self::cache::ManifestCache;
+use self::session::Sessions;
+use crate::{BlobStore, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore, Operation};
+
+/// How often a batch is tried anew when others change what it relies on.
+///
+/// Each conflict means that somebody else's batch went through, so this many in
+/// a row is a storm, and the client is asked to come back.
+const COMMIT_TRIES: usize = 16;
+
+/// What an engine accepts and how far it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Whether a manifest may refer to content that its repository doesn't
+    /// hold. No, unless changed.
+    pub sparse_manifests: bool,
+    /// The largest blob in bytes; no limit unless changed.
+    pub max_blob_size: Option<u64>,
+    /// The most open uploads in one repository. 1000 unless changed.
+    pub max_uploads: u64,
+    /// The most items in a page of tags, repositories or referrers. 10 000
+    /// unless changed.
+    pub max_page: usize,
+    /// How many bytes of manifests are kept in memory. 16 MiB unless changed.
+    pub manifest_cache: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            sparse_manifests: false,
+            max_blob_size: None,
+            max_uploads: 1000,
+            max_page: 10_000,
+            manifest_cache: 16 << 20,
+        }
+    }
+}
+
+/// A registry that keeps bytes in a [`BlobStore`] and facts in a
+/// [`MetadataStore`]. Cloning it is cheap.
+///
+/// # Durability
+///
+/// A push is acknowledged when its bytes, then their name, then the facts about
+/// it are durable, in this order: what was acknowledged survives the end of the
+/// process and of the power, as far as the stores promise it.
+///
+/// A request that is given up half-way leaves the registry as it was before, or
+/// as it would be after; what an interrupted upload received stays.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> registry_core::Result<()> {
+/// use registry_core::{Access, Algorithm, Chunk, Registry, UploadOptions};
+/// use registry_storage::Engine;
+///
+/// let registry = Engine::memory();
+/// let access = Access::trusted("team/app".parse()?);
+///
+/// let upload = registry.begin_upload(&access, UploadOptions::default()).await?;
+/// let digest = Algorithm::Sha256.digest(b"hello");
+/// let chunk = Chunk::from_bytes("hello");
+/// registry.finish_upload(&access, &upload.id, &digest, Some(chunk)).await?;
+///
+/// assert_eq!(registry.stat_blob(&access, &digest).await?.size, 5);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    blobs: Arc<dyn BlobStore>,
+    metadata: Arc<dyn MetadataStore>,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    options: EngineOptions,
+    /// Tells uploads that this process wrote to from those it inherited.
+    incarnation: OnceLock<UploadId>,
+    sessions: Sessions,
+    manifests: ManifestCache,
+    /// Wakes the delivery of events; absent if nobody listens.
+    outbox: Option<tokio::sync::Notify>,
+}
+
+impl Engine {
+    /// An engine that forgets everything when it is dropped. For tests.
+    pub fn memory() -> Self {
+        Self::builder(MemoryBlobs::default(), MemoryMetadata::default()).build()
+    }
+
+    /// An engine over these stores.
+    pub fn builder(blobs: impl BlobStore, metadata: impl MetadataStore) -> EngineBuilder {
+        EngineBuilder::new(Arc::new(blobs), Arc::new(metadata))
+    }
+
+    /// Whether pushes are accepted now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](registry_core::ErrorKind::Unavailable) with
+    /// the reason, for example that a write to the disk failed.
+    pub async fn check(&self) -> Result<()> {
+        self.blobs().check().await?;
+        self.metadata().check().await
+    }
+
+    fn blobs(&self) -> &dyn BlobStore {
+        &*self.inner.blobs
+    }
+
+    fn metadata(&self) -> &dyn MetadataStore {
+        &*self.inner.metadata
+    }
+
+    fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    fn now(&self) -> SystemTime {
+        self.inner.clock.now()
+    }
+
+    fn new_id(&self) -> Result<UploadId> {
+        Ok(UploadId::from_random(self.inner.randomness.bytes()?))
+    }
+
+    fn incarnation(&self) -> Result<UploadId> {
+        if let Some(incarnation) = self.inner.incarnation.get() {
+            return Ok(*incarnation);
+        }
+        let fresh = self.new_id()?;
+        Ok(*self.inner.incarnation.get_or_init(|| fresh))
+    }
+
+    /// The operations that tell listeners what a batch does: one, or none if
+    /// nobody listens.
+    fn tell(
+        &self,
+        access: &Access,
+        action: EventAction,
+        target: EventTarget,
+        from: Option<RepositoryName>,
+    ) -> Result<Option<Operation>> {
+        if self.inner.outbox.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Operation::Emit(Event {
+            id: self.new_id()?.to_string(),
+            at: self.now(),
+            action,
+            repository: access.repository().clone(),
+            target,
+            from,
+            actor: access.actor().name.clone(),
+        })))
+    }
+
+    async fn commit(&self, batch: crate::Batch) -> Result<(), CommitError> {
+        self.metadata().commit(batch).await?;
+        if let Some(outbox) = &self.inner.outbox {
+            outbox.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// The error of a batch that lost every race.
+fn contended() -> registry_core::Error {
+    registry_core::ErrorKind::Unavailable
+        .error("too many others change the same content; try again")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+/// The error of a conflict that the caller has ruled out.
+fn unexpected(conflict: &crate::Requirement) -> registry_core::Error {
+    registry_core::ErrorKind::Internal.error(format!("an unforeseen conflict: {conflict:?}"))
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("blobs", &self.inner.blobs)
+            .field("metadata", &self.inner.metadata)
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}

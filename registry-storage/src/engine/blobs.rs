@@ -1,0 +1,176 @@
+//! Blobs of a repository: asking, opening, mounting and removing.
+
+use registry_core::{
+    Access, Action, Blob, CatalogAccess, Descriptor, Digest, Error, ErrorKind, EventAction,
+    EventTarget, MountSource, OpenOptions, RepositoryName, Result,
+};
+
+use super::{COMMIT_TRIES, Engine, contended, unexpected};
+use crate::{Batch, BlobRecord, CommitError, Operation, Requirement};
+
+/// How many repositories are looked at to mount a blob from anywhere. A blob
+/// that so many others hold, none of them visible to the caller, is uploaded.
+const MOUNT_CANDIDATES: usize = 1000;
+
+impl Engine {
+    pub(super) async fn stat_blob(&self, access: &Access, digest: &Digest) -> Result<Descriptor> {
+        access.require(Action::Pull)?;
+        let record = self.blob_record(access.repository(), digest).await?;
+        Ok(Descriptor::blob(*digest, record.size))
+    }
+
+    pub(super) async fn open_blob(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        options: OpenOptions,
+    ) -> Result<Blob> {
+        access.require(Action::Pull)?;
+        let record = self.blob_record(access.repository(), digest).await?;
+        let range = match options.range {
+            Some(range) => range.resolve(record.size)?,
+            None => 0..record.size,
+        };
+        let body = self.open_content(&record, range.clone()).await?;
+        Ok(Blob {
+            digest: *digest,
+            size: record.size,
+            range,
+            body,
+        })
+    }
+
+    pub(super) async fn mount_blob(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        source: MountSource<'_>,
+    ) -> Result<Option<Descriptor>> {
+        access.require(Action::Push)?;
+        let source = match source {
+            MountSource::Repository(source) => {
+                source.require(Action::Pull)?;
+                Some(source.repository().clone())
+            }
+            MountSource::Anywhere(visible) => self.visible_holder(digest, visible).await?,
+        };
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        for _ in 0..COMMIT_TRIES {
+            let Some(record) = self.metadata().blob(&source, digest).await? else {
+                return Ok(None);
+            };
+            let size = record.size;
+            let target = EventTarget::Blob {
+                digest: *digest,
+                size,
+            };
+            let mut operations = vec![
+                Operation::Touch {
+                    digest: *digest,
+                    at: self.now(),
+                },
+                Operation::LinkBlob {
+                    repository: access.repository().clone(),
+                    digest: *digest,
+                    size,
+                },
+            ];
+            operations.extend(self.tell(
+                access,
+                EventAction::Mount,
+                target,
+                Some(source.clone()),
+            )?);
+            let batch = Batch {
+                require: vec![
+                    Requirement::ContentIs { key: record.key },
+                    Requirement::BlobLinked {
+                        repository: source.clone(),
+                        digest: *digest,
+                    },
+                ],
+                operations,
+                durable: true,
+            };
+            match self.commit(batch).await {
+                Ok(()) => return Ok(Some(Descriptor::blob(*digest, size))),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended())
+    }
+
+    pub(super) async fn delete_blob(&self, access: &Access, digest: &Digest) -> Result<()> {
+        access.require(Action::Delete)?;
+        let record = self.blob_record(access.repository(), digest).await?;
+        let target = EventTarget::Blob {
+            digest: *digest,
+            size: record.size,
+        };
+        let mut operations = vec![Operation::UnlinkBlob {
+            repository: access.repository().clone(),
+            digest: *digest,
+        }];
+        operations.extend(self.tell(access, EventAction::Delete, target, None)?);
+        let batch = Batch {
+            require: vec![Requirement::BlobLinked {
+                repository: access.repository().clone(),
+                digest: *digest,
+            }],
+            operations,
+            durable: true,
+        };
+        match self.commit(batch).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Conflict(Requirement::BlobLinked { .. })) => Err(unknown()),
+            Err(CommitError::Conflict(conflict)) => Err(unexpected(&conflict)),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn blob_record(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobRecord> {
+        self.metadata()
+            .blob(repository, digest)
+            .await?
+            .ok_or_else(unknown)
+    }
+
+    /// Opens recorded bytes. If they are missing, that is damage and not
+    /// absence: a client must not conclude that it may forget them.
+    pub(super) async fn open_content(
+        &self,
+        record: &BlobRecord,
+        range: std::ops::Range<u64>,
+    ) -> Result<registry_core::BlobBody> {
+        match self.blobs().open(&record.key, range).await {
+            Err(error) if error.kind() == ErrorKind::BlobUnknown => Err(ErrorKind::Corrupt
+                .error("the stored content is missing; push it again to mend it")
+                .with_source(error)),
+            opened => opened,
+        }
+    }
+
+    /// A repository that holds the blob and that the caller may pull from.
+    async fn visible_holder(
+        &self,
+        digest: &Digest,
+        visible: &CatalogAccess,
+    ) -> Result<Option<RepositoryName>> {
+        let holders = self
+            .metadata()
+            .holders(digest, None, MOUNT_CANDIDATES)
+            .await?;
+        Ok(holders.into_iter().find(|holder| visible.permits(holder)))
+    }
+}
+
+fn unknown() -> Error {
+    ErrorKind::BlobUnknown.error("this repository does not hold the blob")
+}

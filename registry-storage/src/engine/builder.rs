@@ -1,0 +1,84 @@
+//! How an engine is put together.
+
+use std::sync::{Arc, OnceLock};
+
+use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness};
+
+use super::cache::ManifestCache;
+use super::session::Sessions;
+use super::{Engine, EngineOptions, Inner, delivery};
+use crate::{BlobStore, MetadataStore};
+
+/// Puts an [`Engine`] together.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    blobs: Arc<dyn BlobStore>,
+    metadata: Arc<dyn MetadataStore>,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    options: EngineOptions,
+    events: Option<Arc<dyn EventSink>>,
+}
+
+impl EngineBuilder {
+    pub(super) fn new(blobs: Arc<dyn BlobStore>, metadata: Arc<dyn MetadataStore>) -> Self {
+        Self {
+            blobs,
+            metadata,
+            clock: Arc::new(SystemClock),
+            randomness: Arc::new(SystemRandomness),
+            options: EngineOptions::default(),
+            events: None,
+        }
+    }
+
+    /// With these limits.
+    #[must_use]
+    pub fn options(mut self, options: EngineOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// With this clock instead of the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// With this source of randomness instead of the system's.
+    #[must_use]
+    pub fn randomness(mut self, randomness: impl Randomness) -> Self {
+        self.randomness = Arc::new(randomness);
+        self
+    }
+
+    /// With a receiver of events about every change. They are committed with
+    /// the change and delivered by a background task, at least once and in
+    /// order, also after a restart.
+    #[must_use]
+    pub fn events(mut self, sink: impl EventSink) -> Self {
+        self.events = Some(Arc::new(sink));
+        self
+    }
+
+    /// The engine. With a receiver of events this has to be called within a
+    /// tokio runtime, where the delivery runs until the engine is dropped.
+    pub fn build(self) -> Engine {
+        let inner = Arc::new(Inner {
+            sessions: Sessions::default(),
+            manifests: ManifestCache::new(self.options.manifest_cache),
+            outbox: self.events.is_some().then(tokio::sync::Notify::new),
+            incarnation: OnceLock::new(),
+            blobs: self.blobs,
+            metadata: self.metadata,
+            clock: self.clock,
+            randomness: self.randomness,
+            options: self.options,
+        });
+        if let Some(sink) = self.events {
+            tokio::spawn(delivery::run(Arc::downgrade(&inner), sink));
+        }
+        Engine { inner }
+    }
+}

@@ -1,0 +1,143 @@
+//! Taking a body in: bytes are hashed on one thread while another writes them.
+
+use std::mem;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use registry_core::{Chunk, Error, ErrorKind, Hasher, Result};
+use tokio::task::JoinHandle;
+
+use crate::StagedBlob;
+
+/// Bytes are handed to the hashing thread in batches of this size. Smaller
+/// bodies are hashed on the spot: that takes less time than changing threads.
+const BATCH: usize = 128 << 10;
+
+/// How a body ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// As announced.
+    Complete,
+    /// It broke off; what came before counts.
+    Interrupted(Error),
+    /// It can't be accepted, and none of it counts.
+    Refused(Error),
+}
+
+/// Adds the bytes of `chunk` to the staged ones.
+///
+/// Returns the hasher behind the bytes that count.
+///
+/// # Errors
+///
+/// Those of the store. The client's errors are an [`Ending`].
+pub(super) async fn ingest(
+    chunk: Chunk,
+    staged: &mut dyn StagedBlob,
+    hasher: Hasher,
+    max_size: Option<u64>,
+) -> Result<(Hasher, Ending)> {
+    let before = hasher.clone();
+    let room = max_size.map(|max| max.saturating_sub(hasher.size()));
+    if let Some(room) = room
+        && chunk.length.is_some_and(|length| length > room)
+    {
+        return Ok((before, Ending::Refused(too_large())));
+    }
+    let mut hashing = Hashing::new(hasher);
+    let mut received = 0_u64;
+    let mut body = chunk.body;
+    let ending = loop {
+        match body.next().await {
+            None => break Ending::Complete,
+            Some(Err(error)) => break Ending::Interrupted(error),
+            Some(Ok(bytes)) => {
+                received = received.saturating_add(bytes.len() as u64);
+                if room.is_some_and(|room| received > room) {
+                    break Ending::Refused(too_large());
+                }
+                if chunk.length.is_some_and(|length| received > length) {
+                    break Ending::Refused(wrong_length());
+                }
+                hashing.update(bytes.clone()).await?;
+                staged.write(bytes).await?;
+            }
+        }
+    };
+    match ending {
+        Ending::Complete if chunk.length.is_some_and(|length| received != length) => {
+            Ok((before, Ending::Refused(wrong_length())))
+        }
+        Ending::Refused(error) => Ok((before, Ending::Refused(error))),
+        ending => Ok((hashing.finish().await?, ending)),
+    }
+}
+
+fn wrong_length() -> Error {
+    ErrorKind::SizeInvalid.error("the body does not have the announced length; send it again")
+}
+
+fn too_large() -> Error {
+    ErrorKind::BlobTooLarge.error("the blob is larger than this registry accepts")
+}
+
+/// A hasher that works on another thread when it pays.
+struct Hashing {
+    state: State,
+    batch: Vec<Bytes>,
+    size: usize,
+}
+
+enum State {
+    Here(Hasher),
+    There(JoinHandle<Hasher>),
+    /// Only between two states.
+    Moving,
+}
+
+impl Hashing {
+    fn new(hasher: Hasher) -> Self {
+        Self {
+            state: State::Here(hasher),
+            batch: Vec::new(),
+            size: 0,
+        }
+    }
+
+    /// Hashes `bytes` soon. Waits while the batch before is being hashed, so no
+    /// more than two batches are ever in memory.
+    async fn update(&mut self, bytes: Bytes) -> Result<()> {
+        self.size = self.size.saturating_add(bytes.len());
+        self.batch.push(bytes);
+        if self.size >= BATCH {
+            let mut hasher = self.hasher().await?;
+            let batch = mem::take(&mut self.batch);
+            self.size = 0;
+            self.state = State::There(tokio::task::spawn_blocking(move || {
+                for bytes in batch {
+                    hasher.update(&bytes);
+                }
+                hasher
+            }));
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Hasher> {
+        let mut hasher = self.hasher().await?;
+        for bytes in &self.batch {
+            hasher.update(bytes);
+        }
+        Ok(hasher)
+    }
+
+    async fn hasher(&mut self) -> Result<Hasher> {
+        match mem::replace(&mut self.state, State::Moving) {
+            State::Here(hasher) => Ok(hasher),
+            State::There(task) => task
+                .await
+                .map_err(|source| Error::internal("hashing was interrupted", source)),
+            State::Moving => Err(ErrorKind::Internal.error("hashing was interrupted before")),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What an owner asks of the engine.
+
+use async_trait::async_trait;
+use registry_core::{
+    CatalogAccess, Damage, Digest, ErrorKind, Hasher, Management, Page, PageRequest,
+    RepositoryName, Result, Usage,
+};
+
+use super::Engine;
+use super::read_back::hash_body;
+use crate::{BlobRecord, BlobState};
+
+/// How many records are read at once.
+const STEP: usize = 256;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Management for Engine {
+    async fn usage(
+        &self,
+        access: &CatalogAccess,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Usage> {
+        if let Some(name) = repository {
+            let record = self.metadata().repository(name).await?;
+            return record
+                .filter(|_| access.permits(name))
+                .map(|record| record.usage)
+                .ok_or_else(|| ErrorKind::NameUnknown.error("there is no such repository"));
+        }
+        let mut total = Usage::default();
+        let mut after: Option<RepositoryName> = None;
+        loop {
+            let after_text = after.as_ref().map(RepositoryName::as_str);
+            let step = self.metadata().repositories(after_text, STEP).await?;
+            for repository in &step {
+                if access.permits(&repository.name) {
+                    total = sum(total, repository.usage);
+                }
+            }
+            match step.last() {
+                Some(last) if step.len() == STEP => after = Some(last.name.clone()),
+                _ => return Ok(total),
+            }
+        }
+    }
+
+    async fn verify(&self, access: &CatalogAccess, page: PageRequest) -> Result<Page<Damage>> {
+        if !access.is_unlimited() {
+            return Err(ErrorKind::Denied.error("only somebody who sees everything may verify"));
+        }
+        let limit = page.limit.unwrap_or(STEP).min(self.options().max_page);
+        let after = match &page.after {
+            Some(after) => Some(after.parse::<Digest>().map_err(|_| {
+                ErrorKind::PageInvalid.error("the position is not a digest; follow the page before")
+            })?),
+            None => None,
+        };
+        let records = self.metadata().contents(after.as_ref(), limit).await?;
+        let next = records
+            .last()
+            .filter(|_| records.len() == limit)
+            .map(|record| record.key.digest.to_string());
+        let mut items = Vec::new();
+        for record in records {
+            if record.state != BlobState::Live {
+                continue;
+            }
+            if let Some(reason) = self.damage(&record).await? {
+                items.push(Damage {
+                    digest: record.key.digest,
+                    reason,
+                });
+            }
+        }
+        Ok(Page { items, next })
+    }
+}
+
+impl Engine {
+    /// What is wrong with stored bytes, if anything. A store that can't answer
+    /// is an error, not damage.
+    async fn damage(&self, record: &BlobRecord) -> Result<Option<String>> {
+        let body = match self.open_content(record, 0..record.size).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return Ok(Some(error.to_string()));
+            }
+            opened => opened?,
+        };
+        let digest = record.key.digest;
+        match hash_body(Hasher::new(digest.algorithm()), body).await {
+            Ok(hasher) => Ok(hasher
+                .finish()
+                .expect(&digest)
+                .is_err()
+                .then(|| "the bytes no longer match the digest".into())),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn sum(total: Usage, one: Usage) -> Usage {
+    Usage {
+        repositories: total.repositories.saturating_add(one.repositories),
+        blobs: total.blobs.saturating_add(one.blobs),
+        manifests: total.manifests.saturating_add(one.manifests),
+        tags: total.tags.saturating_add(one.tags),
+        bytes: total.bytes.saturating_add(one.bytes),
+    }
+}

@@ -1,0 +1,409 @@
+//! Manifests and tags of a repository.
+
+use bytes::Bytes;
+use registry_core::{
+    Access, Action, Deletion, Descriptor, Digest, Error, ErrorDetail, ErrorKind, EventAction,
+    EventTarget, Hasher, Manifest, ManifestReference, Precondition, Pushed, PutManifest, Reference,
+    ReferenceKind, Result, Tag, Verified,
+};
+
+use super::read_back::{blocking, collect};
+use super::uploads::{Stored, keep_one};
+use super::{COMMIT_TRIES, Engine, contended};
+use crate::{Batch, BlobKey, CommitError, ManifestRecord, Operation, Requirement};
+
+/// Manifests up to this size are hashed where they are; that takes less time
+/// than changing threads.
+const HASH_HERE: usize = 64 << 10;
+
+impl Engine {
+    pub(super) async fn resolve(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<Descriptor> {
+        access.require(Action::Pull)?;
+        let record = self.manifest_record(access, reference).await?;
+        Ok(Descriptor::new(
+            record.media_type,
+            record.digest,
+            record.size,
+        ))
+    }
+
+    pub(super) async fn get_manifest(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<Manifest> {
+        access.require(Action::Pull)?;
+        let record = self.manifest_record(access, reference).await?;
+        let bytes = match self.inner.manifests.get(&record.digest) {
+            Some(bytes) => bytes,
+            None => self.read_manifest(&record).await?,
+        };
+        Ok(Manifest {
+            media_type: record.media_type,
+            digest: record.digest,
+            bytes,
+        })
+    }
+
+    pub(super) async fn put_manifest(&self, access: &Access, push: PutManifest) -> Result<Pushed> {
+        access.require(Action::Push)?;
+        let engine = self.clone();
+        let access = access.clone();
+        // On a task of its own: a client that goes away doesn't leave stored
+        // bytes without a record.
+        let put = tokio::spawn(async move { engine.put(&access, &push).await });
+        put.await
+            .map_err(|source| Error::internal("the push was interrupted", source))?
+    }
+
+    pub(super) async fn delete(&self, access: &Access, what: Deletion) -> Result<()> {
+        match what {
+            Deletion::Blob(digest) => self.delete_blob(access, &digest).await,
+            Deletion::Manifest(digest) => self.delete_manifest(access, &digest).await,
+            Deletion::Tag(tag) => self.delete_tag(access, tag).await,
+        }
+    }
+
+    async fn manifest_record(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<ManifestRecord> {
+        self.metadata()
+            .manifest(access.repository(), reference)
+            .await?
+            .ok_or_else(unknown)
+    }
+
+    /// Reads a manifest from the store, checks it, and keeps it in memory.
+    async fn read_manifest(&self, record: &ManifestRecord) -> Result<Bytes> {
+        let damaged =
+            || ErrorKind::Corrupt.error("the stored manifest is damaged; push it again to mend it");
+        let content = self.metadata().content(&record.digest).await?;
+        let content = content.ok_or_else(damaged)?;
+        let body = self.open_content(&content, 0..record.size).await?;
+        let bytes = collect(body, record.size).await?;
+        let verified = hash(record.digest, bytes.clone()).await?;
+        verified.expect(&record.digest).map_err(|_| damaged())?;
+        self.inner.manifests.insert(record.digest, &bytes);
+        Ok(bytes)
+    }
+
+    async fn put(&self, access: &Access, push: &PutManifest) -> Result<Pushed> {
+        let manifest = push.manifest();
+        let size = manifest.bytes.len() as u64;
+        let mut written = None;
+        for _ in 0..COMMIT_TRIES {
+            let mut require = self.require_references(access, push).await?;
+            require.extend(self.require_tags(access, push).await?);
+
+            let (mut batch, loser) = self.require_content(access, manifest, &mut written).await?;
+            batch.require.extend(require);
+            let at = self.now();
+            let repository = access.repository();
+            batch.operations.push(Operation::PutManifest {
+                repository: repository.clone(),
+                manifest: ManifestRecord {
+                    digest: manifest.digest,
+                    media_type: manifest.media_type.clone(),
+                    size,
+                    subject: push.document().subject().map(|subject| subject.digest),
+                    pushed_at: at,
+                },
+                references: kept(push.document().references()),
+                referrer: push.document().subject().map(|_| referrer(push)),
+            });
+            batch
+                .operations
+                .extend(push.tags().iter().map(|tag| Operation::PutTag {
+                    repository: repository.clone(),
+                    tag: tag.clone(),
+                    digest: manifest.digest,
+                    at,
+                }));
+            let target = EventTarget::Manifest {
+                digest: manifest.digest,
+                media_type: manifest.media_type.clone(),
+                size,
+                tags: push.tags().to_vec(),
+            };
+            batch
+                .operations
+                .extend(self.tell(access, EventAction::Push, target, None)?);
+            match self.commit(batch).await {
+                Ok(()) => {
+                    self.drop_copy(loser).await;
+                    self.inner
+                        .manifests
+                        .insert(manifest.digest, &manifest.bytes);
+                    return Ok(Pushed {
+                        descriptor: manifest.descriptor(),
+                        subject: push.document().subject().map(|subject| subject.digest),
+                        tags: push.tags().to_vec(),
+                    });
+                }
+                // Something changed in between: look at it again.
+                Err(CommitError::Conflict(_)) => {}
+                // The outcome is unknown, so the bytes stay.
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        self.drop_copy(written).await;
+        Err(contended())
+    }
+
+    /// Sees to it that the bytes of the manifest are stored. A manifest that
+    /// this repository holds already, whole, isn't written again.
+    async fn require_content(
+        &self,
+        access: &Access,
+        manifest: &Manifest,
+        written: &mut Option<BlobKey>,
+    ) -> Result<(Batch, Option<BlobKey>)> {
+        let digest = manifest.digest;
+        let size = manifest.bytes.len() as u64;
+        let stored = self.stored(&digest, size).await?;
+        if let (Stored::Whole(key), None) = (stored, &written) {
+            let reference = Reference::Digest(digest);
+            let known = self
+                .metadata()
+                .manifest(access.repository(), &reference)
+                .await?;
+            if known.is_some() {
+                let (batch, _) = keep_one(stored, key, size, self.now());
+                return Ok((batch, None));
+            }
+        }
+        let key = match *written {
+            Some(key) => key,
+            None => {
+                let verified = hash(digest, manifest.bytes.clone())
+                    .await?
+                    .expect(&digest)?;
+                let mut staged = self.blobs().stage(&self.new_id()?, 0).await?;
+                staged.write(manifest.bytes.clone()).await?;
+                *written.insert(staged.publish(verified).await?)
+            }
+        };
+        Ok(keep_one(stored, key, size, self.now()))
+    }
+
+    /// What has to be in the repository for the manifest to be accepted.
+    async fn require_references(
+        &self,
+        access: &Access,
+        push: &PutManifest,
+    ) -> Result<Vec<Requirement>> {
+        let mut require = Vec::new();
+        let mut missing = Vec::new();
+        if self.options().sparse_manifests {
+            return Ok(require);
+        }
+        for reference in push.document().references() {
+            match self.require_reference(access, reference).await? {
+                Some(requirement) => require.extend(requirement),
+                None => missing.push(reference.descriptor.digest),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(require);
+        }
+        Err(ErrorKind::ManifestBlobUnknown
+            .error("push everything that the manifest refers to before the manifest")
+            .with_detail(ErrorDetail::Missing(missing)))
+    }
+
+    /// What one reference needs, if anything; `None` if it isn't there.
+    async fn require_reference(
+        &self,
+        access: &Access,
+        reference: &ManifestReference,
+    ) -> Result<Option<Option<Requirement>>> {
+        let repository = access.repository();
+        let digest = reference.descriptor.digest;
+        let (as_manifest, as_blob) = match reference.kind {
+            ReferenceKind::Config => (false, true),
+            ReferenceKind::Layer => (
+                false,
+                !reference.descriptor.media_type.is_non_distributable(),
+            ),
+            ReferenceKind::Manifest => (true, false),
+            ReferenceKind::Other => (true, true),
+            ReferenceKind::Subject | ReferenceKind::Unknown => (false, false),
+        };
+        if !as_manifest && !as_blob {
+            return Ok(Some(None));
+        }
+        if as_blob && self.metadata().blob(repository, &digest).await?.is_some() {
+            return Ok(Some(Some(Requirement::BlobLinked {
+                repository: repository.clone(),
+                digest,
+            })));
+        }
+        let by_digest = Reference::Digest(digest);
+        if as_manifest
+            && self
+                .metadata()
+                .manifest(repository, &by_digest)
+                .await?
+                .is_some()
+        {
+            return Ok(Some(Some(Requirement::ManifestPresent {
+                repository: repository.clone(),
+                digest,
+            })));
+        }
+        Ok(None)
+    }
+
+    /// What must be true of the tags.
+    async fn require_tags(&self, access: &Access, push: &PutManifest) -> Result<Vec<Requirement>> {
+        let pushed = push.manifest().digest;
+        let mut require = Vec::new();
+        for tag in push.tags() {
+            let reference = Reference::Tag(tag.clone());
+            let current = self
+                .metadata()
+                .manifest(access.repository(), &reference)
+                .await?
+                .map(|manifest| manifest.digest);
+            let met = match push.precondition() {
+                Precondition::None => true,
+                Precondition::Absent => current.is_none(),
+                Precondition::Is(expected) => current == Some(expected),
+            };
+            if !met {
+                return Err(ErrorKind::PreconditionFailed
+                    .error("the tag is not where the request expects it; look at it again"));
+            }
+            let moves = current.is_some_and(|current| current != pushed);
+            if moves && !access.permits(Action::Overwrite) {
+                return Err(ErrorKind::Denied
+                    .error("the tag exists and you may not move it; choose another one"));
+            }
+            if push.precondition() == Precondition::None && access.permits(Action::Overwrite) {
+                continue;
+            }
+            let repository = access.repository().clone();
+            let tag = tag.clone();
+            require.push(match current {
+                None => Requirement::TagAbsent { repository, tag },
+                Some(digest) => Requirement::TagIs {
+                    repository,
+                    tag,
+                    digest,
+                },
+            });
+        }
+        Ok(require)
+    }
+
+    async fn delete_manifest(&self, access: &Access, digest: &Digest) -> Result<()> {
+        access.require(Action::Delete)?;
+        let record = self
+            .manifest_record(access, &Reference::Digest(*digest))
+            .await?;
+        let target = EventTarget::Manifest {
+            digest: *digest,
+            media_type: record.media_type,
+            size: record.size,
+            tags: Vec::new(),
+        };
+        let mut operations = vec![Operation::DeleteManifest {
+            repository: access.repository().clone(),
+            digest: *digest,
+        }];
+        operations.extend(self.tell(access, EventAction::Delete, target, None)?);
+        let batch = Batch {
+            require: vec![Requirement::ManifestPresent {
+                repository: access.repository().clone(),
+                digest: *digest,
+            }],
+            operations,
+            durable: true,
+        };
+        match self.commit(batch).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Conflict(_)) => Err(unknown()),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn delete_tag(&self, access: &Access, tag: Tag) -> Result<()> {
+        access.require(Action::Delete)?;
+        for _ in 0..COMMIT_TRIES {
+            let reference = Reference::Tag(tag.clone());
+            let digest = self.manifest_record(access, &reference).await?.digest;
+            let target = EventTarget::Tag {
+                tag: tag.clone(),
+                digest,
+            };
+            let mut operations = vec![Operation::DeleteTag {
+                repository: access.repository().clone(),
+                tag: tag.clone(),
+            }];
+            operations.extend(self.tell(access, EventAction::Delete, target, None)?);
+            let batch = Batch {
+                require: vec![Requirement::TagIs {
+                    repository: access.repository().clone(),
+                    tag: tag.clone(),
+                    digest,
+                }],
+                operations,
+                durable: true,
+            };
+            match self.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended())
+    }
+}
+
+/// What the manifest keeps from being cleaned up: everything but its subject,
+/// which lives on its own and keeps its referrers.
+fn kept(references: &[ManifestReference]) -> Vec<Digest> {
+    let mut kept: Vec<Digest> = references
+        .iter()
+        .filter(|reference| reference.kind != ReferenceKind::Subject)
+        .map(|reference| reference.descriptor.digest)
+        .collect();
+    kept.sort_unstable();
+    kept.dedup();
+    kept
+}
+
+/// How a manifest is listed among the referrers of its subject.
+///
+/// Distribution specification, "Listing referrers".
+fn referrer(push: &PutManifest) -> Descriptor {
+    Descriptor {
+        artifact_type: push.document().artifact_type().map(str::to_owned),
+        annotations: push.document().annotations().clone(),
+        ..push.manifest().descriptor()
+    }
+}
+
+async fn hash(digest: Digest, bytes: Bytes) -> Result<Verified> {
+    let here = bytes.len() <= HASH_HERE;
+    let hash = move || {
+        let mut hasher = Hasher::new(digest.algorithm());
+        hasher.update(&bytes);
+        hasher.finish()
+    };
+    if here {
+        Ok(hash())
+    } else {
+        blocking(hash).await
+    }
+}
+
+fn unknown() -> Error {
+    ErrorKind::ManifestUnknown.error("this repository does not hold the manifest")
+}

@@ -1,0 +1,426 @@
+//! Uploads: from the first byte to a blob of a repository.
+
+use registry_core::{
+    Access, Action, Algorithm, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
+    EventAction, EventTarget, Hasher, Result, Upload, UploadId, UploadOptions, Verified,
+};
+
+use super::ingest::{Ending, ingest};
+use super::read_back::hash_body;
+use super::session::Session;
+use super::{COMMIT_TRIES, Engine, contended, unexpected};
+use crate::{
+    Batch, BlobKey, BlobRecord, BlobState, CommitError, Operation, Requirement, StagedBlob,
+    UploadRecord,
+};
+
+impl Engine {
+    pub(super) async fn begin_upload(
+        &self,
+        access: &Access,
+        options: UploadOptions,
+    ) -> Result<Upload> {
+        access.require(Action::Push)?;
+        let id = self.new_id()?;
+        let record = UploadRecord {
+            id,
+            repository: access.repository().clone(),
+            offset: 0,
+            hasher: Hasher::new(options.algorithm.unwrap_or_default()).state(),
+            active_at: self.now(),
+            incarnation: self.incarnation()?,
+        };
+        let batch = Batch {
+            require: vec![Requirement::UploadsBelow {
+                repository: access.repository().clone(),
+                count: self.options().max_uploads,
+            }],
+            operations: vec![Operation::PutUpload(record)],
+            durable: false,
+        };
+        match self.commit(batch).await {
+            Ok(()) => Ok(Upload { id, offset: 0 }),
+            Err(CommitError::Conflict(_)) => Err(ErrorKind::TooManyRequests
+                .error("too many uploads are open in this repository; finish or cancel some")
+                .with_retry_after(std::time::Duration::from_secs(60))),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
+    }
+
+    pub(super) async fn upload(&self, access: &Access, id: &UploadId) -> Result<Upload> {
+        access.require(Action::Push)?;
+        let record = self.upload_record(access, id).await?;
+        Ok(Upload {
+            id: *id,
+            offset: record.offset,
+        })
+    }
+
+    pub(super) async fn append_upload(
+        &self,
+        access: &Access,
+        id: &UploadId,
+        chunk: Chunk,
+    ) -> Result<Upload> {
+        access.require(Action::Push)?;
+        let (session, record) = self.enter(access, id, chunk.start).await?;
+        let engine = self.clone();
+        // On a task of its own, so that a client that goes away in the middle
+        // leaves what it sent instead of nothing.
+        let append = tokio::spawn(async move { engine.append(session, record, chunk).await });
+        append.await.map_err(interrupted)?
+    }
+
+    pub(super) async fn finish_upload(
+        &self,
+        access: &Access,
+        id: &UploadId,
+        digest: &Digest,
+        last: Option<Chunk>,
+    ) -> Result<Descriptor> {
+        access.require(Action::Push)?;
+        let start = last.as_ref().and_then(|last| last.start);
+        let (session, record) = match self.enter(access, id, start).await {
+            Err(error) if error.kind() == ErrorKind::UploadUnknown => {
+                return self.finished_before(access, digest).await?.ok_or(error);
+            }
+            entered => entered?,
+        };
+        let engine = self.clone();
+        let access = access.clone();
+        let digest = *digest;
+        let finish =
+            tokio::spawn(
+                async move { engine.finish(&access, session, record, &digest, last).await },
+            );
+        finish.await.map_err(interrupted)?
+    }
+
+    pub(super) async fn cancel_upload(&self, access: &Access, id: &UploadId) -> Result<()> {
+        access.require(Action::Push)?;
+        let (_session, record) = self.enter(access, id, None).await?;
+        self.forget_upload(&record).await
+    }
+
+    /// Removes the record of an upload, then its bytes.
+    pub(super) async fn forget_upload(&self, record: &UploadRecord) -> Result<()> {
+        let batch = Batch {
+            require: vec![upload_at(record)],
+            operations: vec![Operation::DeleteUpload { id: record.id }],
+            durable: false,
+        };
+        match self.commit(batch).await {
+            Ok(()) => self.blobs().discard(&record.id).await,
+            Err(CommitError::Conflict(_)) => Err(unknown()),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn upload_record(&self, access: &Access, id: &UploadId) -> Result<UploadRecord> {
+        self.metadata()
+            .upload(id)
+            .await?
+            .filter(|record| record.repository == *access.repository())
+            .ok_or_else(unknown)
+    }
+
+    /// Takes the right to write to an upload, at the place where the client
+    /// believes it to stand.
+    async fn enter(
+        &self,
+        access: &Access,
+        id: &UploadId,
+        start: Option<u64>,
+    ) -> Result<(Session, UploadRecord)> {
+        let session = self.inner.sessions.enter(*id);
+        // Read behind the door: nobody else moves the offset now.
+        let record = self.upload_record(access, id).await?;
+        let out_of_order = |reason| {
+            ErrorKind::UploadOutOfOrder
+                .error(reason)
+                .with_detail(ErrorDetail::Offset(record.offset))
+        };
+        let Some(session) = session else {
+            return Err(out_of_order(
+                "another request is writing to this upload; wait for it to end",
+            ));
+        };
+        if start.is_some_and(|start| start != record.offset) {
+            return Err(out_of_order(
+                "the chunk does not start where the upload stands; go on from its offset",
+            ));
+        }
+        Ok((session, record))
+    }
+
+    /// If an upload is gone because it ended well, and only the answer was
+    /// lost, the blob is there.
+    async fn finished_before(
+        &self,
+        access: &Access,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>> {
+        let blob = self.metadata().blob(access.repository(), digest).await?;
+        Ok(blob.map(|record| Descriptor::blob(*digest, record.size)))
+    }
+
+    async fn append(&self, session: Session, record: UploadRecord, chunk: Chunk) -> Result<Upload> {
+        let hasher = self.inherited(&record).await?;
+        let mut staged = self.blobs().stage(&record.id, record.offset).await?;
+        let max_size = self.options().max_blob_size;
+        let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size).await?;
+        if let Ending::Refused(error) = ending {
+            return Err(error);
+        }
+        let upload = self.pause(staged, record, &hasher).await?;
+        drop(session);
+        match ending {
+            Ending::Interrupted(error) => Err(error),
+            _ => Ok(upload),
+        }
+    }
+
+    /// Leaves an upload where its hasher stands.
+    async fn pause(
+        &self,
+        staged: Box<dyn StagedBlob>,
+        record: UploadRecord,
+        hasher: &Hasher,
+    ) -> Result<Upload> {
+        staged.pause().await?;
+        let upload = Upload {
+            id: record.id,
+            offset: hasher.size(),
+        };
+        let batch = Batch {
+            require: vec![upload_at(&record)],
+            operations: vec![Operation::PutUpload(UploadRecord {
+                offset: hasher.size(),
+                hasher: hasher.state(),
+                active_at: self.now(),
+                incarnation: self.incarnation()?,
+                ..record
+            })],
+            durable: false,
+        };
+        match self.commit(batch).await {
+            Ok(()) => Ok(upload),
+            Err(CommitError::Conflict(_)) => Err(unknown()),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn finish(
+        &self,
+        access: &Access,
+        session: Session,
+        record: UploadRecord,
+        digest: &Digest,
+        last: Option<Chunk>,
+    ) -> Result<Descriptor> {
+        let mut hasher = self.inherited(&record).await?;
+        if hasher.size() == 0 {
+            // Nothing was hashed yet, so the client's choice costs nothing.
+            hasher = Hasher::new(digest.algorithm());
+        }
+        let mut staged = self.blobs().stage(&record.id, record.offset).await?;
+        if let Some(last) = last {
+            let max_size = self.options().max_blob_size;
+            let (after, ending) = ingest(last, &mut *staged, hasher, max_size).await?;
+            match ending {
+                Ending::Complete => hasher = after,
+                Ending::Refused(error) => return Err(error),
+                Ending::Interrupted(error) => {
+                    self.pause(staged, record, &after).await?;
+                    return Err(error);
+                }
+            }
+        }
+        if hasher.algorithm() != digest.algorithm() {
+            let size = hasher.size();
+            staged.pause().await?;
+            hasher = self
+                .hash_staged(&record.id, size, digest.algorithm())
+                .await?;
+            staged = self.blobs().stage(&record.id, size).await?;
+        }
+        let verified = match hasher.finish().expect(digest) {
+            Ok(verified) => verified,
+            Err(error) => {
+                drop(staged);
+                self.forget_upload(&record).await?;
+                return Err(error);
+            }
+        };
+        let key = staged.publish(verified).await?;
+        let descriptor = self.link_upload(access, &record, verified, key).await;
+        drop(session);
+        descriptor
+    }
+
+    /// The hasher behind the bytes of an upload.
+    ///
+    /// Bytes that another process staged may not have survived what ended it,
+    /// although the record did. Unless the store rules that out, they are read
+    /// once more: what was acknowledged must be what is stored.
+    async fn inherited(&self, record: &UploadRecord) -> Result<Hasher> {
+        let hasher = Hasher::resume(&record.hasher)?;
+        if record.offset == 0
+            || record.incarnation == self.incarnation()?
+            || self.blobs().staged_is_durable()
+        {
+            return Ok(hasher);
+        }
+        let again = self
+            .hash_staged(&record.id, record.offset, hasher.algorithm())
+            .await;
+        match again {
+            Ok(again) if again.state() == record.hasher => Ok(hasher),
+            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
+            _ => {
+                self.forget_upload(record).await?;
+                Err(unknown())
+            }
+        }
+    }
+
+    /// Hashes the first `size` staged bytes of an upload.
+    async fn hash_staged(&self, id: &UploadId, size: u64, algorithm: Algorithm) -> Result<Hasher> {
+        let body = self.blobs().open_staged(id, 0..size).await?;
+        hash_body(Hasher::new(algorithm), body).await
+    }
+
+    /// Makes stored bytes a blob of the repository, and ends the upload.
+    async fn link_upload(
+        &self,
+        access: &Access,
+        upload: &UploadRecord,
+        verified: Verified,
+        key: BlobKey,
+    ) -> Result<Descriptor> {
+        let digest = verified.digest();
+        let size = verified.size();
+        for _ in 0..COMMIT_TRIES {
+            let stored = self.stored(&digest, size).await?;
+            let (mut batch, loser) = keep_one(stored, key, size, self.now());
+            batch.require.push(upload_at(upload));
+            batch.operations.push(Operation::LinkBlob {
+                repository: access.repository().clone(),
+                digest,
+                size,
+            });
+            batch
+                .operations
+                .push(Operation::DeleteUpload { id: upload.id });
+            let target = EventTarget::Blob { digest, size };
+            batch
+                .operations
+                .extend(self.tell(access, EventAction::Push, target, None)?);
+            match self.commit(batch).await {
+                Ok(()) => {
+                    self.drop_copy(loser).await;
+                    return Ok(Descriptor::blob(digest, size));
+                }
+                Err(CommitError::Conflict(
+                    Requirement::ContentAbsent { .. } | Requirement::ContentIs { .. },
+                )) => {}
+                Err(CommitError::Conflict(Requirement::UploadAt { .. })) => {
+                    self.drop_copy(Some(key)).await;
+                    return Err(unknown());
+                }
+                Err(CommitError::Conflict(conflict)) => return Err(unexpected(&conflict)),
+                // The outcome is unknown, so the bytes stay.
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        self.drop_copy(Some(key)).await;
+        Err(contended())
+    }
+
+    /// The live record of some content, and whether its bytes are really there
+    /// in full. If they aren't, a push mends it.
+    pub(super) async fn stored(&self, digest: &Digest, size: u64) -> Result<Stored> {
+        let Some(record) = self.metadata().content(digest).await? else {
+            return Ok(Stored::Absent);
+        };
+        if record.state != BlobState::Live {
+            return Ok(Stored::Absent);
+        }
+        match self.blobs().size(&record.key).await {
+            Ok(stored) if stored == size => Ok(Stored::Whole(record.key)),
+            Ok(_) => Ok(Stored::Damaged(record.key)),
+            Err(error) if error.kind() == ErrorKind::BlobUnknown => Ok(Stored::Damaged(record.key)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes bytes that no record names. If that fails they are debris, which
+    /// costs space and nothing else.
+    pub(super) async fn drop_copy(&self, key: Option<BlobKey>) {
+        if let Some(key) = key
+            && let Err(error) = self.blobs().delete(&key).await
+        {
+            tracing::warn!(digest = %key.digest, %error, "a superfluous copy of a blob stays");
+        }
+    }
+}
+
+/// What is stored of some content.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stored {
+    Absent,
+    Whole(BlobKey),
+    Damaged(BlobKey),
+}
+
+/// The part of a batch that records newly stored bytes, and the copy that is
+/// superfluous once the batch is applied.
+///
+/// Bytes that are stored already keep their place, so that readers keep theirs.
+/// Storing them again first makes a push of known content cost what any push
+/// costs: it tells nobody what other repositories hold.
+pub(super) fn keep_one(
+    stored: Stored,
+    key: BlobKey,
+    size: u64,
+    now: std::time::SystemTime,
+) -> (Batch, Option<BlobKey>) {
+    let digest = key.digest;
+    let record = Operation::PutContent(BlobRecord {
+        key,
+        size,
+        state: BlobState::Live,
+        touched_at: now,
+    });
+    let (require, operation, loser) = match stored {
+        Stored::Absent => (Requirement::ContentAbsent { digest }, record, None),
+        Stored::Damaged(old) => (Requirement::ContentIs { key: old }, record, Some(old)),
+        Stored::Whole(old) => (
+            Requirement::ContentIs { key: old },
+            Operation::Touch { digest, at: now },
+            Some(key),
+        ),
+    };
+    let batch = Batch {
+        require: vec![require],
+        operations: vec![operation],
+        durable: true,
+    };
+    (batch, loser)
+}
+
+fn upload_at(record: &UploadRecord) -> Requirement {
+    Requirement::UploadAt {
+        repository: record.repository.clone(),
+        id: record.id,
+        offset: record.offset,
+    }
+}
+
+fn unknown() -> Error {
+    ErrorKind::UploadUnknown.error("there is no such upload; start again")
+}
+
+fn interrupted(source: tokio::task::JoinError) -> Error {
+    Error::internal("the operation was interrupted", source)
+}
