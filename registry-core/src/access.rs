@@ -2,7 +2,7 @@
 //!
 //! Every method of [`Registry`](crate::Registry) takes an [`Access`], which
 //! names one repository and what may be done there. An authorizer makes it
-//! from what an operation [needs](crate::Operation::needs); code that trusts
+//! from what an operation [needs](crate::Operation::need); code that trusts
 //! itself says so by name.
 
 use std::fmt;
