@@ -7,6 +7,7 @@ pub use memory::MemoryBlobs;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -122,6 +123,50 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     /// What is stored, in the order of the keys, behind `after`, at most
     /// `limit`. Costs in proportion to the page, not to the store.
     async fn list(&self, after: Option<BlobKey>, limit: usize) -> Result<Vec<StoredBlob>>;
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
+    async fn check(&self) -> Result<()> {
+        (**self).check().await
+    }
+
+    fn staged_is_durable(&self) -> bool {
+        (**self).staged_is_durable()
+    }
+
+    async fn stage(&self, upload: &UploadId, offset: u64) -> Result<Box<dyn StagedBlob>> {
+        (**self).stage(upload, offset).await
+    }
+
+    async fn open_staged(&self, upload: &UploadId, range: Range<u64>) -> Result<BlobBody> {
+        (**self).open_staged(upload, range).await
+    }
+
+    async fn discard(&self, upload: &UploadId) -> Result<()> {
+        (**self).discard(upload).await
+    }
+
+    async fn list_staged(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<UploadId>> {
+        (**self).list_staged(after, limit).await
+    }
+
+    async fn open(&self, key: &BlobKey, range: Range<u64>) -> Result<BlobBody> {
+        (**self).open(key, range).await
+    }
+
+    async fn size(&self, key: &BlobKey) -> Result<u64> {
+        (**self).size(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<()> {
+        (**self).delete(key).await
+    }
+
+    async fn list(&self, after: Option<BlobKey>, limit: usize) -> Result<Vec<StoredBlob>> {
+        (**self).list(after, limit).await
+    }
 }
 
 /// The open end of an upload's staged bytes.

@@ -13,6 +13,7 @@ pub use record::{
 };
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -141,4 +142,105 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
 
     /// The oldest events that wait for delivery, at most `limit`.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
+    async fn check(&self) -> Result<()> {
+        (**self).check().await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        (**self).commit(batch).await
+    }
+
+    async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
+        (**self).repository(name).await
+    }
+
+    async fn repositories(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryRecord>> {
+        (**self).repositories(after, limit).await
+    }
+
+    async fn content(&self, digest: &Digest) -> Result<Option<BlobRecord>> {
+        (**self).content(digest).await
+    }
+
+    async fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobRecord>> {
+        (**self).contents(after, limit).await
+    }
+
+    async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobRecord>> {
+        (**self).blob(repository, digest).await
+    }
+
+    async fn holders(
+        &self,
+        digest: &Digest,
+        after: Option<&RepositoryName>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
+        (**self).holders(digest, after, limit).await
+    }
+
+    async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestRecord>> {
+        (**self).manifest(repository, reference).await
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestRecord>> {
+        (**self).manifests(repository, after, limit).await
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<(Tag, TagRecord)>>> {
+        (**self).tags(repository, after, limit).await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<Descriptor>> {
+        (**self).referrers(repository, subject, after, limit).await
+    }
+
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
+        (**self).upload(id).await
+    }
+
+    async fn idle_uploads(
+        &self,
+        idle_since: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        (**self).idle_uploads(idle_since, limit).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        (**self).outbox(limit).await
+    }
 }
