@@ -1,1 +1,50 @@
-//! Who is asking and what they may do: access control for an embeddable OCI registry.
+//! Who is asking, and what they may do.
+//!
+//! An [`AccessControl`] answers one question for every request: may this
+//! [`Operation`](registry_core::Operation) go on, for whoever sent these
+//! headers? *Who* is found out by [`Authenticator`]s, *what* is decided by
+//! [`Policy`]s; the answer is a [`Grant`] that holds the
+//! [`Access`](registry_core::Access) every registry call needs, or a
+//! [`Refusal`].
+//!
+//! ```
+//! use registry_auth::{AccessControl, Login, Rules};
+//! use registry_core::Action;
+//!
+//! let rules = Rules::new()
+//!     .anonymous("library/**", &[Action::Pull])
+//!     .user("ci", "team/**", &[Action::Pull, Action::Push, Action::Overwrite]);
+//! let access = AccessControl::new(rules).authenticator(Login::new(|user, password| async move {
+//!     let known = user == "ci";
+//!     known & password.matches("the secret that the program keeps")
+//! }));
+//! # let _ = access;
+//! ```
+//!
+//! What holds for every request:
+//!
+//! * What nobody allows is refused, and what one policy denies no other allows.
+//! * Wrong credentials are refused, even where none were needed.
+//! * The answer never depends on whether the repository exists.
+//! * A refusal of somebody unknown carries exactly one challenge. If anything
+//!   needs a login, so does `GET /v2/`: that is where clients find out.
+
+mod access_control;
+mod authenticator;
+mod challenge;
+mod credentials;
+mod login;
+mod pattern;
+mod policy;
+mod rules;
+mod secret;
+
+pub use access_control::{AccessControl, Grant, Refusal};
+pub use authenticator::{Authenticator, Caller, Principal};
+pub use challenge::Challenge;
+pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
+pub use login::{Login, LoginAnswer};
+pub use pattern::Pattern;
+pub use policy::{Decision, Policy, Question};
+pub use rules::{Rules, Who};
+pub use secret::Secret;

@@ -1,0 +1,210 @@
+//! Rules: who may do what, where.
+
+use registry_core::{Action, Actions, Error, Result};
+
+use crate::{Decision, Pattern, Policy, Principal, Question};
+
+/// Whom a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody, known or not.
+    Anyone,
+    /// Everybody who is known.
+    SignedIn,
+    /// The principal of this name.
+    User(String),
+    /// The members of this group.
+    Group(String),
+}
+
+/// A list of permissions: what no rule allows is refused.
+///
+/// The methods can be called in any order and as often as needed; permissions
+/// add up. Moving a tag that exists takes [`Action::Overwrite`] besides
+/// [`Action::Push`].
+///
+/// ```
+/// use registry_auth::Rules;
+/// use registry_core::Action;
+///
+/// let rules = Rules::new()
+///     .anonymous("library/**", &[Action::Pull])
+///     .signed_in("**", &[Action::Pull])
+///     .group("release", "products/**", &[Action::Push, Action::Overwrite])
+///     .user("ci", "team/**", &[Action::Push]);
+/// rules.check()?;
+/// # Ok::<(), registry_core::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    malformed: Option<Error>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    who: Who,
+    repositories: Pattern,
+    actions: Actions,
+}
+
+impl Rules {
+    /// No permission at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everybody may do `actions` in the repositories that match `pattern`.
+    pub fn anonymous(self, pattern: &str, actions: &[Action]) -> Self {
+        self.parsed(Who::Anyone, pattern, actions)
+    }
+
+    /// Everybody who is known may.
+    pub fn signed_in(self, pattern: &str, actions: &[Action]) -> Self {
+        self.parsed(Who::SignedIn, pattern, actions)
+    }
+
+    /// The principal called `name` may.
+    pub fn user(self, name: &str, pattern: &str, actions: &[Action]) -> Self {
+        self.parsed(Who::User(name.to_owned()), pattern, actions)
+    }
+
+    /// The members of `group` may.
+    pub fn group(self, group: &str, pattern: &str, actions: &[Action]) -> Self {
+        self.parsed(Who::Group(group.to_owned()), pattern, actions)
+    }
+
+    /// `who` may do `actions` in `repositories`.
+    pub fn rule(mut self, who: Who, repositories: Pattern, actions: impl Into<Actions>) -> Self {
+        self.rules.push(Rule {
+            who,
+            repositories,
+            actions: actions.into(),
+        });
+        self
+    }
+
+    /// Whether all patterns were well-formed. A rule with a malformed one
+    /// permits nothing, which is logged as an error.
+    ///
+    /// # Errors
+    ///
+    /// [`NameInvalid`](registry_core::ErrorKind::NameInvalid) with the first
+    /// pattern that isn't.
+    pub fn check(self) -> Result<Self> {
+        match self.malformed {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    fn parsed(mut self, who: Who, pattern: &str, actions: &[Action]) -> Self {
+        match pattern.parse() {
+            Ok(pattern) => self.rule(who, pattern, actions.iter().copied().collect::<Actions>()),
+            Err(error) => {
+                tracing::error!(%error, "a rule permits nothing");
+                self.malformed.get_or_insert(error);
+                self
+            }
+        }
+    }
+}
+
+impl Who {
+    fn includes(&self, principal: Option<&Principal>) -> bool {
+        match (self, principal) {
+            (Self::Anyone, _) | (Self::SignedIn, Some(_)) => true,
+            (Self::User(name), Some(principal)) => principal.name() == name,
+            (Self::Group(group), Some(principal)) => principal.is_member_of(group),
+            (_, None) => false,
+        }
+    }
+}
+
+impl Policy for Rules {
+    fn decide(&self, question: &Question<'_>) -> Decision {
+        let permitted = self
+            .rules
+            .iter()
+            .filter(|rule| {
+                rule.who.includes(question.principal)
+                    && rule.repositories.matches(question.repository)
+            })
+            .fold(Actions::NONE, |actions, rule| actions | rule.actions);
+        Decision::allow(permitted)
+    }
+
+    fn rewards_login(&self) -> bool {
+        self.rules.iter().any(|rule| rule.who != Who::Anyone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_core::{Action, Actions, RequestOrigin};
+
+    use super::*;
+
+    fn granted(rules: &Rules, principal: Option<&Principal>, repository: &str) -> Actions {
+        let repository = repository.parse().unwrap();
+        let origin = RequestOrigin::default();
+        rules
+            .decide(&Question::new(principal, &repository, &origin))
+            .granted()
+    }
+
+    #[test]
+    fn permissions_add_up_and_nothing_else_is_allowed() {
+        let rules = Rules::new()
+            .anonymous("library/**", &[Action::Pull])
+            .signed_in("shared/*", &[Action::Pull])
+            .user("ci", "team/**", &[Action::Pull, Action::Push])
+            .group("ops", "team/**", &[Action::Delete]);
+        let ci = Principal::new("ci");
+        let both = Principal::new("ci").member_of("ops");
+        let other = Principal::new("Ci").member_of("op");
+
+        assert_eq!(granted(&rules, None, "library/alpine"), Action::Pull.into());
+        assert_eq!(
+            granted(&rules, Some(&ci), "library/alpine"),
+            Action::Pull.into()
+        );
+        assert_eq!(granted(&rules, None, "shared/app"), Actions::NONE);
+        assert_eq!(
+            granted(&rules, Some(&other), "shared/app"),
+            Action::Pull.into()
+        );
+        assert_eq!(
+            granted(&rules, Some(&ci), "team/app"),
+            [Action::Pull, Action::Push].into()
+        );
+        assert_eq!(
+            granted(&rules, Some(&both), "team/app"),
+            [Action::Pull, Action::Push, Action::Delete].into()
+        );
+        assert_eq!(granted(&rules, Some(&other), "team/app"), Actions::NONE);
+        assert_eq!(granted(&rules, Some(&ci), "elsewhere"), Actions::NONE);
+    }
+
+    #[test]
+    fn a_malformed_pattern_is_reported_and_permits_nothing() {
+        let rules = Rules::new().anonymous("team-*", &[Action::Pull]);
+        assert_eq!(granted(&rules, None, "team-a"), Actions::NONE);
+        let error = rules.check().unwrap_err();
+        assert!(error.to_string().contains("\"team-*\""), "{error}");
+    }
+
+    #[test]
+    fn login_is_only_worth_it_if_somebody_gains_by_it() {
+        assert!(
+            !Rules::new()
+                .anonymous("**", &[Action::Pull])
+                .rewards_login()
+        );
+        assert!(
+            Rules::new()
+                .signed_in("**", &[Action::Pull])
+                .rewards_login()
+        );
+    }
+}
