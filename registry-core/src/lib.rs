@@ -18,7 +18,8 @@ mod registry;
 mod upload;
 
 pub use access::{
-    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, Visibility,
+    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, ScopeEntry,
+    Scopes, Visibility,
 };
 pub use blob::{Blob, BlobBody, ByteRange, ByteStream, FileContent, FileSlice, OpenOptions};
 pub use descriptor::Descriptor;
