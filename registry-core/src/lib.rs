@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod event;
 mod gate;
+mod layer;
 mod management;
 mod manifest;
 mod media_type;
@@ -28,6 +29,10 @@ pub use environment::{Clock, Randomness, SystemClock, SystemRandomness};
 pub use error::{Error, ErrorDetail, ErrorKind, Result};
 pub use event::{Event, EventAction, EventSink, EventTarget};
 pub use gate::{Admission, Gate};
+pub use layer::{
+    Deed, Gated, GatedRegistry, Layer, Observation, Observations, Observe, ObservedRegistry,
+    Observer, Prefix, PrefixedRegistry, Queue, ReadOnly, ReadOnlyRegistry, RegistryExt, Route,
+};
 pub use management::{Damage, Management, Usage};
 pub use manifest::{
     Deletion, Document, Manifest, ManifestReference, ManifestRules, Precondition, Pushed,
