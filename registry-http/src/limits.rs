@@ -104,7 +104,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_idle: Duration::from_secs(60),
+            body_idle: Duration::from_mins(1),
             body_min_rate: 1 << 10,
             body_grace: Duration::from_secs(30),
             max_blob: None,
@@ -125,8 +125,8 @@ impl Default for Limits {
             max_connections_per_address: 1_024,
             tls_handshake: Duration::from_secs(10),
             header_timeout: Duration::from_secs(15),
-            keep_alive: Duration::from_secs(60),
-            write_idle: Duration::from_secs(60),
+            keep_alive: Duration::from_mins(1),
+            write_idle: Duration::from_mins(1),
             max_head: 32 << 10,
             max_headers: 64,
             max_uri: 8 << 10,
@@ -139,7 +139,7 @@ impl Default for Limits {
             http2_stream_window: 1 << 20,
             http2_connection_window: 4 << 20,
             http2_send_buffer: 400 << 10,
-            drain_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_mins(1),
         }
     }
 }
