@@ -8,7 +8,6 @@ mod environment;
 mod error;
 mod event;
 mod gate;
-mod layer;
 mod management;
 mod manifest;
 mod media_type;
@@ -19,8 +18,7 @@ mod registry;
 mod upload;
 
 pub use access::{
-    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, ScopeEntry,
-    Scopes, Visibility,
+    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, Visibility,
 };
 pub use blob::{Blob, BlobBody, ByteRange, ByteStream, FileContent, FileSlice, OpenOptions};
 pub use descriptor::Descriptor;
@@ -29,10 +27,6 @@ pub use environment::{Clock, Randomness, SystemClock, SystemRandomness};
 pub use error::{Error, ErrorDetail, ErrorKind, Result};
 pub use event::{Event, EventAction, EventSink, EventTarget};
 pub use gate::{Admission, Gate};
-pub use layer::{
-    Deed, Gated, GatedRegistry, Layer, Observation, Observations, Observe, ObservedRegistry,
-    Observer, Prefix, PrefixedRegistry, Queue, ReadOnly, ReadOnlyRegistry, RegistryExt, Route,
-};
 pub use management::{Damage, Management, Usage};
 pub use manifest::{
     Deletion, Document, Manifest, ManifestReference, ManifestRules, Precondition, Pushed,

@@ -1,11 +1,50 @@
-//! The OCI distribution protocol over HTTP: service, listener and client of an embeddable registry.
+//! The OCI distribution protocol over HTTP: service, listener and client of an
+//! embeddable registry.
+//!
+//! [`RegistryService`] puts any [`Registry`](registry_core::Registry) behind
+//! HTTP. It is a [`tower_service::Service`] and names no web framework, so it
+//! fits into any program that speaks `http` types: on its own, or under a path
+//! prefix beside other routes.
+//!
+//! ```
+//! use registry_http::RegistryService;
+//! use registry_http::registry_auth::{AccessControl, Rules};
+//! use registry_http::registry_core::{Action, Registry};
+//!
+//! fn serve(registry: impl Registry) -> RegistryService {
+//!     let rules = Rules::new().anonymous("library/**", &[Action::Pull]);
+//!     RegistryService::new(registry).access(AccessControl::new(rules))
+//! }
+//! ```
+//!
+//! A request is understood once, as an
+//! [`Operation`](registry_core::Operation); access control decides about that
+//! value, and the handler acts on the same one. Nothing of the body is read
+//! before the decision. What a client may send, hold and wait for is bounded by
+//! [`Limits`].
 
-#[cfg(feature = "client")]
-mod client;
+mod access_log;
+mod body;
+mod conditional;
+mod content_range;
+mod error_response;
+mod file_body;
+mod handler;
+mod header;
 mod limits;
+mod location;
+mod metrics;
+mod multipart;
+mod overload;
 mod peer;
+mod range;
+mod request_body;
+mod request_identity;
+mod service;
 
-#[cfg(feature = "client")]
-pub use client::{RemoteRegistry, RemoteRegistryBuilder};
+pub use body::Body;
 pub use limits::Limits;
 pub use peer::Peer;
+pub use registry_auth;
+pub use registry_core;
+pub use service::{RegistryService, ResponseFuture};

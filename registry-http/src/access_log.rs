@@ -1,0 +1,173 @@
+//! The access log: one event for each request, once its answer was sent.
+//!
+//! The events have the target `registry::access` and the level INFO. They
+//! never hold a header or a query, where credentials travel.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, StatusCode, Uri};
+use registry_core::{Actor, Error, Operation};
+use tokio::time::Instant;
+
+use crate::metrics::{End, Meter};
+
+/// The target of the events.
+const TARGET: &str = "registry::access";
+
+/// The status of requests that the client gave up, as web servers log it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// A request and its answer, until both are over.
+pub(crate) struct Exchange {
+    started: Instant,
+    meter: Option<Arc<Meter>>,
+    status: StatusCode,
+    received: u64,
+    line: Option<Box<Line>>,
+}
+
+/// What is logged of a request.
+struct Line {
+    id: String,
+    method: Method,
+    uri: Uri,
+    client: Option<IpAddr>,
+    operation: Option<Operation>,
+    actor: Option<Arc<Actor>>,
+}
+
+impl Exchange {
+    /// A request begins. What is needed for the log is kept only if there is
+    /// one.
+    pub(crate) fn begin(
+        meter: Arc<Meter>,
+        id: &str,
+        method: &Method,
+        uri: &Uri,
+        client: Option<IpAddr>,
+    ) -> Self {
+        meter.begin();
+        let logged = tracing::enabled!(target: TARGET, tracing::Level::INFO);
+        let line = logged.then(|| {
+            Box::new(Line {
+                id: id.to_owned(),
+                method: method.clone(),
+                uri: uri.clone(),
+                client,
+                operation: None,
+                actor: None,
+            })
+        });
+        Self {
+            started: Instant::now(),
+            meter: Some(meter),
+            status: StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or_default(),
+            received: 0,
+            line,
+        }
+    }
+
+    /// Who is asking.
+    pub(crate) fn authorized(&mut self, actor: &Arc<Actor>) {
+        if let Some(line) = &mut self.line {
+            line.actor = Some(Arc::clone(actor));
+        }
+    }
+
+    /// There is an answer, but for its body.
+    pub(crate) fn answered(
+        &mut self,
+        status: StatusCode,
+        received: u64,
+        operation: Option<Operation>,
+    ) {
+        self.status = status;
+        self.received = received;
+        if let Some(line) = &mut self.line {
+            line.operation = operation;
+        }
+    }
+
+    /// The body of the answer can't go on.
+    pub(crate) fn body_failed(&self, error: &Error) {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            id = self.line.as_ref().map(|line| line.id.as_str()),
+            "an answer broke off"
+        );
+    }
+
+    /// Everything is over: `sent` bytes of the answer's body were taken, which
+    /// was all of it if `complete`.
+    pub(crate) fn finish(&mut self, sent: u64, complete: bool) {
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let end = End {
+            status: self.status,
+            duration: self.started.elapsed(),
+            received: self.received,
+            sent,
+        };
+        meter.end(&end);
+        if let Some(line) = self.line.take() {
+            line.write(&end, complete);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.finish(0, false);
+    }
+}
+
+impl Line {
+    fn write(&self, end: &End, complete: bool) {
+        let operation = self.operation.as_ref();
+        let repository = operation.and_then(Operation::repository);
+        tracing::info!(
+            target: TARGET,
+            id = self.id,
+            method = self.method.as_str(),
+            path = self.uri.path(),
+            status = end.status.as_u16(),
+            operation = operation.map(Operation::name),
+            repository = repository.map(registry_core::RepositoryName::as_str),
+            reference = operation.and_then(reference),
+            received = end.received,
+            sent = end.sent,
+            complete,
+            seconds = end.duration.as_secs_f64(),
+            actor = self.actor.as_ref().and_then(|actor| actor.name.as_deref()),
+            client = self.client.map(tracing::field::display),
+        );
+    }
+}
+
+/// What in its repository an operation is about.
+fn reference(operation: &Operation) -> Option<String> {
+    match operation {
+        Operation::StatBlob { digest, .. }
+        | Operation::GetBlob { digest, .. }
+        | Operation::DeleteBlob { digest, .. }
+        | Operation::PushBlob { digest, .. }
+        | Operation::MountBlob { digest, .. }
+        | Operation::FinishUpload { digest, .. }
+        | Operation::ListReferrers {
+            subject: digest, ..
+        } => Some(digest.to_string()),
+        Operation::UploadStatus { id, .. }
+        | Operation::AppendUpload { id, .. }
+        | Operation::CancelUpload { id, .. } => Some(id.to_string()),
+        Operation::StatManifest { reference, .. }
+        | Operation::GetManifest { reference, .. }
+        | Operation::PutManifest { reference, .. }
+        | Operation::DeleteManifest { reference, .. } => Some(reference.to_string()),
+        Operation::Ping
+        | Operation::ListRepositories { .. }
+        | Operation::BeginUpload { .. }
+        | Operation::ListTags { .. } => None,
+    }
+}

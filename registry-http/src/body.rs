@@ -1,0 +1,191 @@
+//! The body of an answer.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http_body::{Frame, SizeHint};
+use registry_core::{BlobBody, ByteStream, Error, ErrorKind};
+
+use crate::access_log::Exchange;
+use crate::file_body::FileBody;
+use crate::overload::Permit;
+
+/// The body of an answer of [`RegistryService`](crate::RegistryService).
+///
+/// Its size is known, and it never ends early without an error.
+pub struct Body {
+    content: Content,
+    /// What lasts until the body was sent or given up.
+    attendant: Option<Box<Attendant>>,
+}
+
+enum Content {
+    Empty,
+    Bytes(Bytes),
+    File(FileBody, u64),
+    Stream(ByteStream, u64),
+}
+
+struct Attendant {
+    exchange: Exchange,
+    _permit: Option<Permit>,
+    sent: u64,
+    complete: bool,
+}
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Content::Empty.into()
+    }
+
+    /// The bytes of a blob, of which there must be `length`.
+    pub(crate) fn from_blob(body: BlobBody, length: u64) -> Option<Self> {
+        match body {
+            BlobBody::Bytes(bytes) if bytes.len() as u64 == length => Some(bytes.into()),
+            BlobBody::Bytes(bytes) => Some(Self::from_stream(
+                Box::pin(futures::stream::once(async { Ok(bytes) })),
+                length,
+            )),
+            BlobBody::File(slice) => Some(Content::File(FileBody::new(slice), length).into()),
+            BlobBody::Stream(stream) => Some(Self::from_stream(stream, length)),
+            _ => None,
+        }
+    }
+
+    /// The bytes of `stream`, of which there must be `length`.
+    pub(crate) fn from_stream(stream: ByteStream, length: u64) -> Self {
+        Content::Stream(stream, length).into()
+    }
+
+    /// How many bytes are to come.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.content {
+            Content::Empty => 0,
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(_, left) | Content::Stream(_, left) => *left,
+        }
+    }
+
+    /// Whether the bytes are all in memory.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        matches!(self.content, Content::Empty | Content::Bytes(_))
+    }
+
+    /// The same body, which reports to `exchange` and holds `permit` until it
+    /// was sent or given up.
+    pub(crate) fn attended(mut self, exchange: Exchange, permit: Option<Permit>) -> Self {
+        self.attendant = Some(Box::new(Attendant {
+            exchange,
+            _permit: permit,
+            sent: 0,
+            complete: false,
+        }));
+        self
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let (next, left) = match &mut self.content {
+            Content::Empty => return Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Empty;
+                let some = Some(bytes).filter(|bytes| !bytes.is_empty());
+                return Poll::Ready(some.map(Ok));
+            }
+            Content::File(file, left) => (ready!(Pin::new(file).poll_next(cx)), left),
+            Content::Stream(stream, left) => (ready!(stream.poll_next_unpin(cx)), left),
+        };
+        // A length was announced. Whoever keeps to less or more of it makes the
+        // client believe something wrong, so the connection has to break.
+        let wrong_length =
+            || ErrorKind::Corrupt.error("the stored content has not the size on record");
+        let next = match next {
+            Some(Ok(bytes)) => match left.checked_sub(bytes.len() as u64) {
+                Some(rest) => {
+                    *left = rest;
+                    Some(Ok(bytes))
+                }
+                None => Some(Err(wrong_length())),
+            },
+            None if *left > 0 => Some(Err(wrong_length())),
+            other => other,
+        };
+        if !matches!(next, Some(Ok(_))) {
+            self.content = Content::Empty;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let next = ready!(self.poll_content(cx));
+        let at_end = self.is_end_stream();
+        if let Some(attendant) = &mut self.attendant {
+            match &next {
+                Some(Ok(bytes)) => {
+                    attendant.sent = attendant.sent.saturating_add(bytes.len() as u64);
+                    attendant.complete = at_end;
+                }
+                Some(Err(error)) => attendant.exchange.body_failed(error),
+                None => attendant.complete = true,
+            }
+        }
+        Poll::Ready(next.map(|next| next.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::File(_, left) | Content::Stream(_, left) => *left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len())
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        self.exchange.finish(self.sent, self.complete);
+    }
+}
+
+impl From<Content> for Body {
+    fn from(content: Content) -> Self {
+        Self {
+            content,
+            attendant: None,
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Content::Bytes(bytes).into()
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.len())
+    }
+}

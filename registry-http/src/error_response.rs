@@ -1,0 +1,162 @@
+//! Errors as clients see them.
+//!
+//! Distribution specification, "Error codes".
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_RANGE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{Response, StatusCode};
+use registry_core::{Error, ErrorDetail, ErrorKind, Operation};
+use serde::Serialize;
+
+use crate::Body;
+use crate::header::{self, JSON, NO_STORE};
+use crate::location::Locations;
+
+/// The status of each kind of error.
+const fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::NameInvalid
+        | ErrorKind::TagInvalid
+        | ErrorKind::DigestInvalid
+        | ErrorKind::SizeInvalid
+        | ErrorKind::UploadInvalid
+        | ErrorKind::ManifestInvalid
+        | ErrorKind::ManifestBlobUnknown
+        | ErrorKind::PageInvalid
+        | ErrorKind::RequestInvalid => StatusCode::BAD_REQUEST,
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::Denied => StatusCode::FORBIDDEN,
+        ErrorKind::NameUnknown
+        | ErrorKind::BlobUnknown
+        | ErrorKind::UploadUnknown
+        | ErrorKind::ManifestUnknown
+        | ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorKind::RequestIncomplete => StatusCode::REQUEST_TIMEOUT,
+        ErrorKind::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        ErrorKind::BlobTooLarge | ErrorKind::ManifestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::TooManyTags => StatusCode::URI_TOO_LONG,
+        ErrorKind::UploadOutOfOrder | ErrorKind::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
+        ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        // What a registry will invent is its own fault until told otherwise.
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The document that carries errors.
+#[derive(Serialize)]
+struct Document<'a> {
+    errors: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What went wrong.
+    pub(crate) error: Error,
+    /// How the client can prove who it is.
+    pub(crate) challenge: Option<HeaderValue>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            challenge: None,
+        }
+    }
+}
+
+impl Failure {
+    /// The answer to the request at `path` that was understood as `operation`,
+    /// if it was.
+    pub(crate) fn respond(
+        &self,
+        operation: Option<&Operation>,
+        path: &str,
+        deletes: bool,
+        locations: &Locations,
+    ) -> Response<Body> {
+        let kind = self.error.kind();
+        let mut response = header::respond_json(status(kind), JSON, document(&self.error));
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        if let Some(challenge) = &self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        if let Some(delay) = self.error.retry_after() {
+            let seconds = delay
+                .as_secs()
+                .saturating_add(u64::from(delay.subsec_nanos() > 0));
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        match (kind, self.error.detail()) {
+            (ErrorKind::Unsupported, _) => {
+                headers.insert(ALLOW, allow(path, deletes));
+            }
+            (ErrorKind::RangeInvalid, Some(ErrorDetail::Size(size))) => {
+                headers.insert(CONTENT_RANGE, header::value(format!("bytes */{size}")));
+            }
+            (ErrorKind::UploadOutOfOrder, Some(ErrorDetail::Offset(offset))) => {
+                // Where to go on: clients that see both headers do.
+                if let Some(
+                    Operation::AppendUpload { repository, id }
+                    | Operation::FinishUpload { repository, id, .. },
+                ) = operation
+                {
+                    header::insert_location(headers, locations.upload(repository, id));
+                    headers.insert(RANGE, upload_range(*offset));
+                }
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// How far an upload has come: the positions of its first and last byte. An
+/// empty upload has none; `0-0` is what clients expect then.
+pub(crate) fn upload_range(offset: u64) -> HeaderValue {
+    header::value(format!("0-{}", offset.saturating_sub(1)))
+}
+
+fn document(error: &Error) -> Vec<u8> {
+    let message = error.to_string();
+    let entry = |detail| Entry {
+        code: error.kind().code(),
+        message: &message,
+        detail,
+    };
+    let errors = match error.detail() {
+        Some(ErrorDetail::Missing(digests)) if !digests.is_empty() => digests
+            .iter()
+            .map(|digest| entry(Some(digest.to_string())))
+            .collect(),
+        Some(ErrorDetail::Offset(offset)) => vec![entry(Some(format!("{offset} bytes received")))],
+        Some(ErrorDetail::Size(size)) => vec![entry(Some(format!("{size} bytes in all")))],
+        _ => vec![entry(None)],
+    };
+    // Serializing strings into memory doesn't fail; the status says enough.
+    serde_json::to_vec(&Document { errors }).unwrap_or_default()
+}
+
+/// The methods that `path` has, without `DELETE` where nothing is deleted.
+fn allow(path: &str, deletes: bool) -> HeaderValue {
+    let is_upload = path.contains("/blobs/uploads/");
+    let methods: Vec<&str> = Operation::allowed_methods(path)
+        .iter()
+        .map(http::Method::as_str)
+        .filter(|method| deletes || is_upload || *method != "DELETE")
+        .collect();
+    header::value(methods.join(", "))
+}

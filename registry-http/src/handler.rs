@@ -1,0 +1,100 @@
+//! From an operation to an answer: one file for each kind of resource.
+
+mod blob;
+mod catalog;
+mod manifest;
+mod ping;
+mod referrer;
+mod tag;
+mod upload;
+
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use registry_auth::Grant;
+use registry_core::{Access, CatalogAccess, ErrorKind, Operation, PageRequest, Result};
+
+use crate::Body;
+use crate::request_body::RequestBody;
+use crate::service::Settings;
+
+/// A request that may go on.
+pub(crate) struct Request<'r> {
+    /// How the service is set up.
+    pub(crate) settings: &'r Settings,
+    /// Everything about the request but its body.
+    pub(crate) parts: &'r Parts,
+    /// What it asks for.
+    pub(crate) operation: &'r Operation,
+    /// What it was granted.
+    pub(crate) grant: &'r Grant,
+}
+
+impl<'r> Request<'r> {
+    /// Answers it.
+    pub(crate) async fn handle(&self, body: RequestBody) -> Result<Response<Body>> {
+        match self.operation {
+            Operation::Ping => Ok(ping::ping()),
+            Operation::ListRepositories { page } => catalog::list(self, page).await,
+            Operation::StatBlob { digest, .. } => blob::stat(self, digest).await,
+            Operation::GetBlob { digest, .. } => blob::get(self, digest).await,
+            Operation::DeleteBlob { digest, .. } => blob::delete(self, digest).await,
+            Operation::BeginUpload { algorithm, .. } => upload::begin(self, *algorithm).await,
+            Operation::PushBlob { digest, .. } => upload::push(self, digest, body).await,
+            Operation::MountBlob { digest, from, .. } => {
+                upload::mount(self, digest, from.as_ref()).await
+            }
+            Operation::UploadStatus { id, .. } => upload::status(self, id).await,
+            Operation::AppendUpload { id, .. } => upload::append(self, id, body).await,
+            Operation::FinishUpload { id, digest, .. } => {
+                upload::finish(self, id, digest, body).await
+            }
+            Operation::CancelUpload { id, .. } => upload::cancel(self, id).await,
+            Operation::StatManifest { reference, .. } => manifest::stat(self, reference).await,
+            Operation::GetManifest { reference, .. } => manifest::get(self, reference).await,
+            Operation::PutManifest {
+                reference, tags, ..
+            } => manifest::put(self, reference, tags, body).await,
+            Operation::DeleteManifest { reference, .. } => manifest::delete(self, reference).await,
+            Operation::ListTags { page, .. } => tag::list(self, page).await,
+            Operation::ListReferrers {
+                subject,
+                filter,
+                page,
+                ..
+            } => referrer::list(self, subject, filter, page).await,
+        }
+    }
+
+    fn headers(&self) -> &'r HeaderMap {
+        &self.parts.headers
+    }
+
+    /// What may be done in the operation's repository.
+    fn access(&self) -> Result<&'r Access> {
+        let grant = self.grant.target.as_ref();
+        grant.ok_or_else(|| ErrorKind::Denied.error("nothing was granted in this repository"))
+    }
+
+    /// Which repositories may be seen.
+    fn catalog(&self) -> Result<&'r CatalogAccess> {
+        let grant = self.grant.catalog.as_ref();
+        grant.ok_or_else(|| ErrorKind::Denied.error("seeing repositories was not granted"))
+    }
+
+    /// Refuses to delete where that is switched off.
+    fn require_deletes(&self) -> Result<()> {
+        if self.settings.deletes {
+            Ok(())
+        } else {
+            Err(ErrorKind::Unsupported.error("deleting is switched off in this registry"))
+        }
+    }
+}
+
+/// The part of a list that is asked for, with at most `max` items.
+fn clamp(page: &PageRequest, max: usize) -> PageRequest {
+    PageRequest {
+        limit: Some(page.limit.map_or(max, |limit| limit.min(max))),
+        after: page.after.clone(),
+    }
+}

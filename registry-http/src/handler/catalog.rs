@@ -1,0 +1,43 @@
+//! The list of repositories.
+
+use http::{Response, StatusCode};
+use registry_core::{Error, ErrorKind, Operation, PageRequest, RepositoryName, Result};
+use serde::Serialize;
+
+use super::{Request, clamp};
+use crate::Body;
+use crate::header::{JSON, insert_link, respond_json};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    repositories: &'a [RepositoryName],
+}
+
+pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Response<Body>> {
+    let settings = request.settings;
+    if !settings.catalog {
+        return Err(ErrorKind::NotFound.error("this registry does not list its repositories"));
+    }
+    let wanted = clamp(page, settings.limits.max_catalog_page);
+    let none = wanted.limit == Some(0);
+    let found = settings
+        .registry
+        .repositories(request.catalog()?, wanted)
+        .await?;
+    let document = Document {
+        repositories: &found.items,
+    };
+    let document = serde_json::to_vec(&document)
+        .map_err(|source| Error::internal("the list could not be written", source))?;
+    let mut response = respond_json(StatusCode::OK, JSON, document);
+    if let Some(next) = found.next.filter(|_| !none) {
+        let next = Operation::ListRepositories {
+            page: PageRequest {
+                limit: page.limit,
+                after: Some(next),
+            },
+        };
+        insert_link(response.headers_mut(), settings.locations.prefix(), &next);
+    }
+    Ok(response)
+}

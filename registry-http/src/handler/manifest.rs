@@ -1,0 +1,184 @@
+//! Manifests.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+use registry_core::{
+    Deletion, Descriptor, Error, ErrorKind, ManifestRules, MediaType, Precondition, PutManifest,
+    Reference, Result, Tag,
+};
+
+use super::Request;
+use crate::Body;
+use crate::conditional::{PushCondition, is_not_modified};
+use crate::header::{
+    self, IMMUTABLE, OCI_SUBJECT, OCI_TAG, REVALIDATE, insert_digest, insert_location, respond,
+    respond_empty,
+};
+use crate::request_body::RequestBody;
+
+/// Manifests above this size are read on a thread of their own: it takes long
+/// enough to hold others up.
+const LARGE: usize = 64 << 10;
+
+/// Asks about a manifest.
+pub(super) async fn stat(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
+    let registry = &request.settings.registry;
+    let found = registry.resolve(request.access()?, reference).await?;
+    Ok(answer(request, reference, &found, Body::empty()))
+}
+
+/// Fetches a manifest, in the bytes and with the type it was pushed with,
+/// whatever the client accepts: anything else would have another digest.
+pub(super) async fn get(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
+    let registry = &request.settings.registry;
+    let found = registry.get_manifest(request.access()?, reference).await?;
+    let descriptor = found.descriptor();
+    Ok(answer(request, reference, &descriptor, found.bytes.into()))
+}
+
+fn answer(
+    request: &Request<'_>,
+    reference: &Reference,
+    found: &Descriptor,
+    body: Body,
+) -> Response<Body> {
+    let fresh = is_not_modified(request.headers(), &found.digest);
+    let mut response = respond(if fresh {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::OK
+    });
+    let headers = response.headers_mut();
+    insert_digest(headers, &found.digest);
+    let caching = match reference {
+        Reference::Tag(_) => REVALIDATE,
+        Reference::Digest(_) => IMMUTABLE,
+    };
+    headers.insert(CACHE_CONTROL, caching);
+    if !fresh {
+        headers.insert(CONTENT_TYPE, header::media_type(&found.media_type));
+        headers.insert(CONTENT_LENGTH, found.size.into());
+        *response.body_mut() = body;
+    }
+    response
+}
+
+/// Pushes a manifest.
+pub(super) async fn put(
+    request: &Request<'_>,
+    reference: &Reference,
+    tags: &[Tag],
+    body: RequestBody,
+) -> Result<Response<Body>> {
+    let settings = request.settings;
+    let access = request.access()?;
+    let rules = &settings.manifest_rules;
+    if tags.len() > rules.max_tags {
+        return Err(ErrorKind::TooManyTags.error(format!(
+            "there are too many tags; this registry accepts {} in one push",
+            rules.max_tags
+        )));
+    }
+    let media_type = content_type(request.headers())?;
+    let (bytes, _share) = body.collect(rules.max_size, &settings.capacity).await?;
+    let push = check(reference.clone(), media_type, bytes, rules).await?;
+    let precondition = precondition(request, reference).await?;
+    let push = push
+        .with_tags(tags.iter().cloned())
+        .with_precondition(precondition);
+    let pushed = settings.registry.put_manifest(access, push).await?;
+
+    let digest = pushed.descriptor.digest;
+    let location = settings.locations.manifest(access.repository(), digest);
+    let mut response = respond_empty(StatusCode::CREATED);
+    let headers = response.headers_mut();
+    insert_location(headers, location);
+    insert_digest(headers, &digest);
+    if let Some(subject) = &pushed.subject {
+        headers.insert(&OCI_SUBJECT, header::value(subject.to_string()));
+    }
+    for tag in tags {
+        headers.append(&OCI_TAG, header::value(tag.as_str().to_owned()));
+    }
+    Ok(response)
+}
+
+/// The media type that the client names, without its parameters.
+fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>> {
+    let malformed =
+        || ErrorKind::ManifestInvalid.error("the Content-Type is malformed; name one media type");
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some_and(|other| other != value) {
+        return Err(malformed());
+    }
+    let value = value.to_str().map_err(|_| malformed())?;
+    let name = value.split_once(';').map_or(value, |(name, _)| name).trim();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return name.to_ascii_lowercase().parse().map(Some);
+    }
+    name.parse().map(Some)
+}
+
+async fn check(
+    reference: Reference,
+    media_type: Option<MediaType>,
+    bytes: Bytes,
+    rules: &ManifestRules,
+) -> Result<PutManifest> {
+    if bytes.len() <= LARGE {
+        return PutManifest::new(reference, media_type, bytes, rules);
+    }
+    let rules = rules.clone();
+    let check = move || PutManifest::new(reference, media_type, bytes, &rules);
+    tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|source| Error::internal("the manifest could not be read", source))?
+}
+
+/// What the client's conditions mean for the tags of the push.
+async fn precondition(request: &Request<'_>, reference: &Reference) -> Result<Precondition> {
+    let Some(condition) = PushCondition::from_headers(request.headers()) else {
+        return Ok(Precondition::None);
+    };
+    let is_tag = matches!(reference, Reference::Tag(_));
+    if let (true, Some(precondition)) = (is_tag, condition.precondition()) {
+        return Ok(precondition);
+    }
+    let registry = &request.settings.registry;
+    let current = match registry.resolve(request.access()?, reference).await {
+        Ok(found) => Some(found.digest),
+        Err(error) if is_absent(error.kind()) => None,
+        Err(error) => return Err(error),
+    };
+    let precondition = condition.check(current)?;
+    // A manifest by its digest can't change; the condition says nothing about
+    // tags that come with it.
+    Ok(if is_tag {
+        precondition
+    } else {
+        Precondition::None
+    })
+}
+
+fn is_absent(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ManifestUnknown | ErrorKind::NameUnknown)
+}
+
+/// Removes a tag, or a manifest and every tag that points to it.
+pub(super) async fn delete(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
+    request.require_deletes()?;
+    let what = match reference {
+        Reference::Tag(tag) => Deletion::Tag(tag.clone()),
+        Reference::Digest(digest) => Deletion::Manifest(*digest),
+    };
+    let registry = &request.settings.registry;
+    registry.delete(request.access()?, what).await?;
+    Ok(respond_empty(StatusCode::ACCEPTED))
+}

@@ -1,0 +1,391 @@
+//! The body of a request on its way in: no faster than the registry takes it,
+//! and no slower than the limits allow.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use registry_core::{ByteStream, Error, ErrorKind, Result};
+use tokio::time::{Instant, Sleep};
+
+use crate::Limits;
+use crate::overload::{Capacity, Permit};
+
+/// Any error, as bodies of other crates have them.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of any request.
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Forgets which type of body it is. `None` if there is nothing in it.
+pub(crate) fn erase<B>(body: B) -> Option<AnyBody>
+where
+    B: http_body::Body<Data: Buf, Error: Into<BoxError>> + Send + 'static,
+{
+    if body.is_end_stream() {
+        return None;
+    }
+    let body = body
+        .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+        .map_err(Into::into);
+    Some(body.boxed_unsync())
+}
+
+/// The body of a request, nothing of which is read until somebody asks.
+pub(crate) struct RequestBody {
+    reader: Option<Reader>,
+    length: Option<u64>,
+}
+
+/// What is left of a request's body once its handler is done.
+#[derive(Clone)]
+pub(crate) struct Remains(Arc<Shared>);
+
+struct Shared {
+    body: Mutex<Option<AnyBody>>,
+    received: AtomicU64,
+}
+
+impl RequestBody {
+    /// The body and the place where its unread rest turns up.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if the announced length is no number.
+    pub(crate) fn new(
+        body: Option<AnyBody>,
+        headers: &HeaderMap,
+        limits: &Limits,
+    ) -> Result<(Self, Option<Remains>)> {
+        let announced = announced_length(headers)?;
+        let Some(body) = body else {
+            let length = Some(announced.unwrap_or(0));
+            return Ok((
+                Self {
+                    reader: None,
+                    length,
+                },
+                None,
+            ));
+        };
+        let length = announced.or_else(|| body.size_hint().exact());
+        let remains = Remains(Arc::new(Shared {
+            body: Mutex::new(None),
+            received: AtomicU64::new(0),
+        }));
+        let reader = Reader {
+            body: Some(body),
+            peeked: None,
+            remains: remains.clone(),
+            patience: Patience::new(limits),
+            max: None,
+        };
+        let reader = Some(reader);
+        Ok((Self { reader, length }, Some(remains)))
+    }
+
+    /// How many bytes there are, if the client said so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Whether there are no bytes. Reads the first of them if that is the only
+    /// way to know.
+    pub(crate) async fn is_empty(&mut self) -> Result<bool> {
+        match (&mut self.reader, self.length) {
+            (None, _) => Ok(true),
+            (Some(_), Some(length)) => Ok(length == 0),
+            (Some(reader), None) => {
+                while reader.peeked.as_ref().is_none_or(Bytes::is_empty) {
+                    match reader.next().await {
+                        Some(bytes) => reader.peeked = Some(bytes?),
+                        None => return Ok(true),
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// The bytes as they come; more than `max` of them are an error.
+    pub(crate) fn into_stream(self, max: Option<u64>) -> ByteStream {
+        match self.reader {
+            Some(mut reader) => {
+                reader.max = max;
+                Box::pin(reader)
+            }
+            None => Box::pin(futures::stream::empty()),
+        }
+    }
+
+    /// All the bytes, at most `limit`, with the share of `capacity` that they
+    /// occupy if there are many.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ManifestTooLarge`] if there are more: before a byte is
+    /// read if the client announced it.
+    pub(crate) async fn collect(
+        self,
+        limit: usize,
+        capacity: &Capacity,
+    ) -> Result<(Bytes, Option<Permit>)> {
+        let too_large = || {
+            ErrorKind::ManifestTooLarge.error(format!(
+                "the manifest is too large; this registry accepts {limit} bytes"
+            ))
+        };
+        if self.length.is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let length = self.length;
+        let Some(mut reader) = self.reader else {
+            return Ok((Bytes::new(), None));
+        };
+        let mut permit = None;
+        let Some(first) = reader.next().await.transpose()? else {
+            return Ok((Bytes::new(), None));
+        };
+        if length == Some(first.len() as u64) {
+            // Nothing else comes; taking note of the end frees the connection.
+            return match reader.next().await.transpose()? {
+                None => Ok((first, None)),
+                Some(_) => Err(wrong_length()),
+            };
+        }
+        let mut all = BytesMut::from(first);
+        loop {
+            if all.len() > limit {
+                return Err(too_large());
+            }
+            let Some(bytes) = reader.next().await.transpose()? else {
+                break;
+            };
+            if permit.is_none() {
+                let size = all.len().saturating_add(bytes.len());
+                permit = capacity.manifest_memory(size).await?;
+            }
+            all.extend_from_slice(&bytes);
+        }
+        if length.is_some_and(|length| length != all.len() as u64) {
+            return Err(wrong_length());
+        }
+        Ok((all.freeze(), permit))
+    }
+}
+
+fn wrong_length() -> Error {
+    ErrorKind::SizeInvalid.error("the body has not the announced length; send it again")
+}
+
+fn announced_length(headers: &HeaderMap) -> Result<Option<u64>> {
+    let Some(length) = headers.get(CONTENT_LENGTH) else {
+        return Ok(None);
+    };
+    let digits = length
+        .to_str()
+        .ok()
+        .filter(|length| !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(length) => Ok(Some(length)),
+        None => Err(ErrorKind::RequestInvalid.error("the Content-Length is not a number of bytes")),
+    }
+}
+
+impl Remains {
+    /// How many bytes were read.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something that nobody read.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// Reads and drops what is left, within `limits`. Clients that send the
+    /// whole body before they look at the answer see it only then.
+    ///
+    /// Returns whether nothing is left.
+    pub(crate) async fn drain(&self, limits: &Limits) -> bool {
+        let Some(mut body) = self.lock().take() else {
+            return true;
+        };
+        let mut left = limits.drain_bytes;
+        let read_all = async {
+            loop {
+                match body.frame().await {
+                    None => return true,
+                    Some(Err(_)) => return false,
+                    Some(Ok(frame)) => {
+                        let count = frame.data_ref().map_or(0, Bytes::len);
+                        match left.checked_sub(count) {
+                            Some(rest) => left = rest,
+                            None => return false,
+                        }
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(limits.drain_time, read_all)
+            .await
+            .unwrap_or(false)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<AnyBody>> {
+        self.0.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long to wait for a client.
+struct Patience {
+    idle: Duration,
+    grace: Duration,
+    min_rate: u64,
+    /// How long the client was waited for so far.
+    waited: Duration,
+    waiting_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            idle: limits.body_idle,
+            grace: limits.body_grace,
+            min_rate: limits.body_min_rate,
+            waited: Duration::ZERO,
+            waiting_since: None,
+            timer: None,
+        }
+    }
+
+    /// The client sent something.
+    fn rewarded(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited = self.waited.saturating_add(since.elapsed());
+        }
+    }
+
+    /// The client, having sent `received` bytes, is waited for. Ready when it
+    /// was long enough.
+    fn poll_exhausted(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            self.waiting_since = Some(now);
+            // What was sent buys time.
+            let earned = received
+                .checked_div(self.min_rate)
+                .map_or(Duration::MAX, Duration::from_secs);
+            let left = earned.max(self.grace).saturating_sub(self.waited);
+            let patience = left.min(self.idle);
+            // Far enough to mean never.
+            let deadline = now
+                .checked_add(patience)
+                .unwrap_or_else(|| now.checked_add(Duration::from_hours(24)).unwrap_or(now));
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The bytes of a body. If it is dropped before their end, the body turns up
+/// at its [`Remains`].
+struct Reader {
+    body: Option<AnyBody>,
+    peeked: Option<Bytes>,
+    remains: Remains,
+    patience: Patience,
+    max: Option<u64>,
+}
+
+impl Stream for Reader {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(bytes) = self.peeked.take() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        loop {
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(None);
+            };
+            let frame = match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let received = self.remains.received();
+                    return self.patience.poll_exhausted(received, cx).map(|()| {
+                        self.body = None;
+                        Some(Err(ErrorKind::RequestIncomplete
+                            .error("the body came too slowly; send the rest later")))
+                    });
+                }
+            };
+            self.patience.rewarded();
+            match frame {
+                None => {
+                    self.body = None;
+                    return Poll::Ready(None);
+                }
+                Some(Err(source)) => {
+                    self.body = None;
+                    return Poll::Ready(Some(Err(ErrorKind::RequestIncomplete
+                        .error("the body broke off; send the rest later")
+                        .with_source(source))));
+                }
+                Some(Ok(frame)) => {
+                    let Ok(bytes) = frame.into_data() else {
+                        continue;
+                    };
+                    let count = bytes.len() as u64;
+                    let before = self.remains.0.received.fetch_add(count, Ordering::Relaxed);
+                    if self
+                        .max
+                        .is_some_and(|max| before.saturating_add(count) > max)
+                    {
+                        return Poll::Ready(Some(Err(too_large())));
+                    }
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+            }
+        }
+    }
+}
+
+/// The error of a blob beyond the limit.
+pub(crate) fn too_large() -> Error {
+    ErrorKind::BlobTooLarge.error("the blob is larger than this registry accepts")
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            *self.remains.lock() = Some(body);
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}

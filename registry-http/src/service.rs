@@ -1,0 +1,401 @@
+//! The service: a registry behind HTTP.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+use futures::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use registry_auth::AccessControl;
+use registry_core::{
+    Error, ErrorKind, ManifestRules, Operation, Randomness, Registry, RequestOrigin, Result,
+    SystemRandomness,
+};
+use tracing::Instrument;
+
+use crate::access_log::Exchange;
+use crate::error_response::Failure;
+use crate::handler;
+use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
+use crate::location::Locations;
+use crate::metrics::{Metrics, NO_HANDLER, count_panic};
+use crate::overload::{Capacity, Permit};
+use crate::request_body::{AnyBody, BoxError, Remains, RequestBody, erase};
+use crate::request_identity::RequestIdentity;
+use crate::{Body, Limits, Peer};
+
+/// A registry as a [`tower_service::Service`] for requests with any body.
+///
+/// Cloning it is cheap, and all clones share their limits. It works under any
+/// path prefix, in any program that speaks `http` types, on a Tokio runtime.
+///
+/// Until told otherwise it lets everybody do everything, deletes what it is
+/// asked to, and keeps its list of repositories to itself.
+///
+/// Distribution specification, "Endpoints".
+#[derive(Clone)]
+pub struct RegistryService {
+    settings: Arc<Settings>,
+}
+
+/// How a service is set up.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) access: AccessControl,
+    pub(crate) locations: Locations,
+    pub(crate) limits: Limits,
+    pub(crate) manifest_rules: ManifestRules,
+    pub(crate) deletes: bool,
+    pub(crate) catalog: bool,
+    pub(crate) anonymous_mount: bool,
+    pub(crate) randomness: Arc<dyn Randomness>,
+    pub(crate) capacity: Capacity,
+    headers: HeaderMap,
+    metrics: Arc<Metrics>,
+}
+
+impl RegistryService {
+    /// Serves `registry`.
+    ///
+    /// What is measured goes to the recorder of the [`metrics`] crate that is
+    /// installed when the first request comes.
+    pub fn new(registry: impl Registry) -> Self {
+        Metrics::describe();
+        let limits = Limits::default();
+        let manifest_rules = ManifestRules::default();
+        let capacity = Capacity::new(&limits, manifest_rules.max_size);
+        Self {
+            settings: Arc::new(Settings {
+                registry: Arc::new(registry),
+                access: AccessControl::open(),
+                locations: Locations::default(),
+                limits,
+                manifest_rules,
+                deletes: true,
+                catalog: false,
+                anonymous_mount: true,
+                randomness: Arc::new(SystemRandomness),
+                capacity,
+                headers: HeaderMap::new(),
+                metrics: Arc::default(),
+            }),
+        }
+    }
+
+    /// Lets `access` decide who may do what.
+    pub fn access(self, access: AccessControl) -> Self {
+        self.with(|settings| settings.access = access)
+    }
+
+    /// Serves `/x/v2/…` if `prefix` is `/x/`, also where a router around it
+    /// has already removed the prefix.
+    pub fn prefix(self, prefix: &str) -> Self {
+        self.with(|settings| settings.locations.set_prefix(prefix))
+    }
+
+    /// Answers with addresses at `host`, such as `https://registry.example`,
+    /// in place of paths. Only clients that can't follow a path need it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if it isn't an `http` or `https` URL with
+    /// nothing behind the host.
+    pub fn host(mut self, host: &str) -> Result<Self> {
+        Arc::make_mut(&mut self.settings).locations.set_host(host)?;
+        Ok(self)
+    }
+
+    /// Enforces `limits`.
+    pub fn limits(self, limits: Limits) -> Self {
+        self.with(|settings| {
+            settings.capacity = Capacity::new(&limits, settings.manifest_rules.max_size);
+            settings.limits = limits;
+        })
+    }
+
+    /// Accepts the manifests that obey `rules`.
+    pub fn manifest_rules(self, rules: ManifestRules) -> Self {
+        self.with(|settings| {
+            settings.capacity = Capacity::new(&settings.limits, rules.max_size);
+            settings.manifest_rules = rules;
+        })
+    }
+
+    /// Whether blobs, manifests and tags can be deleted. Uploads can always be
+    /// given up.
+    pub fn deletes(self, deletes: bool) -> Self {
+        self.with(|settings| settings.deletes = deletes)
+    }
+
+    /// Whether `/v2/_catalog` lists the repositories that the caller may see.
+    pub fn catalog(self, catalog: bool) -> Self {
+        self.with(|settings| settings.catalog = catalog)
+    }
+
+    /// Whether a mount that names no source looks for the blob in every
+    /// repository that the caller may pull from.
+    pub fn anonymous_mount(self, anonymous_mount: bool) -> Self {
+        self.with(|settings| settings.anonymous_mount = anonymous_mount)
+    }
+
+    /// Adds a header to every answer, unless the answer has one of that name.
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.with(|settings| {
+            settings.headers.append(name, value);
+        })
+    }
+
+    /// Takes the identities of requests from `randomness`.
+    pub fn randomness(self, randomness: impl Randomness) -> Self {
+        self.with(|settings| settings.randomness = Arc::new(randomness))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+/// The answer of a [`RegistryService`] on its way.
+pub type ResponseFuture =
+    Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send + 'static>>;
+
+impl<B> tower_service::Service<Request<B>> for RegistryService
+where
+    B: http_body::Body<Data: Buf, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let (parts, body) = request.into_parts();
+        let settings = Arc::clone(&self.settings);
+        let span = tracing::debug_span!(
+            "request",
+            method = parts.method.as_str(),
+            path = parts.uri.path(),
+            operation = tracing::field::Empty,
+            id = tracing::field::Empty,
+        );
+        let answer = settings.answer(parts, erase(body));
+        Box::pin(answer.map(Ok).instrument(span))
+    }
+}
+
+impl Settings {
+    /// Answers a request, whatever happens.
+    async fn answer(self: Arc<Self>, parts: Parts, body: Option<AnyBody>) -> Response<Body> {
+        let path = self.locations.strip(parts.uri.path());
+        let operation = match path {
+            Some(path) => Operation::parse(&parts.method, path, parts.uri.query()),
+            None => {
+                Err(ErrorKind::NotFound.error("there is nothing here; the registry is at /v2/"))
+            }
+        };
+        let name = operation.as_ref().map_or(NO_HANDLER, Operation::name);
+        let meter = self.metrics.meter(name, &parts.method);
+        let client = parts.extensions.get::<Peer>().map(|peer| peer.address);
+        let identity = RequestIdentity::of(&parts.headers, self.randomness.as_ref());
+        let span = tracing::Span::current();
+        span.record("operation", name);
+        span.record("id", identity.as_str());
+        let mut exchange =
+            Exchange::begin(meter, identity.as_str(), &parts.method, &parts.uri, client);
+
+        let (body, remains) = match RequestBody::new(body, &parts.headers, &self.limits) {
+            Ok((body, remains)) => (Ok(body), remains),
+            Err(error) => (Err(error), None),
+        };
+        let (operation, outcome) = match operation {
+            Ok(operation) => {
+                let handled = self.handle(&parts, &operation, body, &identity, &mut exchange);
+                let outcome = AssertUnwindSafe(handled).catch_unwind().await;
+                (Some(operation), outcome.unwrap_or_else(|_| Err(panicked())))
+            }
+            Err(error) => (None, Err(error.into())),
+        };
+        let (mut response, permit) = match outcome {
+            Ok((response, permit)) => (response, Some(permit)),
+            Err(failure) => {
+                log_failure(&failure.error, &identity);
+                let path = path.unwrap_or_default();
+                let operation = operation.as_ref();
+                let response = failure.respond(operation, path, self.deletes, &self.locations);
+                (response, None)
+            }
+        };
+        if let Some(remains) = &remains {
+            self.settle(&parts, remains, &mut response).await;
+        }
+        self.complete(&parts, &identity, &mut response);
+
+        let received = remains.map_or(0, |remains| remains.received());
+        exchange.answered(response.status(), received, operation);
+        if response.body().is_at_hand() {
+            let sent = response.body().len();
+            exchange.finish(sent, true);
+            return response;
+        }
+        response.map(|body| body.attended(exchange, permit))
+    }
+
+    /// Does what an operation asks for, if that is allowed. Nothing of the body
+    /// is read before.
+    async fn handle(
+        &self,
+        parts: &Parts,
+        operation: &Operation,
+        body: Result<RequestBody>,
+        identity: &RequestIdentity,
+        exchange: &mut Exchange,
+    ) -> Result<(Response<Body>, Permit), Failure> {
+        let origin = origin(parts, identity);
+        let grant = self
+            .access
+            .authorize(&parts.headers, operation, origin)
+            .await
+            .map_err(|refusal| Failure {
+                error: refusal.error,
+                challenge: refusal.challenge,
+            })?;
+        exchange.authorized(&grant.actor);
+        let permit = self.capacity.admit(operation)?;
+        let request = handler::Request {
+            settings: self,
+            parts,
+            operation,
+            grant: &grant,
+        };
+        let response = request.handle(body?).await?;
+        Ok((response, permit))
+    }
+
+    /// Sees to what the client still sends although it has its answer.
+    async fn settle(&self, parts: &Parts, remains: &Remains, response: &mut Response<Body>) {
+        // HTTP/2 ends a stream without touching the others.
+        if !remains.is_unread() || parts.version > Version::HTTP_11 {
+            return;
+        }
+        // A client that waits to be told to go on needs no reading.
+        if parts.headers.contains_key(EXPECT) || !remains.drain(&self.limits).await {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+    }
+
+    /// Adds what every answer has.
+    fn complete(&self, parts: &Parts, identity: &RequestIdentity, response: &mut Response<Body>) {
+        let status = response.status();
+        let has_length = response.headers().contains_key(CONTENT_LENGTH);
+        debug_assert!(
+            has_length || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED),
+            "an answer without a length",
+        );
+        if parts.method == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
+        let headers = response.headers_mut();
+        headers.insert(&API_VERSION, API_VERSION_2);
+        headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        if let Some(namespace) = namespace(parts) {
+            headers.insert(&OCI_NAMESPACE, namespace);
+        }
+        // So that a user can tell the operator which request it was.
+        if identity.is_from_client() || status.is_server_error() {
+            headers.insert(&REQUEST_ID, header::value(identity.as_str().to_owned()));
+        }
+        for (name, value) in &self.headers {
+            if !headers.contains_key(name) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn panicked() -> Failure {
+    count_panic();
+    ErrorKind::Internal
+        .error("the registry met a defect of its own; report it")
+        .into()
+}
+
+/// Causes are for the operator; clients only see the sentence.
+fn log_failure(error: &Error, identity: &RequestIdentity) {
+    if error.kind().is_server_fault() {
+        let id = identity.as_str();
+        let kind = tracing::field::debug(error.kind());
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, kind, id, "a request failed");
+    }
+}
+
+fn origin(parts: &Parts, identity: &RequestIdentity) -> RequestOrigin {
+    let header = |name| parts.headers.get(name)?.to_str().ok().map(str::to_owned);
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    RequestOrigin {
+        id: identity.as_str().to_owned(),
+        address: parts.extensions.get::<Peer>().map(|peer| peer.address),
+        host: header(HOST).or_else(|| authority.map(str::to_owned)),
+        method: parts.method.as_str().to_owned(),
+        user_agent: header(USER_AGENT),
+    }
+}
+
+/// The host on whose behalf a mirror was asked, to be named in the answer.
+///
+/// Distribution specification, "Registry proxying".
+fn namespace(parts: &Parts) -> Option<HeaderValue> {
+    let is_host = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".:-_[]".contains(&byte);
+        !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed)
+    };
+    let query = parts.uri.query()?;
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let encoded = query.split('&').find_map(|pair| pair.strip_prefix("ns="))?;
+    let host = percent_encoding::percent_decode_str(encoded)
+        .decode_utf8()
+        .ok()?;
+    is_host(&host).then(|| header::value(host.into_owned()))
+}
+
+impl fmt::Debug for RegistryService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryService")
+            .field("registry", &self.settings.registry)
+            .field("access", &self.settings.access)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Registry for Nothing {}
+
+    #[test]
+    fn a_request_in_progress_is_small() {
+        let service = RegistryService::new(Nothing);
+        let (parts, ()) = Request::new(()).into_parts();
+        let size = size_of_val(&service.settings.answer(parts, None));
+        assert!(size <= 4096, "{size}");
+    }
+}
