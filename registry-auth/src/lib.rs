@@ -33,6 +33,8 @@ mod access_control;
 mod authenticator;
 mod challenge;
 mod credentials;
+#[cfg(feature = "htpasswd")]
+mod htpasswd;
 mod login;
 mod pattern;
 mod policy;
@@ -43,6 +45,8 @@ pub use access_control::{AccessControl, Grant, Refusal};
 pub use authenticator::{Authenticator, Caller, Principal};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
+#[cfg(feature = "htpasswd")]
+pub use htpasswd::{Htpasswd, PASSWORD_MAX};
 pub use login::{Login, LoginAnswer};
 pub use pattern::Pattern;
 pub use policy::{Decision, Policy, Question};

@@ -5,6 +5,10 @@
 //! from what an operation [needs](crate::Operation::need); code that trusts
 //! itself says so by name.
 
+mod scope;
+
+pub use scope::{ScopeEntry, Scopes};
+
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::BitOr;

@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod event;
 mod gate;
+mod layer;
 mod management;
 mod manifest;
 mod media_type;
@@ -18,7 +19,8 @@ mod registry;
 mod upload;
 
 pub use access::{
-    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, Visibility,
+    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, ScopeEntry,
+    Scopes, Visibility,
 };
 pub use blob::{Blob, BlobBody, ByteRange, ByteStream, FileContent, FileSlice, OpenOptions};
 pub use descriptor::Descriptor;
@@ -27,6 +29,10 @@ pub use environment::{Clock, Randomness, SystemClock, SystemRandomness};
 pub use error::{Error, ErrorDetail, ErrorKind, Result};
 pub use event::{Event, EventAction, EventSink, EventTarget};
 pub use gate::{Admission, Gate};
+pub use layer::{
+    Deed, Gated, GatedRegistry, Layer, Observation, Observations, Observe, ObservedRegistry,
+    Observer, Prefix, PrefixedRegistry, Queue, ReadOnly, ReadOnlyRegistry, RegistryExt, Route,
+};
 pub use management::{Damage, Management, Usage};
 pub use manifest::{
     Deletion, Document, Manifest, ManifestReference, ManifestRules, Precondition, Pushed,

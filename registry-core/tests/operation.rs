@@ -1,5 +1,11 @@
 //! Requests become operations, and operations requests.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test sets up is valid, or the test fails"
+)]
+
 use http::Method;
 use proptest::prelude::*;
 use registry_core::{

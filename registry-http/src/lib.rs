@@ -25,6 +25,8 @@
 
 mod access_log;
 mod body;
+#[cfg(feature = "client")]
+mod client;
 mod conditional;
 mod content_range;
 mod error_response;
@@ -43,6 +45,8 @@ mod request_identity;
 mod service;
 
 pub use body::Body;
+#[cfg(feature = "client")]
+pub use client::{RemoteRegistry, RemoteRegistryBuilder};
 pub use limits::Limits;
 pub use peer::Peer;
 pub use registry_auth;

@@ -1,8 +1,11 @@
 //! The port behind which the bytes live.
 
+#[cfg(feature = "filesystem")]
 mod filesystem;
 mod memory;
 
+#[cfg(feature = "filesystem")]
+pub use filesystem::{Durability, FilesystemBlobs, FilesystemOptions};
 pub use memory::MemoryBlobs;
 
 use std::fmt;

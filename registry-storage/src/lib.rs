@@ -3,8 +3,12 @@
 mod blob;
 mod engine;
 mod metadata;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
+#[cfg(feature = "filesystem")]
+pub use blob::{Durability, FilesystemBlobs, FilesystemOptions};
 pub use engine::{Engine, EngineBuilder, EngineOptions};
 pub use metadata::{
     Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MemoryMetadata, MetadataStore,

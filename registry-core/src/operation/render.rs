@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::operation::query::Target;
-use crate::{Operation, PageRequest};
+use crate::{Algorithm, Operation, PageRequest, RepositoryName};
 
 /// The method, and the path with its query.
 pub(super) fn render(operation: &Operation) -> (Method, String) {
@@ -25,10 +25,8 @@ pub(super) fn render(operation: &Operation) -> (Method, String) {
             algorithm,
         } => (
             Method::POST,
-            at(repository, "blobs/uploads", "").optional(
-                "digest-algorithm",
-                algorithm.map(|algorithm| algorithm.as_str()),
-            ),
+            at(repository, "blobs/uploads", "")
+                .optional("digest-algorithm", algorithm.map(Algorithm::as_str)),
         ),
         Operation::PushBlob { repository, digest } => (
             Method::POST,
@@ -42,7 +40,7 @@ pub(super) fn render(operation: &Operation) -> (Method, String) {
             Method::POST,
             at(repository, "blobs/uploads", "")
                 .parameter("mount", &digest.to_string())
-                .optional("from", from.as_ref().map(|from| from.as_str())),
+                .optional("from", from.as_ref().map(RepositoryName::as_str)),
         ),
         Operation::UploadStatus { repository, id } => {
             (Method::GET, at(repository, "blobs/uploads", id))

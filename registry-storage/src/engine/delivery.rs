@@ -12,7 +12,7 @@ use crate::{Batch, CommitError, Operation};
 const STEP: usize = 64;
 
 /// How long a failed delivery waits at first, and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
 
 /// Delivers events until the engine is gone.
 pub(super) async fn run(engine: Weak<Inner>, sink: Arc<dyn EventSink>) {

@@ -178,16 +178,15 @@ impl Engine {
                 return Ok((batch, None));
             }
         }
-        let key = match *written {
-            Some(key) => key,
-            None => {
-                let verified = hash(digest, manifest.bytes.clone())
-                    .await?
-                    .expect(&digest)?;
-                let mut staged = self.blobs().stage(&self.new_id()?, 0).await?;
-                staged.write(manifest.bytes.clone()).await?;
-                *written.insert(staged.publish(verified).await?)
-            }
+        let key = if let Some(key) = *written {
+            key
+        } else {
+            let verified = hash(digest, manifest.bytes.clone())
+                .await?
+                .expect(&digest)?;
+            let mut staged = self.blobs().stage(&self.new_id()?, 0).await?;
+            staged.write(manifest.bytes.clone()).await?;
+            *written.insert(staged.publish(verified).await?)
         };
         Ok(keep_one(stored, key, size, self.now()))
     }

@@ -42,7 +42,7 @@ impl Engine {
             Ok(()) => Ok(Upload { id, offset: 0 }),
             Err(CommitError::Conflict(_)) => Err(ErrorKind::TooManyRequests
                 .error("too many uploads are open in this repository; finish or cancel some")
-                .with_retry_after(std::time::Duration::from_secs(60))),
+                .with_retry_after(std::time::Duration::from_mins(1))),
             Err(CommitError::Failed(error)) => Err(error),
         }
     }

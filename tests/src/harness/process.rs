@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A running program that is killed when dropped.
+/// A running program that is stopped when dropped: with SIGKILL, or first with SIGTERM if it was [given time](Self::grace).
 ///
 /// The lines of its standard error are the only thing a test waits for: a line that says it is ready, and the end of
 /// the stream, which says it has gone. Nothing polls.
@@ -18,6 +18,7 @@ pub struct Process {
     lines: Receiver<String>,
     log: String,
     gone: bool,
+    grace: Option<Duration>,
 }
 
 impl Process {
@@ -48,7 +49,15 @@ impl Process {
             lines,
             log: String::new(),
             gone: false,
+            grace: None,
         }
+    }
+
+    /// Lets it end by itself when dropped, for programs with children of their own.
+    #[must_use]
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.grace = Some(limit);
+        self
     }
 
     /// The process id.
@@ -139,10 +148,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The test is over, whichever way: what matters is that nothing keeps running.
-        if !self.gone {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        // The test is over, whichever way: what matters is that nothing keeps running, not how it ends.
+        if self.gone {
+            return;
         }
+        if let Some(limit) = self.grace {
+            self.signal(Signal::TERM);
+            while self.lines.recv_timeout(limit).is_ok() {}
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,131 @@
+//! Users from an Apache password file.
+
+mod file;
+mod source;
+mod users;
+mod work;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use registry_core::{Randomness, Result, SystemRandomness};
+
+use self::source::Source;
+use self::users::{Fingerprints, Known};
+use self::work::Workers;
+use crate::{Authenticator, Caller, Credentials, Principal, Secret, wrong_credentials};
+
+/// The longest password in bytes. Bcrypt ignores what comes behind it, so a
+/// longer one is always wrong.
+pub const PASSWORD_MAX: usize = 72;
+
+/// The users of a file made by `htpasswd -B`.
+///
+/// Every line is `user:hash`, where the hash is bcrypt (`$2a$`, `$2b$` or
+/// `$2y$`) with a cost from 4 to 14; empty lines and those that start with `#`
+/// are skipped. Other kinds of hashes are refused: they are quickly guessed.
+///
+/// A change of the file takes effect within about a second, as a whole: the
+/// file may be replaced, written in place, or swapped behind a symbolic link.
+/// While it is missing, empty or malformed, the users known before stay, and
+/// the log says why.
+///
+/// Checking a password is expensive on purpose. It is done on the blocking
+/// pool, by at most half of the processors, and a password found right is
+/// remembered for two minutes by a fingerprint under a key that never leaves
+/// the process. When too many wait,
+/// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is the
+/// answer. A name that isn't in the file costs as much as one that is.
+///
+/// It needs a Tokio runtime.
+pub struct Htpasswd {
+    source: Source,
+    fingerprints: Fingerprints,
+    workers: Workers,
+}
+
+impl Htpasswd {
+    /// Reads the users of the file at `path`.
+    ///
+    /// It blocks while it reads; the file is small.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, names no user, or has a malformed line, which
+    /// the error names.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        Self::with_randomness(path, &SystemRandomness)
+    }
+
+    /// The same with fingerprints under a key from `randomness`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if there is no randomness.
+    pub fn with_randomness(path: impl Into<PathBuf>, randomness: &dyn Randomness) -> Result<Self> {
+        Ok(Self {
+            source: Source::open(path.into())?,
+            fingerprints: Fingerprints::new(randomness)?,
+            workers: Workers::new(),
+        })
+    }
+
+    async fn check(&self, user: &str, password: &Secret) -> Result<Option<Principal>> {
+        let users = self.source.users().await;
+        let fingerprint = self.fingerprints.of(user, password);
+        match users.get(user) {
+            Some(_) if password.expose().len() > PASSWORD_MAX => Err(wrong_credentials()),
+            None if password.expose().len() > PASSWORD_MAX => Ok(None),
+            Some(known) => {
+                if !known.is_verified(&fingerprint) {
+                    self.verify(known, password, fingerprint).await?;
+                }
+                Ok(Some(Principal::new(user)))
+            }
+            None => {
+                let cost = users.cost_for_stranger(&fingerprint);
+                self.workers.pretend(cost, password.clone()).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn verify(
+        &self,
+        known: &Arc<Known>,
+        password: &Secret,
+        fingerprint: users::Fingerprint,
+    ) -> Result<()> {
+        let place = self.workers.place().await?;
+        // While this waited, somebody else may have checked the same.
+        if known.is_verified(&fingerprint) {
+            return Ok(());
+        }
+        if place.verify(known.hash(), password.clone()).await? {
+            known.set_verified(fingerprint);
+            Ok(())
+        } else {
+            Err(wrong_credentials())
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Htpasswd {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        match caller.credentials {
+            Credentials::Basic { user, password } => self.check(user, password).await,
+            _ => Ok(None),
+        }
+    }
+}
+
+impl fmt::Debug for Htpasswd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Htpasswd")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! One generation of users, and which passwords were found right.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use registry_core::{Randomness, Result};
+use sha2::Sha256;
+use tokio::time::Instant;
+
+use super::file::{self, Hash};
+use crate::Secret;
+
+/// How long a password that was found right isn't checked again.
+const REMEMBERED: Duration = Duration::from_mins(2);
+
+/// The users of one version of the file. What was found out about their
+/// passwords goes away with it.
+pub(super) struct Users {
+    known: HashMap<String, Arc<Known>>,
+    /// The costs of all users' hashes, in the order of their names.
+    costs: Vec<u32>,
+}
+
+/// A user of the file.
+pub(super) struct Known {
+    hash: Hash,
+    verified: Mutex<Option<Verified>>,
+}
+
+struct Verified {
+    fingerprint: Fingerprint,
+    since: Instant,
+}
+
+impl Users {
+    pub(super) fn parse(content: &[u8]) -> Result<Self> {
+        let users = file::parse(content)?;
+        Ok(Self {
+            costs: users.values().map(Hash::cost).collect(),
+            known: users
+                .into_iter()
+                .map(|(name, hash)| {
+                    let known = Known {
+                        hash,
+                        verified: Mutex::default(),
+                    };
+                    (name, Arc::new(known))
+                })
+                .collect(),
+        })
+    }
+
+    pub(super) fn get(&self, user: &str) -> Option<&Arc<Known>> {
+        self.known.get(user)
+    }
+
+    /// The cost to spend on a name that isn't known: that of some user, always
+    /// the same for the same attempt, so that it shows nothing.
+    pub(super) fn cost_for_stranger(&self, fingerprint: &Fingerprint) -> u32 {
+        let [a, b, c, d, ..] = fingerprint.0;
+        let draw = u32::from_le_bytes([a, b, c, d]);
+        let index = usize::try_from(draw)
+            .unwrap_or_default()
+            .checked_rem(self.costs.len())
+            .unwrap_or_default();
+        self.costs
+            .get(index)
+            .copied()
+            .unwrap_or(bcrypt::DEFAULT_COST)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+}
+
+impl Known {
+    pub(super) fn hash(&self) -> Hash {
+        self.hash.clone()
+    }
+
+    pub(super) fn is_verified(&self, fingerprint: &Fingerprint) -> bool {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        verified.as_ref().is_some_and(|last| {
+            last.fingerprint == *fingerprint && last.since.elapsed() < REMEMBERED
+        })
+    }
+
+    pub(super) fn set_verified(&self, fingerprint: Fingerprint) {
+        let since = Instant::now();
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        *verified = Some(Verified { fingerprint, since });
+    }
+}
+
+/// Recognises a user name and password without keeping them. Comparing two in
+/// variable time tells nothing: nobody can aim at one without the key.
+#[derive(PartialEq, Eq)]
+pub(super) struct Fingerprint([u8; 32]);
+
+/// Makes fingerprints under a key that lives as long as the process.
+pub(super) struct Fingerprints(Hmac<Sha256>);
+
+impl Fingerprints {
+    pub(super) fn new(randomness: &dyn Randomness) -> Result<Self> {
+        let mut key = [0; 64];
+        for (place, byte) in key
+            .iter_mut()
+            .zip(randomness.bytes()?.into_iter().chain(randomness.bytes()?))
+        {
+            *place = byte;
+        }
+        Ok(Self(Hmac::new(&key.into())))
+    }
+
+    pub(super) fn of(&self, user: &str, password: &Secret) -> Fingerprint {
+        let mut mac = self.0.clone();
+        // With its length in front, no other pair reads the same.
+        mac.update(&(user.len() as u64).to_le_bytes());
+        mac.update(user.as_bytes());
+        mac.update(password.expose().as_bytes());
+        Fingerprint(mac.finalize().into_bytes().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_core::SystemRandomness;
+
+    use super::*;
+
+    #[test]
+    fn s_19_different_pairs_have_different_fingerprints() {
+        let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
+        let of = |user, password| fingerprints.of(user, &Secret::new(password)).0;
+        assert_eq!(of("ab", "c"), of("ab", "c"));
+        for (user, password) in [("a", "bc"), ("abc", ""), ("", "abc"), ("ab", "C")] {
+            assert_ne!(of("ab", "c"), of(user, password), "{user}:{password}");
+        }
+        let others = Fingerprints::new(&SystemRandomness).unwrap();
+        assert_ne!(of("ab", "c"), others.of("ab", &Secret::new("c")).0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_password_is_remembered_for_two_minutes() {
+        let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
+        let of = |password| fingerprints.of("a", &Secret::new(password));
+        let content = b"a:$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.";
+        let users = Users::parse(content).unwrap();
+        let known = users.get("a").unwrap();
+        assert!(!known.is_verified(&of("right")));
+        known.set_verified(of("right"));
+        tokio::time::advance(Duration::from_secs(119)).await;
+        assert!(known.is_verified(&of("right")));
+        assert!(!known.is_verified(&of("wrong")));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!known.is_verified(&of("right")));
+    }
+}

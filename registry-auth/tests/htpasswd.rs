@@ -1,0 +1,316 @@
+//! Password files, with real hashes and real files.
+#![cfg(feature = "htpasswd")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine;
+use http::{HeaderMap, HeaderValue, Method};
+use registry_auth::{AccessControl, Htpasswd, Login, PASSWORD_MAX, Rules};
+use registry_core::{Action, ErrorKind, Operation, RequestOrigin};
+use tempfile::TempDir;
+use tokio::time::{Instant, advance};
+
+/// Made by `htpasswd -nbB -C 5 alice alice-secret` and the like: Apache writes
+/// `$2y$`, Python `$2b$`, Java `$2a$`.
+const FOREIGN: [(&str, &str, &str); 3] = [
+    (
+        "U*U",
+        "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        "a",
+    ),
+    (
+        "U*U*",
+        "$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK",
+        "y",
+    ),
+    (
+        "",
+        "$2b$06$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.",
+        "b",
+    ),
+];
+
+fn line(user: &str, password: &str, cost: u32) -> String {
+    format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
+}
+
+fn access(path: &Path) -> AccessControl {
+    AccessControl::new(Rules::new().signed_in("**", &[Action::Pull]))
+        .authenticator(Htpasswd::open(path).unwrap())
+}
+
+/// The outcome of logging in: whether it worked, or the kind of the error.
+async fn login(access: &AccessControl, user: &str, password: &str) -> Result<(), ErrorKind> {
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(&format!("Basic {pair}")).unwrap();
+    headers.insert("authorization", value);
+    let operation = Operation::parse(&Method::GET, "/v2/", None).unwrap();
+    let answer = access
+        .authorize(&headers, &operation, RequestOrigin::default())
+        .await;
+    answer
+        .map(|grant| assert_eq!(grant.actor.name.as_deref(), Some(user)))
+        .map_err(|refusal| refusal.error.kind())
+}
+
+const WRONG: Result<(), ErrorKind> = Err(ErrorKind::Unauthorized);
+
+struct File {
+    directory: TempDir,
+}
+
+impl File {
+    fn new(content: &str) -> Self {
+        let file = Self {
+            directory: TempDir::new().unwrap(),
+        };
+        fs::write(file.path(), content).unwrap();
+        file
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("htpasswd")
+    }
+}
+
+#[tokio::test]
+async fn the_hashes_of_other_programs_work() {
+    let lines = FOREIGN.map(|(_, hash, user)| {
+        format!(
+            "{user}:{hash}
+"
+        )
+    });
+    let content = lines.concat();
+    let file = File::new(&content);
+    let access = access(&file.path());
+    for (password, _, user) in FOREIGN {
+        assert_eq!(login(&access, user, password).await, Ok(()), "{user}");
+        assert_eq!(login(&access, user, "other").await, WRONG, "{user}");
+    }
+    assert_eq!(login(&access, "nobody", "U*U").await, WRONG);
+    assert_eq!(login(&access, "*", "U*U").await, WRONG);
+    assert_eq!(login(&access, "", "").await, WRONG);
+}
+
+#[tokio::test]
+async fn a_right_password_stays_right_and_a_wrong_one_stays_wrong() {
+    let file = File::new(&line("alice", "secret", 4));
+    let access = access(&file.path());
+    for _ in 0..3 {
+        assert_eq!(login(&access, "alice", "secret").await, Ok(()));
+        assert_eq!(login(&access, "alice", "wrong").await, WRONG);
+    }
+}
+
+#[tokio::test]
+async fn s_47_nothing_behind_72_bytes_is_ignored() {
+    let longest = "x".repeat(PASSWORD_MAX);
+    let file = File::new(&line("alice", &longest, 4));
+    let access = access(&file.path());
+    assert_eq!(login(&access, "alice", &longest).await, Ok(()));
+    assert_eq!(login(&access, "alice", &format!("{longest}y")).await, WRONG);
+    assert_eq!(login(&access, "alice", &longest[1..]).await, WRONG);
+}
+
+#[tokio::test]
+async fn another_authenticator_may_know_whom_the_file_does_not() {
+    let file = File::new(&line("alice", "secret", 4));
+    let long = "t".repeat(500);
+    let expected = long.clone();
+    let access = access(&file.path()).authenticator(Login::new(move |user, password| {
+        let right = user == "alice" || user == "robot" && password.matches(&expected);
+        async move { right }
+    }));
+    assert_eq!(login(&access, "robot", &long).await, Ok(()));
+    assert_eq!(login(&access, "alice", "wrong").await, WRONG);
+    assert_eq!(login(&access, "alice", &long).await, WRONG);
+}
+
+#[test]
+fn s_48_a_malformed_file_is_not_opened() {
+    let open = |content: &str| Htpasswd::open(File::new(content).path()).map(|_| ());
+    let good = line("alice", "secret", 4);
+    assert!(open(&good).is_ok());
+    for content in ["", "alice:{SHA}x\n", &format!("{good}bob\n"), &good[..40]] {
+        assert!(open(content).is_err(), "{content:?}");
+    }
+    let missing = Htpasswd::open("/nowhere/htpasswd").unwrap_err();
+    assert!(
+        missing.to_string().contains("/nowhere/htpasswd"),
+        "{missing}"
+    );
+}
+
+/// Lets the file be looked at again.
+async fn later() {
+    advance(Duration::from_millis(1100)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn s_49_a_replaced_file_counts_as_a_whole() {
+    let file = File::new(&(line("alice", "old", 4) + &line("bob", "b", 4)));
+    let access = access(&file.path());
+    assert_eq!(login(&access, "alice", "old").await, Ok(()));
+
+    let new = file.directory.path().join("new");
+    fs::write(&new, line("alice", "new", 4)).unwrap();
+    fs::rename(&new, file.path()).unwrap();
+    later().await;
+    // What was found right before doesn't count any more.
+    assert_eq!(login(&access, "alice", "old").await, WRONG);
+    assert_eq!(login(&access, "alice", "new").await, Ok(()));
+    assert_eq!(login(&access, "bob", "b").await, WRONG);
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn s_49_a_swapped_symbolic_link_is_followed() {
+    use std::os::unix::fs::symlink;
+
+    // As Kubernetes does it: file -> ..data/file, ..data -> directory.
+    let root = TempDir::new().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for (version, password) in [("v1", "old"), ("v2", "new")] {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("htpasswd"), line("alice", password, 4)).unwrap();
+    }
+    symlink("v1", at("..data")).unwrap();
+    symlink("..data/htpasswd", at("htpasswd")).unwrap();
+    let access = access(&at("htpasswd"));
+    assert_eq!(login(&access, "alice", "old").await, Ok(()));
+
+    symlink("v2", at("..data_tmp")).unwrap();
+    fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    later().await;
+    assert_eq!(login(&access, "alice", "new").await, Ok(()));
+    assert_eq!(login(&access, "alice", "old").await, WRONG);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s_49_a_file_that_cannot_be_used_leaves_the_users_as_they_were() {
+    let good = line("alice", "secret", 4) + &line("bob", "b", 4);
+    let file = File::new(&good);
+    let access = access(&file.path());
+    let garbage = format!("{good}carol:plain\n");
+    for broken in [Some(""), Some(&good[..90]), Some(&garbage), None] {
+        match broken {
+            Some(content) => fs::write(file.path(), content).unwrap(),
+            None => fs::remove_file(file.path()).unwrap(),
+        }
+        for _ in 0..2 {
+            later().await;
+            assert_eq!(
+                login(&access, "alice", "secret").await,
+                Ok(()),
+                "{broken:?}"
+            );
+            assert_eq!(login(&access, "bob", "b").await, Ok(()), "{broken:?}");
+            assert_eq!(login(&access, "carol", "plain").await, WRONG, "{broken:?}");
+        }
+    }
+    fs::write(file.path(), line("carol", "c", 4)).unwrap();
+    later().await;
+    assert_eq!(login(&access, "carol", "c").await, Ok(()));
+    assert_eq!(login(&access, "alice", "secret").await, WRONG);
+}
+
+#[tokio::test]
+async fn s_46_a_name_that_is_not_known_costs_as_much() {
+    let file = File::new(&(line("alice", "secret", 7) + &line("bob", "b", 7)));
+    let access = access(&file.path());
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..21 {
+        for (user, times) in ["alice", "nobody"].into_iter().zip(&mut times) {
+            let start = Instant::now();
+            assert_eq!(login(&access, user, &format!("wrong{round}")).await, WRONG);
+            times.push(start.elapsed());
+        }
+    }
+    let [known, unknown] = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2].as_secs_f64()
+    });
+    assert!(
+        (0.5..2.0).contains(&(known / unknown)),
+        "{known} s and {unknown} s"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn h_12_a_flood_of_wrong_passwords_is_bounded_and_known_users_go_on() {
+    let file = File::new(&(line("alice", "secret", 8) + &line("bob", "b", 8)));
+    let access = access(&file.path());
+    assert_eq!(login(&access, "alice", "secret").await, Ok(()));
+    let flood: Vec<_> = (0..300)
+        .map(|number| {
+            let access = access.clone();
+            tokio::spawn(async move { login(&access, "bob", &number.to_string()).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(login(&access, "alice", "secret").await, Ok(()));
+    }
+    let pause = start.elapsed();
+    assert!(
+        pause < Duration::from_millis(200),
+        "cached logins took {pause:?}"
+    );
+    let mut answers = [0, 0];
+    for attempt in flood {
+        match attempt.await.unwrap() {
+            Err(ErrorKind::Unauthorized) => answers[0] += 1,
+            Err(ErrorKind::TooManyRequests) => answers[1] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    let [refused, turned_away] = answers;
+    assert!(refused >= 64 && turned_away >= 200, "{answers:?}");
+}
+
+#[tokio::test]
+async fn many_requests_with_the_same_password_check_it_once() {
+    let file = File::new(&line("alice", "secret", 10));
+    let access = access(&file.path());
+    let start = Instant::now();
+    assert_eq!(login(&access, "alice", "wrong").await, WRONG);
+    let once = start.elapsed();
+    let start = Instant::now();
+    let all = (0..32).map(|_| {
+        let access = access.clone();
+        tokio::spawn(async move { login(&access, "alice", "secret").await })
+    });
+    for answer in all.collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap(), Ok(()));
+    }
+    assert!(
+        start.elapsed() < once * 12,
+        "{:?}, one takes {once:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn s_91_neither_passwords_nor_hashes_are_in_debug_output() {
+    let file = File::new(&line("alice", "canary", 4));
+    let access = access(&file.path());
+    assert_eq!(login(&access, "alice", "canary").await, Ok(()));
+    let shown = format!("{access:?}");
+    assert!(
+        !shown.contains("canary") && !shown.contains("$2"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,195 @@
+//! Scopes: rights in the words of Docker's token protocol.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::{Action, Actions, Operation, RepositoryName};
+
+/// The type and name under which the list of repositories is a resource.
+const CATALOG: (&str, &str) = ("registry", "catalog");
+
+/// A set of rights in the words of Docker's token protocol, such as
+/// `repository:team/app:pull,push registry:catalog:*`.
+///
+/// A scope limits; it grants nothing. It knows fewer words than [`Action`]:
+/// `push` stands for [`Push`](Action::Push) and
+/// [`Overwrite`](Action::Overwrite), `*` for everything. So a token's scope is
+/// to be intersected with what its holder may do.
+///
+/// ```
+/// use registry_core::{Action, Scopes};
+///
+/// let scopes = Scopes::parse(["repository:app:push repository:app:pull", "registry:catalog:*"]);
+/// assert!(scopes.catalog());
+/// assert_eq!(
+///     scopes.actions(&"app".parse()?),
+///     Some([Action::Pull, Action::Push, Action::Overwrite].into()),
+/// );
+/// assert_eq!(scopes.to_string(), "repository:app:pull,push registry:catalog:*");
+/// # Ok::<(), registry_core::Error>(())
+/// ```
+///
+/// Docker registry v2 authentication, "Token scope documentation".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scopes {
+    repositories: BTreeMap<RepositoryName, Actions>,
+    catalog: bool,
+}
+
+/// One resource of some [`Scopes`], in the words of the protocol: an entry of
+/// a token's `access` claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeEntry<'a> {
+    /// What it is: `repository` or `registry`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: &'a str,
+    /// What may be done: `pull`, `push`, `delete` or `*`.
+    pub actions: Vec<&'static str>,
+}
+
+impl Scopes {
+    /// Understands the values of `scope` parameters. Each may hold several
+    /// scopes, separated by spaces; scopes of one resource add up.
+    ///
+    /// What isn't understood grants nothing and is no error: clients ask for
+    /// the rights of plugins, of everything, or of nothing.
+    pub fn parse<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut scopes = Self::default();
+        for scope in values.into_iter().flat_map(|value| value.split(' ')) {
+            // A name may hold colons, as in `host:port/name`.
+            if let Some((kind, rest)) = scope.split_once(':')
+                && let Some((name, actions)) = rest.rsplit_once(':')
+            {
+                scopes.insert(kind, name, actions.split(','));
+            }
+        }
+        scopes
+    }
+
+    /// What a client should ask for to be allowed an operation.
+    ///
+    /// Clients that push also pull, so a push asks for both.
+    pub fn of(operation: &Operation) -> Self {
+        let mut scopes = Self {
+            catalog: matches!(operation, Operation::ListRepositories { .. }),
+            ..Self::default()
+        };
+        for need in [operation.need(), operation.source_need()]
+            .into_iter()
+            .flatten()
+        {
+            let mut actions = need.actions;
+            if actions.contains(Action::Push.into()) {
+                actions = actions | Action::Pull.into() | Action::Overwrite.into();
+            }
+            scopes.insert_actions(need.repository, actions);
+        }
+        scopes
+    }
+
+    /// Adds what an entry of a token's `access` claim says, if it is
+    /// understood. Actions that aren't known are dropped.
+    pub fn insert<'a>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        actions: impl IntoIterator<Item = &'a str>,
+    ) {
+        // `repository(plugin)` is an old way to write `repository`.
+        let kind = kind.split_once('(').map_or(kind, |(kind, _class)| kind);
+        let mut actions = actions.into_iter();
+        if (kind, name) == CATALOG {
+            self.catalog |= actions.any(|action| action == "*");
+        } else if kind == "repository"
+            && let Ok(name) = name.parse()
+        {
+            self.insert_actions(
+                name,
+                actions.fold(Actions::NONE, |set, word| set | meaning(word)),
+            );
+        }
+    }
+
+    /// Adds `actions` in a repository. No action at all is also kept: in a
+    /// token it says that the right was asked for and refused.
+    pub fn insert_actions(&mut self, repository: RepositoryName, actions: Actions) {
+        let known = self.repositories.entry(repository).or_default();
+        *known = *known | actions;
+    }
+
+    /// The actions in a repository; `None` if nothing is said about it.
+    pub fn actions(&self, repository: &RepositoryName) -> Option<Actions> {
+        self.repositories.get(repository).copied()
+    }
+
+    /// Whether the list of repositories is among them.
+    pub fn catalog(&self) -> bool {
+        self.catalog
+    }
+
+    /// The repositories and the actions in each, in order.
+    pub fn repositories(&self) -> impl Iterator<Item = (&RepositoryName, Actions)> {
+        self.repositories
+            .iter()
+            .map(|(repository, actions)| (repository, *actions))
+    }
+
+    /// Whether nothing is said at all.
+    pub fn is_empty(&self) -> bool {
+        self.repositories.is_empty() && !self.catalog
+    }
+
+    /// The entries of a token's `access` claim.
+    pub fn entries(&self) -> impl Iterator<Item = ScopeEntry<'_>> {
+        let (kind, name) = CATALOG;
+        let catalog = self.catalog.then(|| ScopeEntry {
+            kind,
+            name,
+            actions: vec!["*"],
+        });
+        self.repositories
+            .iter()
+            .map(|(repository, actions)| ScopeEntry {
+                kind: "repository",
+                name: repository.as_str(),
+                actions: words(*actions),
+            })
+            .chain(catalog)
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, entry) in self.entries().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            let actions = entry.actions.join(",");
+            write!(f, "{}:{}:{actions}", entry.kind, entry.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a word of the protocol stands for.
+fn meaning(word: &str) -> Actions {
+    match word {
+        "pull" => Action::Pull.into(),
+        "push" => [Action::Push, Action::Overwrite].into(),
+        "delete" => Action::Delete.into(),
+        "*" => Actions::ALL,
+        _ => Actions::NONE,
+    }
+}
+
+/// The words that stand for no more than `actions`.
+fn words(actions: Actions) -> Vec<&'static str> {
+    if actions == Actions::ALL {
+        return vec!["*"];
+    }
+    ["pull", "push", "delete"]
+        .into_iter()
+        .filter(|word| actions.contains(meaning(word)))
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! Scopes say what tokens are asked for and hold.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test sets up is valid, or the test fails"
+)]
+
+use http::Method;
+use proptest::prelude::*;
+use registry_core::{Action, Actions, Operation, RepositoryName, Scopes};
+
+fn actions(scopes: &str, repository: &str) -> Option<Actions> {
+    Scopes::parse([scopes]).actions(&repository.parse().expect("a repository name"))
+}
+
+#[test]
+fn scopes_of_one_resource_add_up_in_any_order() {
+    for values in [
+        vec!["repository:a:pull,push"],
+        vec!["repository:a:push,pull,push"],
+        vec!["repository:a:push", "repository:a:pull"],
+        vec!["repository:a:push repository:b:pull  repository:a:pull "],
+        vec!["repository(plugin):a:pull", "repository:a:push"],
+    ] {
+        let scopes = Scopes::parse(values.iter().copied());
+        assert_eq!(
+            scopes.actions(&"a".parse().unwrap()),
+            Some([Action::Pull, Action::Push, Action::Overwrite].into()),
+            "{values:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_understood_grants_nothing() {
+    for scope in [
+        "",
+        " ",
+        "*",
+        ":",
+        "::",
+        "repository",
+        "repository:a",
+        "repository::pull",
+        "repository:A:pull",
+        "repository:../a:pull",
+        "Repository:a:pull",
+        "registry:a:*",
+        "registry:catalog:pull",
+        "registry:catalog:",
+        "plugin:a:pull",
+        "repository\t:a:pull",
+    ] {
+        assert!(Scopes::parse([scope]).is_empty(), "{scope}");
+    }
+    assert_eq!(actions("repository:a:", "a"), Some(Actions::NONE));
+    assert_eq!(
+        actions("repository:a:admin,PULL,pul", "a"),
+        Some(Actions::NONE)
+    );
+    assert_eq!(
+        actions("repository:a:admin,pull", "a"),
+        Some(Action::Pull.into())
+    );
+}
+
+#[test]
+fn a_port_in_a_name_is_not_taken_for_another_repository() {
+    let scopes = Scopes::parse(["repository:localhost:5000/app:pull"]);
+    assert!(scopes.is_empty(), "{scopes}");
+}
+
+#[test]
+fn a_star_is_everything_in_one_repository() {
+    assert_eq!(actions("repository:a:*", "a"), Some(Actions::ALL));
+    assert_eq!(actions("repository:a:*", "b"), None);
+    assert_eq!(
+        Scopes::parse(["repository:a:*"]).to_string(),
+        "repository:a:*"
+    );
+}
+
+#[test]
+fn a_scope_never_says_more_than_the_actions() {
+    let mut scopes = Scopes::default();
+    scopes.insert_actions("a".parse().unwrap(), [Action::Push, Action::List].into());
+    assert_eq!(scopes.to_string(), "repository:a:");
+}
+
+#[test]
+fn a_challenge_asks_for_all_that_an_operation_needs() {
+    let digest = registry_core::Algorithm::Sha256.digest(b"");
+    for (method, path, query, scope) in [
+        (Method::GET, "/v2/", None, String::new()),
+        (
+            Method::GET,
+            "/v2/_catalog",
+            None,
+            "registry:catalog:*".to_owned(),
+        ),
+        (
+            Method::GET,
+            "/v2/a/tags/list",
+            None,
+            "repository:a:pull".to_owned(),
+        ),
+        (
+            Method::PUT,
+            "/v2/a/manifests/v1",
+            None,
+            "repository:a:pull,push".to_owned(),
+        ),
+        (
+            Method::DELETE,
+            "/v2/a/manifests/v1",
+            None,
+            "repository:a:delete".to_owned(),
+        ),
+        (
+            Method::POST,
+            "/v2/b/blobs/uploads/",
+            Some(format!("mount={digest}&from=a")),
+            "repository:a:pull repository:b:pull,push".to_owned(),
+        ),
+        (
+            Method::POST,
+            "/v2/b/blobs/uploads/",
+            Some(format!("mount={digest}&from=b")),
+            "repository:b:pull,push".to_owned(),
+        ),
+    ] {
+        let operation = Operation::parse(&method, path, query.as_deref()).unwrap();
+        assert_eq!(Scopes::of(&operation).to_string(), scope, "{method} {path}");
+    }
+}
+
+fn scopes() -> impl Strategy<Value = Scopes> {
+    let name = "[a-z]{1,3}(/[a-z]{1,3})?"
+        .prop_map(|name| name.parse::<RepositoryName>().expect("a repository name"));
+    let words = prop::collection::vec(
+        prop::sample::select(vec!["pull", "push", "delete", "*", "unknown"]),
+        0..4,
+    );
+    (prop::collection::vec((name, words), 0..5), any::<bool>()).prop_map(|(entries, catalog)| {
+        let mut scopes = Scopes::default();
+        for (name, words) in entries {
+            scopes.insert("repository", name.as_str(), words);
+        }
+        if catalog {
+            scopes.insert("registry", "catalog", ["*"]);
+        }
+        scopes
+    })
+}
+
+proptest! {
+    #[test]
+    fn rendered_scopes_are_understood_as_themselves(scopes in scopes()) {
+        let text = scopes.to_string();
+        prop_assert_eq!(Scopes::parse([text.as_str()]), scopes.clone());
+        prop_assert_eq!(Scopes::parse(text.split(' ').rev()), scopes.clone());
+        let mut read = Scopes::default();
+        for entry in scopes.entries() {
+            read.insert(entry.kind, entry.name, entry.actions);
+        }
+        prop_assert_eq!(read, scopes);
+    }
+
+    #[test]
+    fn no_scope_is_too_odd(text in "(repository|registry)?:?\\PC{0,40}") {
+        let scopes = Scopes::parse([text.as_str()]);
+        prop_assert_eq!(Scopes::parse([scopes.to_string().as_str()]), scopes);
+    }
+}

@@ -1,0 +1,187 @@
+//! What a remote registry's refusal means here.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use registry_core::{Error, ErrorDetail, ErrorKind, Operation, Result};
+use reqwest::Response;
+use serde::Deserialize;
+
+/// The largest error document that is read, in bytes.
+const ERROR_BODY: usize = 64 << 10;
+
+/// The error that an answer of the classes 4xx and 5xx means.
+///
+/// The code in the body tells most; without one the status does, together with
+/// what was asked for.
+pub(super) async fn failure(answer: Response, operation: &Operation) -> Error {
+    let status = answer.status();
+    let headers = answer.headers().clone();
+    // A body that can't be read says nothing more than the status does.
+    let body = read_limited(answer, ERROR_BODY).await.unwrap_or_default();
+    let codes: Vec<String> = serde_json::from_slice::<Document>(&body)
+        .map(|document| {
+            document
+                .errors
+                .into_iter()
+                .map(|entry| entry.code)
+                .collect()
+        })
+        .unwrap_or_default();
+    let kind = kind(status, codes.first().map(String::as_str), operation);
+    let mut error = kind.error(sentence(kind, status));
+    if let Some(offset) = upload_offset(&headers).filter(|_| kind == ErrorKind::UploadOutOfOrder) {
+        error = error.with_detail(ErrorDetail::Offset(offset));
+    }
+    if let Some(size) = unsatisfied_size(&headers).filter(|_| kind == ErrorKind::RangeInvalid) {
+        error = error.with_detail(ErrorDetail::Size(size));
+    }
+    if let Some(delay) = retry_after(&headers) {
+        error = error.with_retry_after(delay);
+    }
+    error
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    errors: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    code: String,
+}
+
+fn kind(status: StatusCode, code: Option<&str>, operation: &Operation) -> ErrorKind {
+    match status {
+        StatusCode::UNAUTHORIZED => return ErrorKind::Unauthorized,
+        StatusCode::FORBIDDEN => return ErrorKind::Denied,
+        StatusCode::TOO_MANY_REQUESTS => return ErrorKind::TooManyRequests,
+        StatusCode::METHOD_NOT_ALLOWED => return ErrorKind::Unsupported,
+        StatusCode::PRECONDITION_FAILED => return ErrorKind::PreconditionFailed,
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            return match operation {
+                Operation::GetBlob { .. } => ErrorKind::RangeInvalid,
+                _ => ErrorKind::UploadOutOfOrder,
+            };
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            return match operation {
+                Operation::PutManifest { .. } => ErrorKind::ManifestTooLarge,
+                _ => ErrorKind::BlobTooLarge,
+            };
+        }
+        _ => {}
+    }
+    if status.is_server_error() {
+        return ErrorKind::Unavailable;
+    }
+    match code {
+        Some("NAME_INVALID") => ErrorKind::NameInvalid,
+        Some("NAME_UNKNOWN") => unknown(operation).unwrap_or(ErrorKind::NameUnknown),
+        Some("TAG_INVALID") => ErrorKind::TagInvalid,
+        Some("DIGEST_INVALID") => ErrorKind::DigestInvalid,
+        Some("SIZE_INVALID") => ErrorKind::SizeInvalid,
+        Some("BLOB_UNKNOWN") => ErrorKind::BlobUnknown,
+        Some("BLOB_UPLOAD_UNKNOWN") => ErrorKind::UploadUnknown,
+        Some("BLOB_UPLOAD_INVALID") => ErrorKind::UploadInvalid,
+        Some("MANIFEST_UNKNOWN") => ErrorKind::ManifestUnknown,
+        Some("MANIFEST_INVALID") => ErrorKind::ManifestInvalid,
+        Some("MANIFEST_BLOB_UNKNOWN") => ErrorKind::ManifestBlobUnknown,
+        Some("DENIED") => ErrorKind::Denied,
+        Some("UNAUTHORIZED") => ErrorKind::Unauthorized,
+        Some("UNSUPPORTED") => ErrorKind::Unsupported,
+        Some("TOOMANYREQUESTS") => ErrorKind::TooManyRequests,
+        _ if status == StatusCode::NOT_FOUND => {
+            unknown(operation).unwrap_or(ErrorKind::NameUnknown)
+        }
+        _ => ErrorKind::RequestInvalid,
+    }
+}
+
+/// What is missing if what an operation is about isn't found. A repository that
+/// doesn't exist holds nothing, which is all a reader wants to know.
+fn unknown(operation: &Operation) -> Option<ErrorKind> {
+    match operation {
+        Operation::StatBlob { .. } | Operation::GetBlob { .. } | Operation::DeleteBlob { .. } => {
+            Some(ErrorKind::BlobUnknown)
+        }
+        Operation::UploadStatus { .. }
+        | Operation::AppendUpload { .. }
+        | Operation::FinishUpload { .. }
+        | Operation::CancelUpload { .. } => Some(ErrorKind::UploadUnknown),
+        Operation::StatManifest { .. }
+        | Operation::GetManifest { .. }
+        | Operation::DeleteManifest { .. } => Some(ErrorKind::ManifestUnknown),
+        _ => None,
+    }
+}
+
+fn sentence(kind: ErrorKind, status: StatusCode) -> String {
+    match kind {
+        ErrorKind::Unauthorized => "the remote registry asks for other credentials".into(),
+        ErrorKind::Denied => "the remote registry does not permit this".into(),
+        ErrorKind::TooManyRequests => "the remote registry asks to slow down".into(),
+        _ => format!(
+            "the remote registry answers {} ({})",
+            status.as_u16(),
+            kind.code()
+        ),
+    }
+}
+
+/// The number of bytes that an upload has, from `Range: 0-<last>`.
+///
+/// `0-0` stands for nothing as well as for one byte; it is left to the caller
+/// to know which.
+pub(super) fn upload_offset(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(header::RANGE)?.to_str().ok()?;
+    let last: u64 = range
+        .trim_start_matches("bytes=")
+        .strip_prefix("0-")?
+        .parse()
+        .ok()?;
+    if last == 0 {
+        Some(0)
+    } else {
+        last.checked_add(1)
+    }
+}
+
+/// The size in `Content-Range: bytes */<size>`.
+fn unsatisfied_size(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes */")?.parse().ok()
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// A body that must not be larger than `limit` bytes.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unavailable`] if it is, or breaks off.
+pub(super) async fn read_limited(mut answer: Response, limit: usize) -> Result<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(part) = answer.chunk().await.map_err(broken)? {
+        if body.len().saturating_add(part.len()) > limit {
+            return Err(ErrorKind::Unavailable
+                .error("the remote registry sends a document that is too large"));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
+}
+
+/// The error of an answer that breaks off.
+pub(super) fn broken(source: reqwest::Error) -> Error {
+    ErrorKind::Unavailable
+        .error("the answer of the remote registry broke off; try again")
+        .with_source(source.without_url())
+}

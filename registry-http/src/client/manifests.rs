@@ -1,0 +1,229 @@
+//! Manifests and tags of a remote registry.
+
+use http::{HeaderMap, HeaderValue, header};
+use registry_core::{
+    Access, Action, Deletion, Descriptor, Digest, Error, ErrorKind, Manifest, MediaType, Operation,
+    Precondition, Pushed, PutManifest, Reference, Result, Tag,
+};
+use reqwest::Response;
+
+use super::RemoteRegistry;
+use super::authorization::Payload;
+use super::failure::{failure, read_limited};
+
+/// The types asked for: everything, and by name what registries want to hear.
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
+                      application/vnd.oci.image.index.v1+json, \
+                      application/vnd.docker.distribution.manifest.v2+json, \
+                      application/vnd.docker.distribution.manifest.list.v2+json, */*;q=0.5";
+
+impl RemoteRegistry {
+    pub(super) async fn resolve(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<Descriptor> {
+        access.require(Action::Pull)?;
+        let operation = Operation::StatManifest {
+            repository: access.repository().clone(),
+            reference: reference.clone(),
+        };
+        let answer = self.ask(&operation, accept()).await?;
+        match described(&answer, reference)? {
+            Some(descriptor) => Ok(descriptor),
+            // A registry that says too little is asked for the whole.
+            None => Ok(self.get_manifest(access, reference).await?.descriptor()),
+        }
+    }
+
+    pub(super) async fn get_manifest(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<Manifest> {
+        access.require(Action::Pull)?;
+        let operation = Operation::GetManifest {
+            repository: access.repository().clone(),
+            reference: reference.clone(),
+        };
+        let answer = self.ask(&operation, accept()).await?;
+        let media_type = media_type(&answer)?.ok_or_else(|| {
+            ErrorKind::Unavailable.error("the remote registry does not say what the manifest is")
+        })?;
+        let expected = match reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => named_digest(&answer)?,
+        };
+        let bytes = read_limited(answer, self.inner.rules.max_size).await?;
+        let algorithm = expected
+            .map(|digest| digest.algorithm())
+            .unwrap_or_default();
+        let digest = algorithm.digest(&bytes);
+        if expected.is_some_and(|expected| expected != digest) {
+            return Err(ErrorKind::Unavailable
+                .error("the remote registry sends a manifest that isn't what was asked for"));
+        }
+        Ok(Manifest {
+            media_type,
+            digest,
+            bytes,
+        })
+    }
+
+    pub(super) async fn put_manifest(&self, access: &Access, push: PutManifest) -> Result<Pushed> {
+        access.require(Action::Push)?;
+        let manifest = push.manifest();
+        let digest = manifest.digest;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, text(manifest.media_type.as_str())?);
+        match push.precondition() {
+            Precondition::None => {
+                if !access.permits(Action::Overwrite) && self.moves_a_tag(access, &push).await? {
+                    return Err(ErrorKind::Denied
+                        .error("the tag exists and you may not move it; choose another one"));
+                }
+            }
+            Precondition::Absent => {
+                headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+            }
+            Precondition::Is(expected) => {
+                headers.insert(header::IF_MATCH, text(&format!("\"{expected}\""))?);
+            }
+        }
+        let by_default = digest.algorithm() == registry_core::Algorithm::default();
+        let (reference, tags) = match push.tags() {
+            [tag] if by_default => (Reference::Tag(tag.clone()), &[][..]),
+            tags => (Reference::Digest(digest), tags),
+        };
+        let answer = self
+            .send_manifest(access, &push, reference, tags, headers.clone())
+            .await?;
+        let subject = match answer.headers().get("oci-subject") {
+            Some(subject) => subject.to_str().ok().and_then(|text| text.parse().ok()),
+            None => None,
+        };
+        // A registry that doesn't know several tags takes them one by one.
+        if !answer.headers().contains_key("oci-tag") {
+            for tag in tags {
+                let reference = Reference::Tag(tag.clone());
+                self.send_manifest(access, &push, reference, &[], headers.clone())
+                    .await?;
+            }
+        }
+        Ok(Pushed {
+            descriptor: manifest.descriptor(),
+            subject,
+            tags: push.tags().to_vec(),
+        })
+    }
+
+    pub(super) async fn delete(&self, access: &Access, what: Deletion) -> Result<()> {
+        access.require(Action::Delete)?;
+        let repository = access.repository().clone();
+        let operation = match what {
+            Deletion::Blob(digest) => Operation::DeleteBlob { repository, digest },
+            Deletion::Manifest(digest) => Operation::DeleteManifest {
+                repository,
+                reference: digest.into(),
+            },
+            Deletion::Tag(tag) => Operation::DeleteManifest {
+                repository,
+                reference: tag.into(),
+            },
+        };
+        self.ask(&operation, HeaderMap::new()).await.map(drop)
+    }
+
+    async fn send_manifest(
+        &self,
+        access: &Access,
+        push: &PutManifest,
+        reference: Reference,
+        tags: &[Tag],
+        headers: HeaderMap,
+    ) -> Result<Response> {
+        let operation = Operation::PutManifest {
+            repository: access.repository().clone(),
+            reference,
+            tags: tags.to_vec(),
+        };
+        let payload = Payload::Bytes(push.manifest().bytes.clone());
+        let answer = self.request(&operation, headers, payload).await?;
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(failure(answer, &operation).await)
+        }
+    }
+
+    async fn moves_a_tag(&self, access: &Access, push: &PutManifest) -> Result<bool> {
+        for tag in push.tags() {
+            let operation = Operation::StatManifest {
+                repository: access.repository().clone(),
+                reference: tag.clone().into(),
+            };
+            match self.ask(&operation, accept()).await {
+                Ok(answer) => {
+                    if named_digest(&answer)? != Some(push.manifest().digest) {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::ManifestUnknown => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn accept() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+    headers
+}
+
+fn text(value: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(value)
+        .map_err(|source| Error::internal("a header can't be written", source))
+}
+
+/// What an answer without a body tells of a manifest, if it is enough.
+fn described(answer: &Response, reference: &Reference) -> Result<Option<Descriptor>> {
+    let size = answer
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|size| size.to_str().ok()?.parse().ok());
+    let digest = match reference {
+        Reference::Digest(digest) => Some(*digest),
+        Reference::Tag(_) => named_digest(answer)?,
+    };
+    let (Some(media_type), Some(digest), Some(size)) = (media_type(answer)?, digest, size) else {
+        return Ok(None);
+    };
+    Ok(Some(Descriptor::new(media_type, digest, size)))
+}
+
+fn media_type(answer: &Response) -> Result<Option<MediaType>> {
+    let Some(value) = answer.headers().get(header::CONTENT_TYPE) else {
+        return Ok(None);
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next();
+    let essence = essence.unwrap_or_default().trim();
+    essence.parse().map(Some).map_err(|source: Error| {
+        ErrorKind::Unavailable
+            .error("the remote registry names a media type that can't be understood")
+            .with_source(source)
+    })
+}
+
+fn named_digest(answer: &Response) -> Result<Option<Digest>> {
+    let Some(value) = answer.headers().get("docker-content-digest") else {
+        return Ok(None);
+    };
+    let digest = value.to_str().unwrap_or_default().parse();
+    digest.map(Some).map_err(|source: Error| {
+        ErrorKind::Unavailable
+            .error("the remote registry names a digest that can't be understood")
+            .with_source(source)
+    })
+}

@@ -1,0 +1,164 @@
+//! Requests on their way out.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use registry_core::{Error, ErrorKind, Result};
+use reqwest::{Body, Response};
+use url::Url;
+
+use super::address::AddressPolicy;
+
+/// How long a connection may take to be made, and a server to say the next
+/// thing.
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// How many redirects are followed in a row.
+const REDIRECTS: usize = 5;
+
+/// The HTTP client of one remote registry.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    client: reqwest::Client,
+    policy: AddressPolicy,
+    base: Url,
+}
+
+/// A request without its body.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+}
+
+impl Outbound {
+    pub(super) fn new(
+        base: Url,
+        token_hosts: &[String],
+        private_networks: bool,
+        certificates: &[Vec<u8>],
+    ) -> Result<Self> {
+        let mut named: HashSet<String> = token_hosts
+            .iter()
+            .map(|host| without_port(host).to_owned())
+            .collect();
+        named.extend(base.host_str().map(str::to_owned));
+        let policy = AddressPolicy::new(named, private_networks);
+        let mut client = reqwest::Client::builder()
+            .user_agent(concat!("registry-http/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(policy.clone())
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .tcp_nodelay(true);
+        for certificate in certificates {
+            let certificate = reqwest::Certificate::from_pem(certificate).map_err(|source| {
+                ErrorKind::RequestInvalid
+                    .error("a certificate for the remote registry is not PEM")
+                    .with_source(source)
+            })?;
+            client = client.add_root_certificate(certificate);
+        }
+        let client = client
+            .build()
+            .map_err(|source| Error::internal("the HTTP client can't be set up", source))?;
+        Ok(Self {
+            client,
+            policy,
+            base,
+        })
+    }
+
+    /// The address of `path_and_query` at the registry.
+    pub(super) fn url(&self, path_and_query: &str) -> Result<Url> {
+        let path = self.base.path().trim_end_matches('/');
+        self.base
+            .join(&format!("{path}{path_and_query}"))
+            .map_err(unreadable)
+    }
+
+    /// The address that an answer to a request for `from` names.
+    pub(super) fn resolve(from: &Url, location: &HeaderValue) -> Result<Url> {
+        let location = location.to_str().map_err(unreadable)?;
+        let url = from.join(location).map_err(unreadable)?;
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if from.scheme() == "http" => Ok(url),
+            _ => Err(ErrorKind::Unavailable
+                .error("the remote registry refers to an address that is not safe to follow")),
+        }
+    }
+
+    /// Whether requests to `url` go to the registry itself.
+    pub(super) fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin()
+    }
+
+    /// Sends one request and waits for the head of the answer.
+    pub(super) async fn send(&self, head: Head, body: Option<Body>) -> Result<Response> {
+        let host = head.url.host_str().unwrap_or_default();
+        if !self.policy.permits_host(host) {
+            return Err(ErrorKind::Unavailable
+                .error("the remote registry refers to an address that may not be connected to"));
+        }
+        let mut request = self
+            .client
+            .request(head.method, head.url)
+            .headers(head.headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        request.send().await.map_err(|source| {
+            ErrorKind::Unavailable
+                .error("the remote registry does not answer; try again later")
+                .with_source(source.without_url())
+        })
+    }
+
+    /// Follows the redirects of an answer to a request without a body. The
+    /// authorization doesn't cross to another origin.
+    pub(super) async fn follow(&self, head: &Head, mut answer: Response) -> Result<Response> {
+        let mut headers = head.headers.clone();
+        for _ in 0..REDIRECTS {
+            let moved = matches!(
+                answer.status(),
+                StatusCode::MOVED_PERMANENTLY
+                    | StatusCode::FOUND
+                    | StatusCode::SEE_OTHER
+                    | StatusCode::TEMPORARY_REDIRECT
+                    | StatusCode::PERMANENT_REDIRECT
+            );
+            let Some(location) = answer.headers().get(header::LOCATION).filter(|_| moved) else {
+                return Ok(answer);
+            };
+            let from = answer.url().clone();
+            let url = Self::resolve(&from, location)?;
+            if url.origin() != from.origin() {
+                headers.remove(header::AUTHORIZATION);
+            }
+            let next = Head {
+                method: head.method.clone(),
+                url,
+                headers: headers.clone(),
+            };
+            answer = self.send(next, None).await?;
+        }
+        Err(ErrorKind::Unavailable.error("the remote registry redirects without end"))
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn unreadable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    ErrorKind::Unavailable
+        .error("the remote registry refers to an address that can't be read")
+        .with_source(source)
+}

@@ -1,0 +1,334 @@
+//! Uploads to a remote registry.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, Method, header};
+use registry_core::{
+    Access, Action, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind, Operation,
+    Randomness, RepositoryName, Result, SystemRandomness, Upload, UploadId, UploadOptions,
+};
+use reqwest::{Body, Response};
+use url::Url;
+
+use super::RemoteRegistry;
+use super::authorization::Payload;
+use super::failure::{failure, upload_offset};
+use super::outbound::Outbound;
+
+/// An upload as the remote registry knows it.
+#[derive(Debug)]
+pub(super) struct RemoteUpload {
+    repository: RepositoryName,
+    /// Where to go on; the registry may name another place each time.
+    location: Mutex<Url>,
+    /// How many bytes the registry is known to have.
+    offset: AtomicU64,
+}
+
+impl RemoteUpload {
+    fn location(&self) -> Url {
+        let location = self.location.lock().unwrap_or_else(PoisonError::into_inner);
+        location.clone()
+    }
+
+    fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Takes over where the registry says that the upload goes on, and what it
+    /// has. `Range: 0-0` means nothing as well as one byte: what is known
+    /// already tells which.
+    fn update(&self, answer: &Response) -> Result<()> {
+        if answer.headers().contains_key(header::LOCATION) {
+            let location = location(answer)?;
+            *self.location.lock().unwrap_or_else(PoisonError::into_inner) = location;
+        }
+        match upload_offset(answer.headers()) {
+            Some(0) => {
+                self.offset.fetch_min(1, Ordering::Relaxed);
+            }
+            Some(offset) => self.offset.store(offset, Ordering::Relaxed),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl RemoteRegistry {
+    pub(super) async fn begin_upload(
+        &self,
+        access: &Access,
+        options: UploadOptions,
+    ) -> Result<Upload> {
+        access.require(Action::Push)?;
+        let operation = Operation::BeginUpload {
+            repository: access.repository().clone(),
+            algorithm: options.algorithm,
+        };
+        let answer = self.ask(&operation, HeaderMap::new()).await?;
+        let location = location(&answer)?;
+        let id = match named_id(&location) {
+            Some(id) => id,
+            None => UploadId::from_random(SystemRandomness.bytes()?),
+        };
+        let upload = RemoteUpload {
+            repository: access.repository().clone(),
+            location: Mutex::new(location),
+            offset: AtomicU64::new(0),
+        };
+        self.inner.uploads.insert(id, Arc::new(upload));
+        Ok(Upload { id, offset: 0 })
+    }
+
+    pub(super) async fn upload(&self, access: &Access, id: &UploadId) -> Result<Upload> {
+        access.require(Action::Push)?;
+        let upload = self.find(access, id)?;
+        let operation = Operation::UploadStatus {
+            repository: upload.repository.clone(),
+            id: *id,
+        };
+        let (url, headers) = (upload.location(), HeaderMap::new());
+        let answer = self
+            .request_at(&operation, Method::GET, url, headers, Payload::Empty)
+            .await?;
+        upload.update(&self.accepted(&operation, id, answer).await?)?;
+        Ok(Upload {
+            id: *id,
+            offset: upload.offset(),
+        })
+    }
+
+    pub(super) async fn append_upload(
+        &self,
+        access: &Access,
+        id: &UploadId,
+        chunk: Chunk,
+    ) -> Result<Upload> {
+        access.require(Action::Push)?;
+        let operation = Operation::AppendUpload {
+            repository: access.repository().clone(),
+            id: *id,
+        };
+        let upload = self.find(access, id)?;
+        let url = upload.location();
+        self.send_chunk(access, &operation, id, Method::PATCH, url, chunk)
+            .await?;
+        Ok(Upload {
+            id: *id,
+            offset: upload.offset(),
+        })
+    }
+
+    pub(super) async fn finish_upload(
+        &self,
+        access: &Access,
+        id: &UploadId,
+        digest: &Digest,
+        last: Option<Chunk>,
+    ) -> Result<Descriptor> {
+        access.require(Action::Push)?;
+        let upload = match self.find(access, id) {
+            Ok(upload) => upload,
+            // It may have ended well before, and only the answer was lost.
+            Err(unknown) => {
+                let size = self.blob_size(access.repository(), digest).await;
+                return size
+                    .map(|size| Descriptor::blob(*digest, size))
+                    .map_err(|_| unknown);
+            }
+        };
+        let operation = Operation::FinishUpload {
+            repository: access.repository().clone(),
+            id: *id,
+            digest: *digest,
+        };
+        let mut url = upload.location();
+        url.query_pairs_mut()
+            .append_pair("digest", &digest.to_string());
+        let last = last.unwrap_or_else(|| Chunk::from_bytes(""));
+        let finished = self
+            .send_chunk(access, &operation, id, Method::PUT, url, last)
+            .await;
+        if matches!(&finished, Err(error) if error.kind() == ErrorKind::DigestInvalid) {
+            self.inner.uploads.invalidate(id);
+        }
+        finished?;
+        self.inner.uploads.invalidate(id);
+        let size = self.blob_size(access.repository(), digest).await?;
+        Ok(Descriptor::blob(*digest, size))
+    }
+
+    pub(super) async fn cancel_upload(&self, access: &Access, id: &UploadId) -> Result<()> {
+        access.require(Action::Push)?;
+        let upload = self.find(access, id)?;
+        let operation = Operation::CancelUpload {
+            repository: upload.repository.clone(),
+            id: *id,
+        };
+        let (url, headers) = (upload.location(), HeaderMap::new());
+        let answer = self
+            .request_at(&operation, Method::DELETE, url, headers, Payload::Empty)
+            .await?;
+        self.accepted(&operation, id, answer).await?;
+        self.inner.uploads.invalidate(id);
+        Ok(())
+    }
+
+    /// Cancels the upload that an answer begins and nobody wants. A registry
+    /// that can't cancel lets it expire.
+    pub(super) async fn abandon(&self, operation: &Operation, answer: &Response) -> Result<()> {
+        let (url, headers) = (location(answer)?, HeaderMap::new());
+        self.request_at(operation, Method::DELETE, url, headers, Payload::Empty)
+            .await
+            .map(drop)
+    }
+
+    fn find(&self, access: &Access, id: &UploadId) -> Result<Arc<RemoteUpload>> {
+        self.inner
+            .uploads
+            .get(id)
+            .filter(|upload| upload.repository == *access.repository())
+            .ok_or_else(|| ErrorKind::UploadUnknown.error("there is no such upload; start again"))
+    }
+
+    /// The answer, if it is one of success.
+    async fn accepted(
+        &self,
+        operation: &Operation,
+        id: &UploadId,
+        answer: Response,
+    ) -> Result<Response> {
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let error = failure(answer, operation).await;
+        if error.kind() == ErrorKind::UploadUnknown {
+            self.inner.uploads.invalidate(id);
+        }
+        Err(error)
+    }
+
+    /// Sends the next bytes of an upload.
+    ///
+    /// They are always sent as a stream without a length: a body that turns
+    /// out shorter than announced then reaches the other side whole, which
+    /// compares it with its `Content-Range` and refuses it, instead of breaking
+    /// off and leaving a part behind.
+    async fn send_chunk(
+        &self,
+        access: &Access,
+        operation: &Operation,
+        id: &UploadId,
+        method: Method,
+        url: Url,
+        chunk: Chunk,
+    ) -> Result<()> {
+        let upload = self.find(access, id)?;
+        if let Some(start) = chunk.start
+            && start != upload.offset()
+        {
+            let offset = self.upload(access, id).await?.offset;
+            if start != offset {
+                return Err(ErrorKind::UploadOutOfOrder
+                    .error("the chunk does not start where the upload stands; go on from there")
+                    .with_detail(ErrorDetail::Offset(offset)));
+            }
+        }
+        let start = upload.offset();
+        let mut headers = HeaderMap::new();
+        let octets = HeaderValue::from_static("application/octet-stream");
+        headers.insert(header::CONTENT_TYPE, octets);
+        if let Some(range) = chunk_range(start, chunk.length)? {
+            headers.insert(header::CONTENT_RANGE, range);
+        }
+        let body = Watched::default();
+        let payload = match chunk.length {
+            Some(0) => Payload::Bytes(bytes::Bytes::new()),
+            _ => Payload::Stream(body.clone().watch(chunk)),
+        };
+        let answer = self
+            .request_at(operation, method, url, headers, payload)
+            .await;
+        // If the body failed, its own error says more than the broken request.
+        if let Some(error) = body.failure() {
+            return Err(error);
+        }
+        let answer = self.accepted(operation, id, answer?).await?;
+        let end = start.saturating_add(body.sent());
+        upload.offset.store(end, Ordering::Relaxed);
+        upload.update(&answer)
+    }
+}
+
+/// What is known of a body that was sent.
+#[derive(Debug, Clone, Default)]
+struct Watched(Arc<WatchedState>);
+
+#[derive(Debug, Default)]
+struct WatchedState {
+    sent: AtomicU64,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Watched {
+    fn watch(self, chunk: Chunk) -> Body {
+        let stream = chunk.body.map(move |part| match part {
+            Ok(bytes) => {
+                self.0.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(bytes)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                *self
+                    .0
+                    .failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(Error::from(kind))
+            }
+        });
+        Body::wrap_stream(stream)
+    }
+
+    fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
+    }
+
+    fn failure(&self) -> Option<Error> {
+        let mut failure = self
+            .0
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        failure.take()
+    }
+}
+
+/// `Content-Range` as the distribution specification writes it.
+fn chunk_range(start: u64, length: Option<u64>) -> Result<Option<HeaderValue>> {
+    let last = length
+        .and_then(|length| start.checked_add(length))
+        .and_then(|end| end.checked_sub(1))
+        .filter(|last| *last >= start);
+    let Some(last) = last else {
+        return Ok(None);
+    };
+    HeaderValue::from_str(&format!("{start}-{last}"))
+        .map(Some)
+        .map_err(|source| Error::internal("a range can't be written as a header", source))
+}
+
+/// Where an answer says that an upload goes on.
+fn location(answer: &Response) -> Result<Url> {
+    let location = answer.headers().get(header::LOCATION).ok_or_else(|| {
+        ErrorKind::Unavailable.error("the remote registry does not say where the upload goes on")
+    })?;
+    Outbound::resolve(answer.url(), location)
+}
+
+/// The identity in the last segment of an upload's address, if it is one.
+fn named_id(location: &Url) -> Option<UploadId> {
+    location.path_segments()?.next_back()?.parse().ok()
+}

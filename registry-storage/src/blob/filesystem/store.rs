@@ -1,0 +1,151 @@
+//! What the parts of a store of files share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use registry_core::{Error, ErrorKind, Result};
+use tokio::task::JoinError;
+
+use super::file_system::FileSystem;
+use super::in_flight::InFlight;
+use super::staged::absent;
+use super::{Durability, layout};
+
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) files: Arc<dyn FileSystem>,
+    durability: Durability,
+    /// Whether the system has files without a name that can be given one.
+    pub(super) unnamed: bool,
+    /// Set when a sync failed, never unset: what the system says about later
+    /// ones can't be trusted.
+    read_only: AtomicBool,
+    pub(super) in_flight: Arc<InFlight>,
+}
+
+impl Store {
+    /// Makes the directories that are missing.
+    pub(super) fn open(files: Arc<dyn FileSystem>, durability: Durability) -> Result<Self> {
+        let store = Self {
+            unnamed: false,
+            files,
+            durability,
+            read_only: AtomicBool::new(false),
+            in_flight: Arc::default(),
+        };
+        store
+            .create_directories()
+            .map_err(|source| failed("the directories of the blobs could not be made", source))?;
+        Ok(Self {
+            unnamed: store.has_unnamed_files(),
+            ..store
+        })
+    }
+
+    /// All directories exist from the start, so that publishing has to sync
+    /// only one. They are synced each time: the process that made them may have
+    /// ended before it could.
+    fn create_directories(&self) -> io::Result<()> {
+        self.files.create_directory(layout::staging())?;
+        self.files.create_directory(layout::blobs())?;
+        for algorithm in layout::ALGORITHMS {
+            self.files.create_directory(&layout::algorithm(algorithm))?;
+            for first in 0..=u8::MAX {
+                self.files
+                    .create_directory(&layout::fan_out(algorithm, first))?;
+            }
+        }
+        if self.durability == Durability::Full {
+            for algorithm in layout::ALGORITHMS {
+                self.files.sync_directory(&layout::algorithm(algorithm))?;
+            }
+            self.files.sync_directory(layout::blobs())?;
+            self.files.sync_directory(".".as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn has_unnamed_files(&self) -> bool {
+        let probe = layout::probe();
+        let tried = absent(self.files.remove(&probe))
+            .and_then(|()| self.files.create_unnamed(layout::staging()))
+            .and_then(|file| file.link(&probe))
+            .and_then(|()| self.files.remove(&probe));
+        match tried {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, "uploads have a name from their first byte on");
+                false
+            }
+        }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    /// Fails if nothing may be written any more.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(read_only());
+        }
+        Ok(())
+    }
+
+    /// Syncs, unless the store was made without durability.
+    ///
+    /// A failed sync is never tried again: the system may have marked the lost
+    /// pages as clean, and would report success.
+    pub(super) fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        if self.durability == Durability::None {
+            return Ok(());
+        }
+        sync().map_err(|source| {
+            self.read_only.store(true, Ordering::Release);
+            tracing::error!(error = %source, "a sync failed; no more blobs are taken");
+            read_only().with_source(source)
+        })
+    }
+}
+
+fn read_only() -> Error {
+    ErrorKind::Unavailable
+        .error("the storage failed and takes no writes until it is checked and restarted")
+}
+
+/// The error of a failed call to the file system.
+pub(super) fn failed(what: &str, source: io::Error) -> Error {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let reason = match source.kind() {
+        StorageFull | QuotaExceeded => "the storage is full; make room and try again",
+        FileTooLarge => "the storage takes no files as large as this",
+        ReadOnlyFilesystem => "the storage is mounted for reading only",
+        _ if out_of_descriptors(&source) => "too many files are open; try again later",
+        _ => return Error::internal(what, source),
+    };
+    ErrorKind::Unavailable.error(reason).with_source(source)
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    // ENFILE and EMFILE, which have the same numbers on all Unix systems.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+/// Runs work that may wait for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// The outcome of work on another thread.
+pub(super) fn joined<T>(outcome: Result<Result<T>, JoinError>) -> Result<T> {
+    outcome.unwrap_or_else(|error| {
+        Err(if error.is_cancelled() {
+            ErrorKind::Unavailable.error("the registry is shutting down; try again later")
+        } else {
+            Error::internal("the storage failed unexpectedly", error)
+        })
+    })
+}

@@ -1,0 +1,256 @@
+//! What a manifest push guarantees, beyond what every registry does.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use registry_core::{
+    Access, Action, Algorithm, CatalogAccess, Chunk, Deletion, Digest, ErrorKind, Event,
+    EventAction, EventSink, EventTarget, Management, ManifestRules, MediaType, PageRequest,
+    PutManifest, Reference, Registry, Result, Tag, UploadOptions,
+};
+use registry_storage::{BlobStore, Engine, MemoryBlobs, MemoryMetadata, MetadataStore};
+
+fn access() -> Access {
+    Access::trusted("team/app".parse().unwrap())
+}
+
+fn tag(tag: &str) -> Tag {
+    tag.parse().unwrap()
+}
+
+/// An index of nothing, told from others by its annotation.
+fn index(note: &str) -> Bytes {
+    let json = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"note":"{note}"}}}}"#);
+    json.into()
+}
+
+fn push(reference: impl Into<Reference>, bytes: Bytes) -> PutManifest {
+    let media_type = Some(MediaType::OCI_INDEX);
+    PutManifest::new(
+        reference.into(),
+        media_type,
+        bytes,
+        &ManifestRules::default(),
+    )
+    .unwrap()
+}
+
+async fn push_blob(registry: &Engine, content: &'static [u8]) -> Digest {
+    let upload = registry
+        .begin_upload(&access(), UploadOptions::default())
+        .await
+        .unwrap();
+    let digest = Algorithm::Sha256.digest(content);
+    registry
+        .finish_upload(
+            &access(),
+            &upload.id,
+            &digest,
+            Some(Chunk::from_bytes(content)),
+        )
+        .await
+        .unwrap();
+    digest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_may_not_overwrite_one_gets_the_tag() {
+    let registry = Engine::memory();
+    let creator = access().limited([Action::Pull, Action::Push]);
+    let pushes = (0..32).map(|number| {
+        let (registry, creator) = (registry.clone(), creator.clone());
+        tokio::spawn(async move {
+            let push = push(tag("v1"), index(&number.to_string()));
+            registry.put_manifest(&creator, push).await
+        })
+    });
+    let mut won = Vec::new();
+    for push in pushes.collect::<Vec<_>>() {
+        match push.await.unwrap() {
+            Ok(pushed) => won.push(pushed.descriptor.digest),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Denied),
+        }
+    }
+    let now = registry
+        .resolve(&access(), &tag("v1").into())
+        .await
+        .unwrap();
+    assert_eq!(won, [now.digest]);
+}
+
+#[tokio::test]
+async fn several_tags_move_together_or_not_at_all() {
+    let registry = Engine::memory();
+    registry
+        .put_manifest(&access(), push(tag("taken"), index("old")))
+        .await
+        .unwrap();
+    let creator = access().limited([Action::Pull, Action::Push]);
+    let manifest = index("new");
+    let digest = Algorithm::Sha256.digest(&manifest);
+    let tags = [tag("free"), tag("taken")];
+    let error = registry
+        .put_manifest(&creator, push(digest, manifest).with_tags(tags))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    let free = registry.resolve(&access(), &tag("free").into()).await;
+    assert_eq!(free.unwrap_err().kind(), ErrorKind::ManifestUnknown);
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_an_error_of_the_registry_and_a_push_mends_it() {
+    let blobs = MemoryBlobs::new();
+    let metadata = Arc::new(MemoryMetadata::default());
+    let first = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+    first
+        .put_manifest(&access(), push(tag("v1"), index("a")))
+        .await
+        .unwrap();
+    let stored = blobs.list(None, 10).await.unwrap();
+    blobs.delete(&stored[0].key).await.unwrap();
+
+    // Another process, whose memory is empty.
+    let registry = Engine::builder(blobs, metadata).build();
+    let get = async || registry.get_manifest(&access(), &tag("v1").into()).await;
+    assert_eq!(get().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let damage = registry
+        .verify(&CatalogAccess::trusted(), PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(damage.items.len(), 1);
+
+    registry
+        .put_manifest(&access(), push(tag("v1"), index("a")))
+        .await
+        .unwrap();
+    assert_eq!(get().await.unwrap().bytes, index("a"));
+}
+
+#[tokio::test]
+async fn usage_counts_what_a_repository_holds() {
+    let registry = Engine::memory();
+    push_blob(&registry, b"12345").await;
+    let manifest = index("a");
+    registry
+        .put_manifest(&access(), push(tag("v1"), manifest.clone()))
+        .await
+        .unwrap();
+    let usage = registry
+        .usage(&CatalogAccess::trusted(), Some(access().repository()))
+        .await
+        .unwrap();
+    assert_eq!((usage.blobs, usage.manifests, usage.tags), (1, 1, 1));
+    assert_eq!(usage.bytes, 5 + manifest.len() as u64);
+}
+
+/// Remembers events, and refuses the first offers.
+#[derive(Debug, Clone, Default)]
+struct Listener {
+    refusals: Arc<Mutex<u32>>,
+    heard: Arc<Mutex<Vec<Event>>>,
+}
+
+#[async_trait]
+impl EventSink for Listener {
+    async fn deliver(&self, event: &Event) -> Result<()> {
+        let mut refusals = self.refusals.lock().unwrap();
+        if *refusals > 0 {
+            *refusals -= 1;
+            return Err(ErrorKind::Unavailable.error("not now"));
+        }
+        self.heard.lock().unwrap().push(event.clone());
+        Ok(())
+    }
+}
+
+impl Listener {
+    async fn wait_for(&self, count: usize) -> Vec<Event> {
+        loop {
+            let heard = self.heard.lock().unwrap().clone();
+            if heard.len() >= count {
+                return heard;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_arrive_in_order_although_the_listener_fails_at_first() {
+    let listener = Listener {
+        refusals: Arc::new(Mutex::new(5)),
+        ..Listener::default()
+    };
+    let metadata = Arc::new(MemoryMetadata::default());
+    let registry = Engine::builder(MemoryBlobs::new(), Arc::clone(&metadata))
+        .events(listener.clone())
+        .build();
+    let blob = push_blob(&registry, b"blob").await;
+    let pushed = registry
+        .put_manifest(&access(), push(tag("v1"), index("a")))
+        .await
+        .unwrap();
+    registry
+        .delete(&access(), Deletion::Tag(tag("v1")))
+        .await
+        .unwrap();
+
+    let heard = listener.wait_for(3).await;
+    let digest = pushed.descriptor.digest;
+    let expected = [
+        (
+            EventAction::Push,
+            EventTarget::Blob {
+                digest: blob,
+                size: 4,
+            },
+        ),
+        (
+            EventAction::Push,
+            EventTarget::Manifest {
+                digest,
+                media_type: MediaType::OCI_INDEX,
+                size: pushed.descriptor.size,
+                tags: vec![tag("v1")],
+            },
+        ),
+        (
+            EventAction::Delete,
+            EventTarget::Tag {
+                tag: tag("v1"),
+                digest,
+            },
+        ),
+    ];
+    let heard: Vec<_> = heard
+        .into_iter()
+        .map(|event| (event.action, event.target))
+        .collect();
+    assert_eq!(heard, expected);
+    while !metadata.outbox(1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_wait_are_delivered_after_a_restart() {
+    let metadata = Arc::new(MemoryMetadata::default());
+    let deaf = Listener {
+        refusals: Arc::new(Mutex::new(u32::MAX)),
+        ..Listener::default()
+    };
+    let before = Engine::builder(MemoryBlobs::new(), Arc::clone(&metadata))
+        .events(deaf)
+        .build();
+    push_blob(&before, b"blob").await;
+    drop(before);
+
+    let listener = Listener::default();
+    let _after = Engine::builder(MemoryBlobs::new(), metadata)
+        .events(listener.clone())
+        .build();
+    assert_eq!(listener.wait_for(1).await[0].action, EventAction::Push);
+}

@@ -1,0 +1,366 @@
+//! What an upload survives.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use registry_core::{
+    Access, Algorithm, ByteStream, Chunk, Digest, Error, ErrorDetail, ErrorKind, Registry, Result,
+    Upload, UploadOptions,
+};
+use registry_storage::{
+    BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
+};
+use tokio::sync::mpsc;
+
+fn access(repository: &str) -> Access {
+    Access::trusted(repository.parse().unwrap())
+}
+
+fn sha256(content: &[u8]) -> Digest {
+    Algorithm::Sha256.digest(content)
+}
+
+async fn begin(registry: &Engine, access: &Access) -> Upload {
+    registry
+        .begin_upload(access, UploadOptions::default())
+        .await
+        .unwrap()
+}
+
+/// A body that the test feeds.
+fn body() -> (mpsc::Sender<Result<Bytes>>, ByteStream) {
+    let (sender, receiver) = mpsc::channel(1);
+    let next = |mut receiver: mpsc::Receiver<Result<Bytes>>| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    };
+    (sender, futures::stream::unfold(receiver, next).boxed())
+}
+
+async fn stored(blobs: &impl BlobStore) -> Vec<BlobKey> {
+    let stored = blobs.list(None, 100).await.unwrap();
+    stored.into_iter().map(|blob| blob.key).collect()
+}
+
+#[tokio::test]
+async fn a_finish_whose_answer_was_lost_succeeds_again() {
+    let registry = Engine::memory();
+    let access = access("team/app");
+    let upload = begin(&registry, &access).await;
+    let digest = sha256(b"content");
+    for _ in 0..2 {
+        let chunk = Some(Chunk::from_bytes("content"));
+        let blob = registry
+            .finish_upload(&access, &upload.id, &digest, chunk)
+            .await
+            .unwrap();
+        assert_eq!((blob.digest, blob.size), (digest, 7));
+    }
+    let other = sha256(b"other");
+    let error = registry
+        .finish_upload(&access, &upload.id, &other, None)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UploadUnknown);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_what_it_sent() {
+    let registry = Engine::memory();
+    let access = access("team/app");
+    let upload = begin(&registry, &access).await;
+
+    let (sender, body) = body();
+    let append = {
+        let (registry, access) = (registry.clone(), access.clone());
+        tokio::spawn(async move {
+            registry
+                .append_upload(&access, &upload.id, Chunk::new(body))
+                .await
+        })
+    };
+    // Once the second part is taken from here, the first is inside.
+    sender.send(Ok(Bytes::from_static(b"fir"))).await.unwrap();
+    sender.send(Ok(Bytes::from_static(b"st "))).await.unwrap();
+    // The connection ends: the request is dropped, and the body breaks off.
+    append.abort();
+    append.await.unwrap_err();
+    let broken = ErrorKind::RequestIncomplete.error("the connection was reset");
+    sender.send(Err(broken)).await.unwrap();
+
+    let offset = loop {
+        let upload = registry.upload(&access, &upload.id).await.unwrap();
+        if upload.offset > 0 {
+            break upload.offset;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(offset, 6);
+    let last = Chunk {
+        start: Some(6),
+        ..Chunk::from_bytes("second")
+    };
+    // The aborted request may hold the session for a moment more.
+    let digest = sha256(b"first second");
+    registry
+        .finish_upload(&access, &upload.id, &digest, Some(last))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_second_writer_is_turned_away_with_the_offset() {
+    let registry = Engine::memory();
+    let access = access("team/app");
+    let upload = begin(&registry, &access).await;
+    registry
+        .append_upload(&access, &upload.id, Chunk::from_bytes("abc"))
+        .await
+        .unwrap();
+
+    let (sender, body) = body();
+    let first = {
+        let (registry, access) = (registry.clone(), access.clone());
+        tokio::spawn(async move {
+            registry
+                .append_upload(&access, &upload.id, Chunk::new(body))
+                .await
+        })
+    };
+    // Once a byte is taken, the first writer is inside.
+    sender.send(Ok(Bytes::from_static(b"d"))).await.unwrap();
+    sender.send(Ok(Bytes::from_static(b"e"))).await.unwrap();
+    let error = registry
+        .append_upload(&access, &upload.id, Chunk::from_bytes("x"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UploadOutOfOrder);
+    assert_eq!(error.detail(), Some(&ErrorDetail::Offset(3)));
+
+    drop(sender);
+    assert_eq!(first.await.unwrap().unwrap().offset, 5);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_in_another_process() {
+    let blobs = MemoryBlobs::new();
+    let metadata = Arc::new(MemoryMetadata::default());
+    let access = access("team/app");
+    let before = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+    let upload = begin(&before, &access).await;
+    before
+        .append_upload(&access, &upload.id, Chunk::from_bytes("first "))
+        .await
+        .unwrap();
+
+    let after = Engine::builder(blobs, metadata).build();
+    let digest = sha256(b"first second");
+    let chunk = Some(Chunk::from_bytes("second"));
+    after
+        .finish_upload(&access, &upload.id, &digest, chunk)
+        .await
+        .unwrap();
+}
+
+/// A power failure may keep the record of an upload and lose its bytes.
+#[tokio::test]
+async fn staged_bytes_that_changed_meanwhile_are_not_acknowledged() {
+    let blobs = MemoryBlobs::new();
+    let metadata = Arc::new(MemoryMetadata::default());
+    let access = access("team/app");
+    let before = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+    let upload = begin(&before, &access).await;
+    before
+        .append_upload(&access, &upload.id, Chunk::from_bytes("first "))
+        .await
+        .unwrap();
+    let mut staged = blobs.stage(&upload.id, 0).await.unwrap();
+    staged
+        .write(Bytes::from_static(b"\0\0\0\0\0\0"))
+        .await
+        .unwrap();
+    staged.pause().await.unwrap();
+
+    let after = Engine::builder(blobs.clone(), metadata).build();
+    let digest = sha256(b"first second");
+    let chunk = Some(Chunk::from_bytes("second"));
+    let error = after
+        .finish_upload(&access, &upload.id, &digest, chunk)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UploadUnknown);
+    assert!(stored(&blobs).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_pushes_of_one_blob_keep_one_copy() {
+    let blobs = MemoryBlobs::new();
+    let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let content = Bytes::from(vec![7; 300_000]);
+    let digest = sha256(&content);
+    let pushes = (0..32).map(|number| {
+        let (registry, content) = (registry.clone(), content.clone());
+        tokio::spawn(async move {
+            let access = access(&format!("team/app{}", number % 4));
+            let upload = begin(&registry, &access).await;
+            registry
+                .finish_upload(
+                    &access,
+                    &upload.id,
+                    &digest,
+                    Some(Chunk::from_bytes(content)),
+                )
+                .await
+        })
+    });
+    for push in pushes.collect::<Vec<_>>() {
+        push.await.unwrap().unwrap();
+    }
+    assert_eq!(stored(&blobs).await.len(), 1);
+    for number in 0..4 {
+        let access = access(&format!("team/app{number}"));
+        assert_eq!(
+            registry.stat_blob(&access, &digest).await.unwrap().size,
+            300_000
+        );
+    }
+}
+
+#[tokio::test]
+async fn pushing_a_blob_again_mends_it() {
+    let blobs = MemoryBlobs::new();
+    let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let access = access("team/app");
+    let digest = sha256(b"content");
+    let push = async || -> Result<()> {
+        let upload = begin(&registry, &access).await;
+        let chunk = Some(Chunk::from_bytes("content"));
+        registry
+            .finish_upload(&access, &upload.id, &digest, chunk)
+            .await
+            .map(drop)
+    };
+    push().await.unwrap();
+    let lost = stored(&blobs).await.remove(0);
+    blobs.delete(&lost).await.unwrap();
+    let open = async || {
+        registry
+            .open_blob(&access, &digest, Default::default())
+            .await
+    };
+    assert_eq!(open().await.unwrap_err().kind(), ErrorKind::Corrupt);
+
+    push().await.unwrap();
+    open().await.unwrap();
+    assert_ne!(stored(&blobs).await, [lost]);
+}
+
+#[tokio::test]
+async fn too_large_a_blob_is_refused_and_the_upload_stays() {
+    let options = EngineOptions {
+        max_blob_size: Some(4),
+        ..EngineOptions::default()
+    };
+    let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
+        .options(options)
+        .build();
+    let access = access("team/app");
+    let upload = begin(&registry, &access).await;
+    let announced = Chunk::from_bytes("12345");
+    let unannounced = Chunk::new(Chunk::from_bytes("12345").body);
+    for chunk in [announced, unannounced] {
+        let error = registry
+            .append_upload(&access, &upload.id, chunk)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BlobTooLarge);
+    }
+    let digest = sha256(b"1234");
+    registry
+        .finish_upload(
+            &access,
+            &upload.id,
+            &digest,
+            Some(Chunk::from_bytes("1234")),
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn open_uploads_are_limited_by_repository() {
+    let options = EngineOptions {
+        max_uploads: 2,
+        ..EngineOptions::default()
+    };
+    let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
+        .options(options)
+        .build();
+    let full = access("team/full");
+    begin(&registry, &full).await;
+    let second = begin(&registry, &full).await;
+    let begin_third = || registry.begin_upload(&full, UploadOptions::default());
+    let error = begin_third().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+    assert!(error.retry_after().is_some());
+
+    begin(&registry, &access("team/other")).await;
+    registry.cancel_upload(&full, &second.id).await.unwrap();
+    begin_third().await.unwrap();
+}
+
+#[tokio::test]
+async fn idle_uploads_expire_with_their_bytes() {
+    let blobs = MemoryBlobs::new();
+    let metadata = Arc::new(MemoryMetadata::default());
+    let registry = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+    let access = access("team/app");
+    let upload = begin(&registry, &access).await;
+    registry
+        .append_upload(&access, &upload.id, Chunk::from_bytes("abc"))
+        .await
+        .unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    assert_eq!(registry.expire_uploads(hour).await.unwrap(), 0);
+    assert_eq!(
+        registry.upload(&access, &upload.id).await.unwrap().offset,
+        3
+    );
+
+    let ahead = Engine::builder(blobs.clone(), Arc::clone(&metadata))
+        .clock(Ahead)
+        .build();
+    assert_eq!(ahead.expire_uploads(hour).await.unwrap(), 1);
+    let gone = registry.upload(&access, &upload.id).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::UploadUnknown);
+    assert!(blobs.list_staged(None, 10).await.unwrap().is_empty());
+    assert!(metadata.upload(&upload.id).await.unwrap().is_none());
+}
+
+/// A clock two hours ahead.
+#[derive(Debug)]
+struct Ahead;
+
+impl registry_core::Clock for Ahead {
+    fn now(&self) -> std::time::SystemTime {
+        registry_core::SystemClock.now() + std::time::Duration::from_secs(7200)
+    }
+}
+
+#[tokio::test]
+async fn a_broken_body_tells_its_own_error() {
+    let registry = Engine::memory();
+    let access = access("team/app");
+    let upload = begin(&registry, &access).await;
+    let broken: Error = ErrorKind::RequestIncomplete.error("too slow");
+    let body = futures::stream::iter([Ok(Bytes::from_static(b"abc")), Err(broken)]).boxed();
+    let error = registry
+        .append_upload(&access, &upload.id, Chunk::new(body))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestIncomplete);
+    assert_eq!(
+        registry.upload(&access, &upload.id).await.unwrap().offset,
+        3
+    );
+}
