@@ -17,6 +17,9 @@ use crate::BlobKey;
 /// The algorithms, in the order of the keys.
 pub(super) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
+/// How many directories hold blobs.
+pub(super) const FAN_OUT: usize = ALGORITHMS.len() * 256;
+
 pub(super) fn blobs() -> &'static Path {
     Path::new("blobs")
 }
@@ -50,6 +53,17 @@ pub(super) fn blob(key: &BlobKey) -> PathBuf {
 
 pub(super) fn staged(upload: &UploadId) -> PathBuf {
     staging().join(upload.to_string())
+}
+
+/// Which of all the fan-out directories a key's file is in.
+pub(super) fn position(key: &BlobKey) -> usize {
+    let before = ALGORITHMS
+        .iter()
+        .take_while(|algorithm| **algorithm != key.digest.algorithm());
+    before
+        .count()
+        .saturating_mul(256)
+        .saturating_add(usize::from(first(key)))
 }
 
 /// The first byte of a key's digest.

@@ -6,6 +6,7 @@ use std::io;
 use registry_core::{Algorithm, Result, UploadId};
 
 use super::layout;
+use super::staged::absent;
 use super::store::{Store, failed};
 use crate::{BlobKey, StoredBlob};
 
@@ -80,13 +81,15 @@ fn in_directory(
     let directory = layout::fan_out(algorithm, first);
     loop {
         let mut keys = Smallest::new(limit.saturating_sub(page.len()));
-        store.files.names(&directory, &mut |name| {
+        let told = store.files.names(&directory, &mut |name| {
             if let Some(key) = layout::key(algorithm, first, name)
                 && after.is_none_or(|after| key > after)
             {
                 keys.add(key);
             }
-        })?;
+        });
+        // The directory is made when its first blob comes.
+        absent(told)?;
         let Some(last) = keys.found.last().copied() else {
             return Ok(());
         };

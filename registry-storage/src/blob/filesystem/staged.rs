@@ -254,6 +254,7 @@ impl StagingFile {
     /// Makes the bytes durable, then their name.
     fn publish(self, store: &Store, key: &BlobKey) -> Result<BlobKey> {
         store.sync(|| self.file.sync())?;
+        store.prepare_directory(key)?;
         self.give_key(store, key)
             .map_err(|source| failed("the blob could not be stored", source))?;
         store.sync(|| store.files.sync_directory(&layout::directory(key)))?;

@@ -11,6 +11,7 @@ use super::file_system::FileSystem;
 use super::in_flight::InFlight;
 use super::staged::absent;
 use super::{Durability, layout};
+use crate::BlobKey;
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -21,6 +22,8 @@ pub(super) struct Store {
     /// Set when a sync failed, never unset: what the system says about later
     /// ones can't be trusted.
     read_only: AtomicBool,
+    /// For each fan-out directory, whether it is known to be durable.
+    prepared: Box<[AtomicBool]>,
     pub(super) in_flight: Arc<InFlight>,
 }
 
@@ -32,6 +35,9 @@ impl Store {
             files,
             durability,
             read_only: AtomicBool::new(false),
+            prepared: (0..layout::FAN_OUT)
+                .map(|_| AtomicBool::new(false))
+                .collect(),
             in_flight: Arc::default(),
         };
         store
@@ -43,25 +49,36 @@ impl Store {
         })
     }
 
-    /// All directories exist from the start, so that publishing has to sync
-    /// only one. They are synced each time: the process that made them may have
-    /// ended before it could.
+    /// They are synced each time: the process that made them may have ended
+    /// before it could.
     fn create_directories(&self) -> io::Result<()> {
         self.files.create_directory(layout::staging())?;
         self.files.create_directory(layout::blobs())?;
         for algorithm in layout::ALGORITHMS {
             self.files.create_directory(&layout::algorithm(algorithm))?;
-            for first in 0..=u8::MAX {
-                self.files
-                    .create_directory(&layout::fan_out(algorithm, first))?;
-            }
         }
         if self.durability == Durability::Full {
-            for algorithm in layout::ALGORITHMS {
-                self.files.sync_directory(&layout::algorithm(algorithm))?;
-            }
             self.files.sync_directory(layout::blobs())?;
             self.files.sync_directory(".".as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the directory of a key is there to stay, so that syncing
+    /// it is all that a new name in it needs. Once per run that takes a sync
+    /// more: nobody knows whether an earlier run got that far.
+    pub(super) fn prepare_directory(&self, key: &BlobKey) -> Result<()> {
+        let prepared = self.prepared.get(layout::position(key));
+        if prepared.is_some_and(|prepared| prepared.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        self.files
+            .create_directory(&layout::directory(key))
+            .map_err(|source| failed("the blob's directory could not be made", source))?;
+        let parent = layout::algorithm(key.digest.algorithm());
+        self.sync(|| self.files.sync_directory(&parent))?;
+        if let Some(prepared) = prepared {
+            prepared.store(true, Ordering::Release);
         }
         Ok(())
     }
