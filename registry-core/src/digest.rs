@@ -154,7 +154,7 @@ impl FromStr for Digest {
         };
         let (algorithm, encoded) = text.split_once(':').ok_or_else(invalid)?;
         let algorithm: Algorithm = algorithm.parse()?;
-        if encoded.len() != algorithm.size() * 2 {
+        if encoded.len() != algorithm.size().saturating_mul(2) {
             return Err(invalid());
         }
         let nibble = |digit: u8| match digit {
