@@ -327,22 +327,41 @@ impl Hasher {
         let unknown = || ErrorKind::Internal.error("the saved hash state is not readable");
         let (head, rest) = state.split_first_chunk::<2>().ok_or_else(unknown)?;
         let (size, rest) = rest.split_first_chunk::<8>().ok_or_else(unknown)?;
+        let size = u64::from_be_bytes(*size);
         let state = match *head {
-            [STATE_VERSION, 0] => {
+            [STATE_VERSION, 0] if has_seen(rest, Algorithm::Sha256, size) => {
                 let saved = rest.try_into().map_err(|_| unknown())?;
                 State::Sha256(Sha256::deserialize(saved).map_err(|_| unknown())?)
             }
-            [STATE_VERSION, 1] => {
+            [STATE_VERSION, 1] if has_seen(rest, Algorithm::Sha512, size) => {
                 let saved = rest.try_into().map_err(|_| unknown())?;
                 State::Sha512(Sha512::deserialize(saved).map_err(|_| unknown())?)
             }
             _ => return Err(unknown()),
         };
-        Ok(Self {
-            state,
-            size: u64::from_be_bytes(*size),
-        })
+        Ok(Self { state, size })
     }
+}
+
+/// Whether a state that `sha2` saved is one after `size` bytes.
+///
+/// It holds the words of the hash, the number of whole blocks in little-endian
+/// order, and the number of bytes behind them. `sha2` trusts these numbers, and
+/// calculates with them when it finishes; more bytes than any blob has would
+/// overflow there.
+fn has_seen(saved: &[u8], algorithm: Algorithm, size: u64) -> bool {
+    const LARGEST: u64 = 1 << 60;
+    let (blocks, rest, counter) = match algorithm {
+        Algorithm::Sha256 => (size / 64, size % 64, 8),
+        Algorithm::Sha512 => (size / 128, size % 128, 16),
+    };
+    let blocks = u128::from(blocks).to_le_bytes();
+    let mut expected: Vec<u8> = blocks.into_iter().take(counter).collect();
+    expected.extend(u8::try_from(rest));
+    size < LARGEST
+        && saved
+            .get(algorithm.size()..)
+            .is_some_and(|numbers| numbers.starts_with(&expected))
 }
 
 impl fmt::Debug for Hasher {

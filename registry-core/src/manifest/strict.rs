@@ -259,3 +259,34 @@ impl<'de> Visitor<'de> for Key<'de> {
         Ok(Self(Cow::Owned(key.to_owned())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::{Error, MapDeserializer};
+
+    use super::*;
+
+    /// What `serde_json` shows a visitor instead of a number if a crate of the
+    /// program turns on its feature `arbitrary_precision`.
+    fn disguised(key: &'static str, digits: &'static str) -> Value<'static> {
+        let entries = MapDeserializer::<_, Error>::new([(key, digits)].into_iter());
+        let mut values = 0;
+        let seed = Seed {
+            depth: 1,
+            values: &mut values,
+        };
+        seed.visit_map(entries).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_numbers_under_arbitrary_precision() {
+        assert_eq!(disguised(NUMBER_KEY, "7"), Value::Integer(7));
+        assert_eq!(disguised(NUMBER_KEY, "-1"), Value::Number);
+        assert_eq!(disguised(NUMBER_KEY, "1.5e3"), Value::Number);
+        assert!(matches!(disguised("a", "7"), Value::Object(_)));
+        assert!(matches!(
+            disguised(NUMBER_KEY, "sha256:0"),
+            Value::Object(_)
+        ));
+    }
+}

@@ -1,5 +1,11 @@
 //! Which manifests a registry accepts, and what it reads in them.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a step that fails is the test's result"
+)]
+
 mod accepted;
 mod media_type;
 mod references;
