@@ -10,4 +10,6 @@
     reason = "only tests use this crate, and a step that fails is the test's result"
 )]
 
+#[cfg(feature = "benchmark")]
+pub mod benchmark;
 pub mod harness;
