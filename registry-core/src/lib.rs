@@ -16,6 +16,8 @@ mod name;
 mod operation;
 mod page;
 mod registry;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod upload;
 
 pub use access::{

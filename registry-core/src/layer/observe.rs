@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -111,7 +111,8 @@ pub struct ObservedRegistry<R, O> {
 /// The end of a queue that a registry writes to.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    sender: mpsc::Sender<Observation>,
+    /// One sender for all: each further one would have room of its own.
+    sender: Arc<Mutex<mpsc::Sender<Observation>>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -133,14 +134,14 @@ impl<O: Observer> Observe<O> {
 impl Observe<Queue> {
     /// Tells a queue, which an asynchronous task reads at its own pace.
     ///
-    /// The queue holds `capacity` observations and one more for each operation
-    /// in progress. While it is full, or nobody reads any more, observations
-    /// are dropped and counted: no client waits for a reader.
+    /// The queue holds `capacity` observations and one more. While it is full,
+    /// or nobody reads any more, new observations are dropped and counted: no
+    /// client waits for a reader.
     pub fn queue(capacity: usize) -> (Self, Observations) {
         let (sender, receiver) = mpsc::channel(capacity);
         let dropped = Arc::<AtomicU64>::default();
         let queue = Queue {
-            sender,
+            sender: Arc::new(Mutex::new(sender)),
             dropped: Arc::clone(&dropped),
         };
         (Self::with(queue), Observations { receiver, dropped })
@@ -149,7 +150,8 @@ impl Observe<Queue> {
 
 impl Observer for Queue {
     fn observe(&self, observation: Observation) {
-        if self.sender.clone().try_send(observation).is_err() {
+        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if sender.try_send(observation).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,0 +1,82 @@
+//! What a registry promises about lists of tags.
+
+use crate::testkit::{ImageBuilder, all_pages, refused, trusted};
+use crate::{Access, ErrorKind, PageRequest, Registry, Tag};
+
+/// Tags of which many start like others, in the order of their bytes.
+const TAGS: [&str; 12] = [
+    "0.1.2", "0.1.20", "A", "_", "a", "a-", "a.", "a.b", "a0", "aA", "a_", "latest",
+];
+
+async fn tagged(registry: &dyn Registry) -> Access {
+    let access = trusted("team/app");
+    let mut tags = TAGS;
+    tags.reverse();
+    let image = ImageBuilder::new("tagged").build();
+    image.push(registry, &access, &tags).await;
+    let other = ImageBuilder::new("other").build();
+    other.push(registry, &trusted("team/app/b"), &["b"]).await;
+    other.push(registry, &trusted("team/ap"), &["c"]).await;
+    access
+}
+
+fn names(tags: &[Tag]) -> Vec<&str> {
+    tags.iter().map(Tag::as_str).collect()
+}
+
+/// However small the pages, together they are the list, in order.
+pub async fn pages_of_tags_add_up(registry: &dyn Registry) {
+    let access = tagged(registry).await;
+    let limits = (1..=TAGS.len() + 1)
+        .map(Some)
+        .chain([None, Some(usize::MAX)]);
+    for limit in limits {
+        let tags = all_pages(limit, |page| registry.tags(&access, page)).await;
+        assert_eq!(names(&tags), TAGS, "{limit:?}");
+    }
+}
+
+/// A list goes on behind a position, whether or not a tag is there.
+pub async fn a_list_goes_on_behind_any_position(registry: &dyn Registry) {
+    let access = tagged(registry).await;
+    for after in [
+        "", "!", "0.1.2", "0.1.3", "a", "a-", "a-z", "aZ", "latest", "z",
+    ] {
+        let page = PageRequest {
+            limit: None,
+            after: Some(after.to_owned()),
+        };
+        let found = registry.tags(&access, page).await.expect("a page");
+        let expected: Vec<_> = TAGS.into_iter().filter(|tag| *tag > after).collect();
+        assert_eq!(names(&found.items), expected, "{after}");
+        assert_eq!(found.next, None);
+    }
+}
+
+/// No tag was asked for, so the list is over.
+pub async fn a_page_of_none_is_empty(registry: &dyn Registry) {
+    let access = tagged(registry).await;
+    let found = registry
+        .tags(&access, PageRequest::first(0))
+        .await
+        .expect("a page");
+    assert_eq!((found.items, found.next), (Vec::new(), None));
+}
+
+/// A repository that nobody pushed to has no list.
+pub async fn an_unknown_repository_has_no_list(registry: &dyn Registry) {
+    tagged(registry).await;
+    for name in ["team", "team/app/nowhere", "nowhere"] {
+        let found = registry.tags(&trusted(name), PageRequest::default()).await;
+        refused(found, ErrorKind::NameUnknown);
+    }
+}
+
+/// Without its last tag a repository still is one.
+pub async fn a_manifest_without_tag_is_not_listed(registry: &dyn Registry) {
+    let access = trusted("team/app");
+    let image = ImageBuilder::new("untagged").build();
+    image.push(registry, &access, &[]).await;
+    let tags = all_pages(None, |page| registry.tags(&access, page)).await;
+    assert!(tags.is_empty(), "{tags:?}");
+}
