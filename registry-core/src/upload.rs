@@ -17,6 +17,11 @@ impl UploadId {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
+    /// The identity whose [bytes](Self::as_bytes) these are.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
+    }
+
     /// The sixteen bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

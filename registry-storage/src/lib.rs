@@ -15,3 +15,5 @@ pub use metadata::{
     Operation, OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord,
     UploadRecord,
 };
+#[cfg(feature = "redb")]
+pub use metadata::{Rebuilt, RedbMetadata, RedbOptions};

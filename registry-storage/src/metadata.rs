@@ -3,6 +3,8 @@
 mod batch;
 mod memory;
 mod record;
+#[cfg(feature = "redb")]
+mod redb;
 mod timestamp;
 
 pub use batch::{Batch, CommitError, Operation, Requirement};
@@ -11,6 +13,8 @@ pub use record::{
     BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
     TagRecord, UploadRecord,
 };
+#[cfg(feature = "redb")]
+pub use redb::{Rebuilt, RedbMetadata, RedbOptions};
 
 use std::fmt;
 use std::sync::Arc;

@@ -22,3 +22,4 @@
 )]
 
 pub mod blob;
+pub mod metadata;

@@ -41,6 +41,10 @@ impl MemoryMetadata {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl MetadataStore for MemoryMetadata {
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for requirement in batch.require {

@@ -1,0 +1,418 @@
+//! Metadata in an embedded database.
+
+mod backend;
+mod change;
+mod change_log;
+mod checkpoint;
+mod disk;
+mod facts;
+mod key;
+mod line;
+mod open;
+mod rebuild;
+mod requirement;
+mod value;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
+use registry_core::{
+    Descriptor, Digest, Error, ErrorKind, Reference, RepositoryName, Result, Tag, UploadId,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use self::disk::{Directory, Disk};
+use self::facts::{Bytes, Facts, failed};
+use self::key::{Family, Key, digest_bytes};
+use self::value::{Emitted, Referrer, Repository, TagTarget, Upload, decode};
+use self::writer::{FACTS, Pending};
+use super::timestamp::to_nanoseconds;
+use super::{
+    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, RepositoryRecord,
+    TagRecord, UploadRecord,
+};
+use crate::Durability;
+
+pub use rebuild::Rebuilt;
+
+/// Metadata in an embedded database: `metadata.redb` in a directory, and beside
+/// it a change log from which the database can be [rebuilt](Self::rebuild).
+///
+/// One thread writes, and commits together whatever waits; readers never wait
+/// for it, nor for each other. All listings are range scans, and opening costs
+/// the same whatever is stored.
+///
+/// # Durability
+///
+/// A durable batch is in the change log and in the database, both synced, when
+/// it is acknowledged. If that fails, nothing is retried: the store
+/// [is read-only](Self::is_read_only) from then on, since nobody can tell what
+/// reached the disk. Opening it again finds out: each batch is there as a
+/// whole or not at all.
+pub struct RedbMetadata {
+    database: Arc<Database>,
+    read_only: Arc<AtomicBool>,
+    /// Taken when dropped, which ends the writer.
+    batches: Option<mpsc::Sender<Pending>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// How a [`RedbMetadata`] works.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct RedbOptions {
+    /// What a durable batch survives. With [`Durability::None`], a power
+    /// failure may leave a database that has to be rebuilt.
+    pub durability: Durability,
+    /// The most memory used for pages of the database, in bytes; 8 MiB unless
+    /// set. The system's own cache keeps pages too.
+    pub cache_bytes: usize,
+    /// How large a segment of the change log grows, in bytes; 64 MiB unless
+    /// set. A checkpoint is written, in the background, when the log has grown
+    /// by as much.
+    pub segment_bytes: u64,
+    /// Whether a rebuild goes on behind damage in the change log, and loses
+    /// what it held; it stops unless set.
+    pub skip_damage: bool,
+}
+
+impl Default for RedbOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            cache_bytes: 8 << 20,
+            segment_bytes: 64 << 20,
+            skip_damage: false,
+        }
+    }
+}
+
+impl RedbOptions {
+    /// Sets what a durable batch survives.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets the most memory used for pages, in bytes.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets how large a segment of the change log grows, in bytes.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Sets whether a rebuild goes on behind damage.
+    pub fn skip_damage(mut self, skip: bool) -> Self {
+        self.skip_damage = skip;
+        self
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.durability == Durability::None
+    }
+}
+
+impl RedbMetadata {
+    /// Opens the store in `directory`, or makes a new one. It takes the same
+    /// time however much is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process has it open,
+    /// if the database is missing while the change log is there, or if the
+    /// directory can't be used; [`Corrupt`](ErrorKind::Corrupt) if the database
+    /// is damaged or older than the change log. [Rebuilding](Self::rebuild)
+    /// helps with the missing, the damaged and the old.
+    pub async fn open(directory: impl AsRef<Path>, options: RedbOptions) -> Result<Self> {
+        let directory = directory.as_ref().to_owned();
+        blocking(move || open::open(directory_at(&directory)?, &options)).await
+    }
+
+    /// Makes the database in `directory` again from the change log. All is as
+    /// it was but uploads and the outbox, which are gone. An existing database
+    /// is kept as `metadata.redb.replaced`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process has the
+    /// database open or if there is no change log;
+    /// [`Corrupt`](ErrorKind::Corrupt), with the file and the position, if the
+    /// change log is damaged in other than its last, unacknowledged records.
+    pub async fn rebuild(directory: impl AsRef<Path>, options: RedbOptions) -> Result<Rebuilt> {
+        let directory = directory.as_ref().to_owned();
+        blocking(move || rebuild::rebuild(&directory_at(&directory)?, &options)).await
+    }
+
+    /// Whether a commit failed, after which nothing is written any more.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+            || self.batches.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
+    /// What `read` finds in the facts as they are now.
+    fn read<X>(
+        &self,
+        read: impl FnOnce(&Facts<'_, ReadOnlyTable<Bytes, Bytes>>) -> Result<X>,
+    ) -> Result<X> {
+        let snapshot = self.database.begin_read().map_err(failed)?;
+        let table = snapshot.open_table(FACTS).map_err(failed)?;
+        read(&Facts(&table))
+    }
+
+    /// What `read` finds in a repository; nothing if there is no such one.
+    fn read_in<X: Default>(
+        &self,
+        name: &RepositoryName,
+        read: impl FnOnce(&Facts<'_, ReadOnlyTable<Bytes, Bytes>>, u64) -> Result<X>,
+    ) -> Result<X> {
+        self.read(|facts| match facts.repository(name)? {
+            Some(repository) => read(facts, repository.identity),
+            None => Ok(X::default()),
+        })
+    }
+}
+
+fn directory_at(path: &Path) -> Result<Arc<dyn Disk>> {
+    let directory = Directory::create(path).map_err(|source| {
+        ErrorKind::Unavailable
+            .error("the metadata's directory can't be made; see to its permissions")
+            .with_source(source)
+    })?;
+    Ok(Arc::new(directory))
+}
+
+/// Does work that waits for the disk, away from the asynchronous workers.
+async fn blocking<X: Send + 'static>(
+    work: impl FnOnce() -> Result<X> + Send + 'static,
+) -> Result<X> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|source| Error::internal("the metadata can't be opened", source))?
+}
+
+impl fmt::Debug for RedbMetadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbMetadata")
+            .field("read_only", &self.is_read_only())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for RedbMetadata {
+    /// Waits for the writer to finish what it was given.
+    fn drop(&mut self) {
+        drop(self.batches.take());
+        if let Some(writer) = self.writer.take() {
+            // What a thread that panicked had to say was printed already.
+            let _ = writer.join();
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl MetadataStore for RedbMetadata {
+    async fn check(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(writer::read_only());
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let logged = change_log::logged(&batch.operations)?;
+        let (reply, replied) = oneshot::channel();
+        let pending = Pending {
+            batch,
+            logged,
+            reply,
+        };
+        let batches = self.batches.as_ref().ok_or_else(writer::read_only)?;
+        let sent = batches.send(pending).await;
+        sent.map_err(|_| writer::read_only())?;
+        replied.await.map_err(|_| writer::read_only())?
+    }
+
+    async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
+        self.read(|facts| {
+            let repository = facts.repository(name)?;
+            Ok(repository.map(|repository| repository.record(name.clone())))
+        })
+    }
+
+    async fn repositories(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryRecord>> {
+        let prefix = Key::new(Family::Repository);
+        let after = after.map(str::as_bytes);
+        self.read(|facts| {
+            facts.list(&prefix, after, limit, |name, value| {
+                let repository: Repository = decode(value)?;
+                Ok(repository.record(key::read_text(name)?))
+            })
+        })
+    }
+
+    async fn content(&self, digest: &Digest) -> Result<Option<BlobRecord>> {
+        self.read(|facts| {
+            let content = facts.content(digest)?;
+            Ok(content.map(|content| content.record(*digest)))
+        })
+    }
+
+    async fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobRecord>> {
+        let prefix = Key::new(Family::Content);
+        let after = after.map(digest_bytes);
+        self.read(|facts| {
+            facts.list(&prefix, after.as_deref(), limit, |digest, value| {
+                let content: value::Content = decode(value)?;
+                Ok(content.record(key::read_digest(digest)?))
+            })
+        })
+    }
+
+    async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobRecord>> {
+        self.read_in(repository, |facts, identity| {
+            if facts.blob(identity, digest)?.is_none() {
+                return Ok(None);
+            }
+            let content = facts.live(digest)?;
+            Ok(content.map(|content| content.record(*digest)))
+        })
+    }
+
+    async fn holders(
+        &self,
+        digest: &Digest,
+        after: Option<&RepositoryName>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
+        let prefix = Key::new(Family::Holder).digest(digest);
+        let after = after.map(|after| after.as_str().as_bytes());
+        self.read(|facts| facts.list(&prefix, after, limit, |name, _| key::read_text(name)))
+    }
+
+    async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestRecord>> {
+        self.read_in(repository, |facts, identity| {
+            let digest = match reference {
+                Reference::Digest(digest) => *digest,
+                Reference::Tag(tag) => match facts.tag(identity, tag)? {
+                    Some(target) => target.digest()?,
+                    None => return Ok(None),
+                },
+            };
+            let manifest = facts.manifest(identity, &digest)?;
+            manifest.map(|manifest| manifest.record(digest)).transpose()
+        })
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestRecord>> {
+        let after = after.map(digest_bytes);
+        self.read_in(repository, |facts, identity| {
+            let prefix = Key::within(Family::Manifest, identity);
+            facts.list(&prefix, after.as_deref(), limit, |digest, value| {
+                let manifest: value::Manifest = decode(value)?;
+                manifest.record(key::read_digest(digest)?)
+            })
+        })
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<(Tag, TagRecord)>>> {
+        let after = after.map(str::as_bytes);
+        self.read_in(repository, |facts, identity| {
+            let prefix = Key::within(Family::Tag, identity);
+            let tags = facts.list(&prefix, after, limit, |tag, value| {
+                let target: TagTarget = decode(value)?;
+                Ok((key::read_text(tag)?, target.record()?))
+            })?;
+            Ok(Some(tags))
+        })
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<Descriptor>> {
+        let after = after.map(digest_bytes);
+        self.read_in(repository, |facts, identity| {
+            let prefix = Key::within(Family::Referrer, identity).digest(subject);
+            facts.list(&prefix, after.as_deref(), limit, |_, value| {
+                decode::<Referrer>(value)?.descriptor()
+            })
+        })
+    }
+
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
+        self.read(|facts| {
+            let upload: Option<Upload> = facts.get(&Key::upload(id))?;
+            Ok(upload.map(|upload| upload.record(*id)))
+        })
+    }
+
+    async fn idle_uploads(
+        &self,
+        idle_since: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        let idle_since = to_nanoseconds(idle_since);
+        self.read(|facts| {
+            let mut idle = Vec::new();
+            facts.each(&Key::new(Family::UploadIdle), None, |rest, _| {
+                let (active_at, id) = key::split_number(rest)?;
+                if active_at >= idle_since || idle.len() >= limit {
+                    return Ok(false);
+                }
+                let id = key::read_upload(id)?;
+                let upload: Option<Upload> = facts.get(&Key::upload(&id))?;
+                idle.push(upload.ok_or_else(key::unreadable)?.record(id));
+                Ok(true)
+            })?;
+            Ok(idle)
+        })
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        let prefix = Key::new(Family::Outbox);
+        self.read(|facts| {
+            facts.list(&prefix, None, limit, |sequence, value| {
+                let (sequence, _) = key::split_number(sequence)?;
+                let event = decode::<Emitted>(value)?.event()?;
+                Ok(OutboxEntry { sequence, event })
+            })
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! The lines that the change log and its checkpoints are made of.
+//!
+//! A line is the checksum of the rest (CRC-32C, eight hexadecimal digits), a
+//! space, one JSON value and a line feed. JSON has no bare line feed, so
+//! reading can go on behind a damaged line, and people can read the log with
+//! the tools they have.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+
+use registry_core::RepositoryName;
+use serde::{Deserialize, Serialize};
+
+use super::disk::DiskFile;
+use crate::metadata::Operation;
+
+/// How the lines are written today. Whoever meets a later version stops.
+pub(super) const VERSION: u32 = 1;
+
+/// How much is read or written at once.
+const BUFFER: usize = 256 << 10;
+
+/// The longest line that is read; a longer one counts as damaged.
+const LINE_MAX: usize = 64 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    /// The first line of a segment.
+    Segment {
+        version: u32,
+        /// The number of its first record.
+        first: u64,
+    },
+    /// What one batch did.
+    Record {
+        /// Its place in the order of commits.
+        number: u64,
+        /// The last record that the database was known to hold durably.
+        known: u64,
+        operations: Vec<Operation>,
+    },
+    /// The first line of a checkpoint.
+    Checkpoint {
+        version: u32,
+        /// The last record that it covers.
+        number: u64,
+        /// The identity given last.
+        identity: u64,
+    },
+    /// A repository of a checkpoint; what it holds follows as operations.
+    Repository { name: RepositoryName, identity: u64 },
+    /// A fact of a checkpoint.
+    Fact(Box<Operation>),
+    /// The last line of a checkpoint, which tells that it is whole.
+    End {
+        /// The number of lines before it.
+        lines: u64,
+    },
+}
+
+/// Appends a line with this JSON.
+pub(super) fn write_json(json: &str, lines: &mut String) {
+    // Writing to a string doesn't fail.
+    let _ = writeln!(lines, "{:08x} {json}", crc32c::crc32c(json.as_bytes()));
+}
+
+/// Appends a line.
+pub(super) fn write(line: &Line, lines: &mut String) -> io::Result<()> {
+    write_json(&serde_json::to_string(line)?, lines);
+    Ok(())
+}
+
+/// The line in `bytes`, which don't include the line feed, if it is whole.
+fn parse(bytes: &[u8]) -> Option<Line> {
+    let (head, json) = bytes.split_at_checked(9)?;
+    let checksum = std::str::from_utf8(head).ok()?.strip_suffix(' ')?;
+    let checksum = u32::from_str_radix(checksum, 16).ok()?;
+    if checksum != crc32c::crc32c(json) {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
+/// A line of a file, as found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it starts.
+    pub(super) start: u64,
+    /// What it says, unless it is damaged or cut short.
+    pub(super) line: Option<Line>,
+}
+
+/// Reads the lines of a file.
+#[derive(Debug)]
+pub(super) struct Lines {
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    /// Where the bytes of `buffer` lie.
+    offset: u64,
+    buffer: Vec<u8>,
+    /// How much of the buffer is done with.
+    consumed: usize,
+}
+
+impl Lines {
+    pub(super) fn new(file: Arc<dyn DiskFile>, offset: u64) -> io::Result<Self> {
+        let len = file.len()?;
+        Ok(Self {
+            file,
+            len,
+            offset,
+            buffer: Vec::new(),
+            consumed: 0,
+        })
+    }
+
+    /// The next line, or none at the end of the file.
+    pub(super) fn next(&mut self) -> io::Result<Option<Found>> {
+        let mut searched = self.consumed;
+        let mut too_long = false;
+        let start = self.offset.saturating_add(self.consumed as u64);
+        loop {
+            let unseen = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(feed) = unseen.iter().position(|byte| *byte == b'\n') {
+                let feed = searched.saturating_add(feed);
+                let bytes = self.buffer.get(self.consumed..feed).unwrap_or_default();
+                let line = if too_long { None } else { parse(bytes) };
+                self.consumed = feed.saturating_add(1);
+                return Ok(Some(Found { start, line }));
+            }
+            if self.buffer.len().saturating_sub(self.consumed) > LINE_MAX {
+                too_long = true;
+                self.consumed = self.buffer.len();
+            }
+            self.buffer.drain(..self.consumed);
+            self.offset = self.offset.saturating_add(self.consumed as u64);
+            self.consumed = 0;
+            searched = self.buffer.len();
+            if !self.fill()? {
+                let line = None;
+                return Ok((start < self.len).then_some(Found { start, line }));
+            }
+        }
+    }
+
+    /// Reads on. Returns whether there was anything left.
+    fn fill(&mut self) -> io::Result<bool> {
+        let have = self.buffer.len();
+        let offset = self.offset.saturating_add(have as u64);
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let more = left.min(BUFFER);
+        self.buffer.resize(have.saturating_add(more), 0);
+        let space = self.buffer.get_mut(have..).unwrap_or_default();
+        self.file.read_at(space, offset)?;
+        Ok(more > 0)
+    }
+}
+
+/// Writes lines to a file, from its start.
+#[derive(Debug)]
+pub(super) struct LineWriter {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    buffer: String,
+    lines: u64,
+}
+
+impl LineWriter {
+    /// Empties the file first.
+    pub(super) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+        file.set_len(0)?;
+        Ok(Self {
+            file,
+            offset: 0,
+            buffer: String::new(),
+            lines: 0,
+        })
+    }
+
+    pub(super) fn write(&mut self, line: &Line) -> io::Result<()> {
+        write(line, &mut self.buffer)?;
+        self.lines = self.lines.saturating_add(1);
+        if self.buffer.len() >= BUFFER {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(self.buffer.as_bytes(), self.offset)?;
+        self.offset = self.offset.saturating_add(self.buffer.len() as u64);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes the last line and waits until all survive a power failure.
+    pub(super) fn end(mut self) -> io::Result<()> {
+        let lines = self.lines;
+        self.write(&Line::End { lines })?;
+        self.flush()?;
+        self.file.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::redb::disk::{Directory, Disk};
+
+    fn lines_of(bytes: &[u8]) -> Vec<Found> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = Directory::create(directory.path())
+            .unwrap()
+            .open("lines")
+            .unwrap();
+        file.write_at(bytes, 0).unwrap();
+        let mut lines = Lines::new(file, 0).unwrap();
+        std::iter::from_fn(|| lines.next().unwrap()).collect()
+    }
+
+    fn line(number: u64) -> Line {
+        Line::Segment {
+            version: VERSION,
+            first: number,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut text = String::new();
+        for number in 0..20_000 {
+            write(&line(number), &mut text).unwrap();
+        }
+        assert!(text.len() > BUFFER * 2);
+        let found = lines_of(text.as_bytes());
+        let read: Vec<_> = found
+            .iter()
+            .filter_map(|found| found.line.clone())
+            .collect();
+        assert_eq!(read, (0..20_000).map(line).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed_and_the_next_line_still_read() {
+        let mut text = String::new();
+        write(&line(1), &mut text).unwrap();
+        let length = text.len() - 1;
+        write(&line(2), &mut text).unwrap();
+        for position in 0..length {
+            let mut damaged = text.clone().into_bytes();
+            damaged[position] ^= 0x21;
+            let found = lines_of(&damaged);
+            assert!(found.iter().all(|found| found.line != Some(line(1))));
+            assert_eq!(found.last().unwrap().line, Some(line(2)), "at {position}");
+        }
+    }
+
+    #[test]
+    fn a_line_cut_short_is_found_as_damaged() {
+        let mut text = String::new();
+        write(&line(1), &mut text).unwrap();
+        for length in 1..text.len() {
+            let found = lines_of(&text.as_bytes()[..length]);
+            assert_eq!(found.len(), 1);
+            assert!(found[0].line.is_none());
+            assert_eq!(found[0].start, 0);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Making the database again from the change log.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use redb::{Database, ReadableDatabase};
+use registry_core::{Error, ErrorKind, Result};
+
+use super::change::Change;
+use super::change_log::{Files, checkpoint_name, segment_name};
+use super::disk::Disk;
+use super::facts::{Facts, failed};
+use super::key::{Key, StoreFact};
+use super::line::{Line, Lines, VERSION};
+use super::open::{DATABASE, create, initialize, taken};
+use super::value::{Counters, Position, Repository};
+use super::writer::{FACTS, begin};
+use super::{RedbOptions, checkpoint};
+
+/// How many lines go into one transaction.
+const LINES_AT_ONCE: usize = 4096;
+
+/// Identities given out in a record that was skipped can't be known, so this
+/// many are left out.
+const IDENTITIES_LEFT_OUT: u64 = 1 << 32;
+
+/// What a rebuild found.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The number of records read behind the checkpoint.
+    pub records: u64,
+    /// The number of places where damage was skipped. Each is logged.
+    pub skipped: u64,
+}
+
+/// Rebuilds the database from the change log on `disk`.
+pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Rebuilt> {
+    let names = disk.list().map_err(unusable)?;
+    let files = Files::list(&**disk).map_err(unusable)?;
+    if files.is_empty() {
+        return Err(ErrorKind::Unavailable
+            .error("there is no change log to rebuild the metadata from; restore a backup"));
+    }
+    let replaced = names.iter().any(|name| name == DATABASE);
+    let lock = if replaced {
+        let file = disk.open(DATABASE).map_err(unusable)?;
+        if !file.try_lock().map_err(unusable)? {
+            return Err(taken());
+        }
+        Some(file)
+    } else {
+        None
+    };
+    let draft = format!("{DATABASE}.draft");
+    if names.contains(&draft) {
+        disk.remove(&draft).map_err(unusable)?;
+    }
+    let database = create(&**disk, &draft, options)?;
+    initialize(&database)?;
+    let mut rebuild = Rebuild {
+        disk,
+        database: &database,
+        skip: options.skip_damage,
+        lines: Vec::new(),
+        number: 0,
+        rebuilt: Rebuilt::default(),
+    };
+    if let Some(newest) = files.checkpoints.last() {
+        rebuild.read_checkpoint(*newest)?;
+    }
+    rebuild.read_segments(&files)?;
+    let found = rebuild.finish()?;
+    let snapshot = database.begin_read().map_err(failed)?;
+    let table = snapshot.open_table(FACTS).map_err(failed)?;
+    checkpoint::write(&Facts(&table), disk, &AtomicBool::new(false))?;
+    drop((table, snapshot, database));
+
+    if replaced {
+        let kept = format!("{DATABASE}.replaced");
+        disk.rename(DATABASE, &kept).map_err(unusable)?;
+    }
+    disk.rename(&draft, DATABASE).map_err(unusable)?;
+    disk.sync().map_err(unusable)?;
+    drop(lock);
+    // The new checkpoint stands for all of these. What was damaged is kept for
+    // whoever wants to look into it.
+    for first in &files.segments {
+        let name = segment_name(*first);
+        if found.skipped > 0 {
+            let kept = format!("{name}.damaged");
+            disk.rename(&name, &kept).map_err(unusable)?;
+        } else {
+            disk.remove(&name).map_err(unusable)?;
+        }
+    }
+    disk.sync().map_err(unusable)?;
+    checkpoint::remove_replaced(&**disk)?;
+    Ok(found)
+}
+
+struct Rebuild<'a> {
+    disk: &'a Arc<dyn Disk>,
+    database: &'a Database,
+    skip: bool,
+    /// Lines that wait for a transaction.
+    lines: Vec<Line>,
+    /// The last record done.
+    number: u64,
+    rebuilt: Rebuilt,
+}
+
+impl Rebuild<'_> {
+    fn read_checkpoint(&mut self, number: u64) -> Result<()> {
+        let name = checkpoint_name(number);
+        let mut lines = self.open(&name)?;
+        let mut count: u64 = 0;
+        let mut whole = false;
+        while let Some(found) = lines.next().map_err(unusable)? {
+            match found.line {
+                Some(Line::End { lines }) => whole = lines == count,
+                Some(line) => self.take(line)?,
+                None => self.skip(&name, found.start)?,
+            }
+            count = count.saturating_add(1);
+        }
+        if !whole {
+            self.skip(&name, 0)?;
+        }
+        self.number = number;
+        Ok(())
+    }
+
+    fn read_segments(&mut self, files: &Files) -> Result<()> {
+        let replaced: Vec<_> = files.replaced_segments().collect();
+        let segments = files.segments.iter();
+        let segments: Vec<_> = segments.filter(|first| !replaced.contains(first)).collect();
+        let known = self.known(&segments)?;
+        for first in &segments {
+            let name = segment_name(**first);
+            let mut lines = self.open(&name)?;
+            let mut damaged = None;
+            while let Some(found) = lines.next().map_err(unusable)? {
+                let next = self.number.saturating_add(1);
+                match found.line {
+                    Some(Line::Record { number, .. }) if number < next => {}
+                    Some(Line::Record { number, .. }) if number > next && known < next => {
+                        // What is missing was never acknowledged: this is
+                        // where the power failed.
+                        return Ok(());
+                    }
+                    Some(Line::Record {
+                        number, operations, ..
+                    }) => {
+                        if number > next {
+                            self.skip(&name, damaged.unwrap_or(found.start))?;
+                            self.leave_out_identities()?;
+                        }
+                        self.rebuilt.records = self.rebuilt.records.saturating_add(1);
+                        self.number = number;
+                        for operation in operations {
+                            self.take(Line::Fact(Box::new(operation)))?;
+                        }
+                    }
+                    Some(line) => self.take(line)?,
+                    None => damaged = damaged.or(Some(found.start)),
+                }
+            }
+        }
+        if known > self.number {
+            let name = segments.last().map_or(0, |first| **first);
+            self.skip(&segment_name(name), 0)?;
+            self.leave_out_identities()?;
+        }
+        Ok(())
+    }
+
+    /// The last record that any other says the database held durably.
+    fn known(&self, segments: &[&u64]) -> Result<u64> {
+        let mut newest = 0;
+        for first in segments {
+            let mut lines = self.open(&segment_name(**first))?;
+            while let Some(found) = lines.next().map_err(unusable)? {
+                if let Some(Line::Record { known, .. }) = found.line {
+                    newest = newest.max(known);
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    fn open(&self, name: &str) -> Result<Lines> {
+        let file = self.disk.open(name).map_err(unusable)?;
+        Lines::new(file, 0).map_err(unusable)
+    }
+
+    /// Goes on behind damage, if that was asked for.
+    fn skip(&mut self, file: &str, position: u64) -> Result<()> {
+        if !self.skip {
+            return Err(ErrorKind::Corrupt.error(format!(
+                "the change log is damaged: {file} at byte {position}; restore the file, or \
+                 rebuild with damage skipped and lose what it held"
+            )));
+        }
+        tracing::error!(file, position, "damage in the change log was skipped");
+        self.rebuilt.skipped = self.rebuilt.skipped.saturating_add(1);
+        Ok(())
+    }
+
+    fn leave_out_identities(&mut self) -> Result<()> {
+        self.flush()?;
+        self.change(|change| {
+            let mut counters: Counters = change.facts().store(StoreFact::Counters)?;
+            counters.identity = counters.identity.saturating_add(IDENTITIES_LEFT_OUT);
+            change.put(&Key::store(StoreFact::Counters), &counters)
+        })
+    }
+
+    fn take(&mut self, line: Line) -> Result<()> {
+        self.lines.push(line);
+        if self.lines.len() >= LINES_AT_ONCE {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let lines = std::mem::take(&mut self.lines);
+        self.change(|change| lines.into_iter().try_for_each(|line| put(change, line)))
+    }
+
+    fn change(&self, make: impl FnOnce(&mut Change<'_, '_>) -> Result<()>) -> Result<()> {
+        let transaction = begin(self.database, true)?;
+        {
+            let mut table = transaction.open_table(FACTS).map_err(failed)?;
+            make(&mut Change(&mut table))?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    /// Lets the database go on behind the last record, in a new segment.
+    fn finish(mut self) -> Result<Rebuilt> {
+        self.flush()?;
+        let position = Position {
+            number: self.number,
+            segment: self.number.saturating_add(1),
+            offset: 0,
+        };
+        self.change(|change| change.put(&Key::store(StoreFact::Position), &position))?;
+        Ok(self.rebuilt)
+    }
+}
+
+fn put(change: &mut Change<'_, '_>, line: Line) -> Result<()> {
+    match line {
+        Line::Segment { version, .. } | Line::Checkpoint { version, .. } if version > VERSION => {
+            Err(ErrorKind::Unavailable.error(
+                "the change log was written by a later version of this program; use that one",
+            ))
+        }
+        Line::Checkpoint { identity, .. } => {
+            let mut counters: Counters = change.facts().store(StoreFact::Counters)?;
+            counters.identity = identity;
+            change.put(&Key::store(StoreFact::Counters), &counters)
+        }
+        Line::Repository { name, identity } => {
+            let repository = Repository {
+                identity,
+                blobs: 0,
+                manifests: 0,
+                tags: 0,
+                bytes: 0,
+            };
+            change.put(&Key::repository(&name), &repository)
+        }
+        Line::Fact(operation) => change.apply(*operation),
+        Line::Segment { .. } | Line::Record { .. } | Line::End { .. } => Ok(()),
+    }
+}
+
+fn unusable(source: std::io::Error) -> Error {
+    ErrorKind::Unavailable
+        .error("the metadata's files can't be read or written; see to their directory")
+        .with_source(source)
+}

@@ -1,0 +1,309 @@
+//! The one thread that writes.
+//!
+//! Whatever waits when it looks is committed together: the cost of making a
+//! commit durable is then shared by all who wait for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
+use registry_core::{Error, ErrorKind, Result};
+use tokio::sync::{mpsc, oneshot};
+
+use super::change::Change;
+use super::change_log::ChangeLog;
+use super::checkpoint;
+use super::disk::Disk;
+use super::facts::{Bytes, Facts, failed};
+use super::key::{Key, StoreFact};
+use crate::metadata::{Batch, CommitError, Requirement};
+
+pub(super) const FACTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("facts");
+
+/// How many batches are committed together at most.
+pub(super) const GROUP_MAX: usize = 256;
+
+/// A batch that waits to be committed.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) batch: Batch,
+    /// What the change log is to hold of it.
+    pub(super) logged: Option<String>,
+    pub(super) reply: oneshot::Sender<Result<(), CommitError>>,
+}
+
+/// Everything that the writing thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) database: Arc<Database>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) log: ChangeLog,
+    pub(super) batches: mpsc::Receiver<Pending>,
+    /// Set for good when a commit fails.
+    pub(super) read_only: Arc<AtomicBool>,
+    /// Whether syncing is skipped.
+    pub(super) volatile: bool,
+    /// How much the log grows between checkpoints at least.
+    pub(super) checkpoint_bytes: u64,
+    pub(super) checkpoint: Option<Checkpointing>,
+    /// The last record that the database holds durably.
+    pub(super) known: u64,
+    /// Whether the last commit has yet to become durable.
+    pub(super) undurable: bool,
+}
+
+/// A checkpoint that is being written.
+#[derive(Debug)]
+pub(super) struct Checkpointing {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// How a group failed.
+enum Failure {
+    /// One batch met a record that can't be read; the others can go on.
+    Batch(usize, Error),
+    /// Nobody knows what is on the disk.
+    Store(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Writer {
+    /// Commits what comes until nobody can send any more.
+    pub(super) fn run(mut self) {
+        let mut group = Vec::new();
+        while self.batches.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            self.commit(std::mem::take(&mut group));
+        }
+        if self.undurable
+            && !self.is_read_only()
+            && let Err(Failure::Store(error) | Failure::Batch(_, error)) =
+                self.try_commit(&[], true)
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the last commit failed"
+            );
+        }
+        if let Some(checkpoint) = self.checkpoint.take() {
+            checkpoint.stop.store(true, Ordering::Relaxed);
+            // What a thread that panicked had to say was printed already.
+            let _ = checkpoint.thread.join();
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    fn commit(&mut self, mut group: Vec<Pending>) {
+        let outcome = loop {
+            if self.is_read_only() {
+                break Err(None);
+            }
+            let durable = self.volatile || group.iter().any(|pending| pending.batch.durable);
+            match self.try_commit(&group, durable) {
+                Ok(conflicts) => break Ok(conflicts),
+                Err(Failure::Batch(index, error)) => {
+                    let pending = group.remove(index);
+                    // Whoever stopped waiting doesn't mind.
+                    let _ = pending.reply.send(Err(error.into()));
+                }
+                Err(Failure::Store(error)) => {
+                    self.read_only.store(true, Ordering::Release);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a metadata commit failed; nothing is written any more until a restart"
+                    );
+                    break Err(Some(error));
+                }
+            }
+        };
+        match outcome {
+            Ok(conflicts) => {
+                for (pending, conflict) in group.into_iter().zip(conflicts) {
+                    let result = conflict.map_or(Ok(()), |requirement| {
+                        Err(CommitError::Conflict(requirement))
+                    });
+                    let _ = pending.reply.send(result);
+                }
+                if self.log.since_checkpoint() >= self.checkpoint_bytes {
+                    self.begin_checkpoint();
+                }
+            }
+            Err(_) => {
+                for pending in group {
+                    let _ = pending.reply.send(Err(read_only().into()));
+                }
+            }
+        }
+    }
+
+    /// Commits a group. Returns for each batch the requirement that doesn't
+    /// hold, if any.
+    fn try_commit(
+        &mut self,
+        group: &[Pending],
+        durable: bool,
+    ) -> Result<Vec<Option<Requirement>>, Failure> {
+        let transaction = begin(&self.database, durable)?;
+        let mut logged = Vec::new();
+        let mut conflicts = Vec::new();
+        {
+            let mut table = transaction.open_table(FACTS).map_err(failed)?;
+            let mut change = Change(&mut table);
+            for (index, pending) in group.iter().enumerate() {
+                let conflict = first_conflict(&change, &pending.batch)
+                    .and_then(|conflict| {
+                        if conflict.is_none() {
+                            apply(&mut change, &pending.batch)?;
+                        }
+                        Ok(conflict)
+                    })
+                    .map_err(|error| match error.kind() {
+                        ErrorKind::Unavailable => Failure::Store(error),
+                        _ => Failure::Batch(index, error),
+                    })?;
+                if conflict.is_none() {
+                    logged.extend(pending.logged.as_deref());
+                }
+                conflicts.push(conflict);
+            }
+            let untouched = conflicts.iter().all(Option::is_some) && !group.is_empty();
+            if untouched {
+                drop(table);
+                transaction.abort().map_err(failed)?;
+                return Ok(conflicts);
+            }
+            self.log.append(&logged, self.known).map_err(log_failed)?;
+            let key = Key::store(StoreFact::Position);
+            change.put(&key, &self.log.position())?;
+        }
+        if durable && !self.volatile {
+            self.log.sync().map_err(log_failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        self.undurable = !durable;
+        if durable && !self.volatile {
+            self.known = self.log.position().number;
+        }
+        Ok(conflicts)
+    }
+
+    /// Has a checkpoint written from what is durable now, unless one is being
+    /// written or the store writes no more.
+    pub(super) fn begin_checkpoint(&mut self) {
+        if self.is_read_only()
+            || self
+                .checkpoint
+                .as_ref()
+                .is_some_and(|c| !c.thread.is_finished())
+        {
+            return;
+        }
+        self.checkpoint = match self.spawn_checkpoint() {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                report_checkpoint(&error);
+                None
+            }
+        };
+    }
+
+    fn spawn_checkpoint(&mut self) -> Result<Checkpointing> {
+        if self.undurable {
+            match self.try_commit(&[], true) {
+                Ok(_) => {}
+                Err(Failure::Store(error) | Failure::Batch(_, error)) => {
+                    self.read_only.store(true, Ordering::Release);
+                    return Err(error);
+                }
+            }
+        }
+        if let Err(error) = self.log.checkpoint_begins() {
+            self.read_only.store(true, Ordering::Release);
+            return Err(log_failed(error));
+        }
+        let snapshot = self.database.begin_read().map_err(failed)?;
+        let table = snapshot.open_table(FACTS).map_err(failed)?;
+        let disk = Arc::clone(&self.disk);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("registry-checkpoint".to_owned())
+            .spawn(move || {
+                let written = checkpoint::write(&Facts(&table), &disk, &stopped);
+                let replaced = written.and_then(|whole| {
+                    if whole {
+                        checkpoint::remove_replaced(&*disk)?;
+                    }
+                    Ok(())
+                });
+                if let Err(error) = replaced {
+                    report_checkpoint(&error);
+                }
+            })
+            .map_err(|source| Error::internal("a thread can't be started", source))?;
+        Ok(Checkpointing { stop, thread })
+    }
+}
+
+/// A checkpoint that fails costs nothing but room on the disk, and is tried
+/// again when the log has grown.
+fn report_checkpoint(error: &Error) {
+    tracing::warn!(
+        error = error as &dyn std::error::Error,
+        "a checkpoint of the metadata's change log failed"
+    );
+}
+
+/// A transaction that leaves the database whole whatever happens, and needs no
+/// repair after a crash.
+pub(super) fn begin(database: &Database, durable: bool) -> Result<WriteTransaction> {
+    let mut transaction = database.begin_write().map_err(failed)?;
+    let durability = if durable {
+        Durability::Immediate
+    } else {
+        Durability::None
+    };
+    transaction
+        .set_durability(durability)
+        .map_err(|source| Error::internal("the database refused a durability", source))?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+fn first_conflict(change: &Change<'_, '_>, batch: &Batch) -> Result<Option<Requirement>> {
+    let facts = change.facts();
+    for requirement in &batch.require {
+        if !facts.meet(requirement, &batch.operations)? {
+            return Ok(Some(requirement.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn apply(change: &mut Change<'_, '_>, batch: &Batch) -> Result<()> {
+    let mut operations = batch.operations.iter().cloned();
+    operations.try_for_each(|operation| change.apply(operation))
+}
+
+/// What everybody is told who wants to write after a commit failed.
+pub(super) fn read_only() -> Error {
+    ErrorKind::Unavailable
+        .error("the metadata is read-only since a commit failed; see to its disk, then restart")
+}
+
+fn log_failed(source: io::Error) -> Error {
+    ErrorKind::Unavailable
+        .error("the change log of the metadata can't be written; see to its disk, then restart")
+        .with_source(source)
+}
