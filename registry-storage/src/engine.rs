@@ -11,6 +11,8 @@ mod management;
 mod manifests;
 mod read_back;
 mod registry;
+#[cfg(feature = "redb")]
+mod root;
 mod session;
 mod uploads;
 
@@ -110,6 +112,9 @@ struct Inner {
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<tokio::sync::Notify>,
+    /// Keeps other processes away from the stores, as long as it is open.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    lock: Option<std::fs::File>,
 }
 
 impl Engine {

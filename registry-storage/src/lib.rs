@@ -2,6 +2,7 @@
 
 mod blob;
 mod engine;
+mod layer;
 mod metadata;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -10,6 +11,7 @@ pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
 #[cfg(feature = "filesystem")]
 pub use blob::{Durability, FilesystemBlobs, FilesystemOptions};
 pub use engine::{Engine, EngineBuilder, EngineOptions};
+pub use layer::PullThrough;
 pub use metadata::{
     Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MemoryMetadata, MetadataStore,
     Operation, OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord,

@@ -1,5 +1,6 @@
 //! How an engine is put together.
 
+use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
 use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness};
@@ -18,6 +19,7 @@ pub struct EngineBuilder {
     randomness: Arc<dyn Randomness>,
     options: EngineOptions,
     events: Option<Arc<dyn EventSink>>,
+    lock: Option<File>,
 }
 
 impl EngineBuilder {
@@ -29,7 +31,15 @@ impl EngineBuilder {
             randomness: Arc::new(SystemRandomness),
             options: EngineOptions::default(),
             events: None,
+            lock: None,
         }
+    }
+
+    /// With a file that is locked and stays so until the engine is gone.
+    #[cfg(feature = "redb")]
+    pub(super) fn lock(mut self, lock: File) -> Self {
+        self.lock = Some(lock);
+        self
     }
 
     /// With these limits.
@@ -75,6 +85,7 @@ impl EngineBuilder {
             clock: self.clock,
             randomness: self.randomness,
             options: self.options,
+            lock: self.lock,
         });
         if let Some(sink) = self.events {
             tokio::spawn(delivery::run(Arc::downgrade(&inner), sink));

@@ -88,6 +88,10 @@ struct Hashing {
     size: usize,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it for each upload, and it moves seldom"
+)]
 enum State {
     Here(Hasher),
     There(JoinHandle<Hasher>),

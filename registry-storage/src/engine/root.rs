@@ -1,0 +1,93 @@
+//! The embedded default: an engine that keeps everything in one directory.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use registry_core::{Error, ErrorKind, Result};
+
+use super::read_back::blocking;
+use super::{Engine, EngineBuilder};
+use crate::{Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions};
+
+/// The file whose lock says that a process uses the directory.
+const LOCK: &str = "lock";
+
+impl Engine {
+    /// The engine in the directory `root`, which is made if there is none. See
+    /// [`root`](Self::root) for more choice.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`root`](Self::root).
+    pub async fn open(root: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self::root(root, Durability::Full).await?.build())
+    }
+
+    /// An engine in the directory `root`, to be told more about. One process
+    /// at a time may use a directory. Opening costs the same however much is
+    /// stored.
+    ///
+    /// Below `root` are `blobs` and `staging` with the content (see
+    /// [`FilesystemBlobs`]) and `metadata.redb` with its change log (see
+    /// [`RedbMetadata`]).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if another process uses the directory, if it
+    /// can't be written to, or if its database is lost: then
+    /// [`rebuild`](Self::rebuild) it. [`ErrorKind::Corrupt`] if the database is
+    /// damaged, where rebuilding helps too.
+    pub async fn root(root: impl AsRef<Path>, durability: Durability) -> Result<EngineBuilder> {
+        let root = root.as_ref().to_owned();
+        let lock = {
+            let root = root.clone();
+            blocking(move || lock(&root)).await??
+        };
+        let options = FilesystemOptions::default().durability(durability);
+        let blobs = FilesystemBlobs::open(&root, options).await?;
+        let options = RedbOptions::default().durability(durability);
+        let metadata = RedbMetadata::open(&root, options).await?;
+        Ok(Self::builder(blobs, metadata).lock(lock))
+    }
+
+    /// Makes the database of the directory `root` again, from the change log
+    /// beside it. Open uploads are gone; everything acknowledged is there. An
+    /// existing database is kept under another name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if a process uses the directory or if there
+    /// is no change log; [`ErrorKind::Corrupt`] if the change log is damaged.
+    pub async fn rebuild(root: impl AsRef<Path>) -> Result<Rebuilt> {
+        let root = root.as_ref().to_owned();
+        let _lock = {
+            let root = root.clone();
+            blocking(move || lock(&root)).await??
+        };
+        RedbMetadata::rebuild(&root, RedbOptions::default()).await
+    }
+}
+
+/// Makes the directory and takes its lock, which lasts until the file is
+/// closed.
+fn lock(root: &Path) -> Result<File> {
+    std::fs::create_dir_all(root).map_err(unusable)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(root.join(LOCK))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ErrorKind::Unavailable
+            .error("another process uses this directory; stop it or choose another directory")),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn unusable(source: std::io::Error) -> Error {
+    ErrorKind::Unavailable
+        .error("the directory can't be used; see to its permissions and free space")
+        .with_source(source)
+}
