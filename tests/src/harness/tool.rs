@@ -38,8 +38,19 @@ pub fn not_run(reason: &str) {
         env::var_os("REGISTRY_TESTS_REQUIRE_TOOLS").is_none_or(|value| value != "1"),
         "{test} must run here: {reason}"
     );
+    say_not_run(reason);
+}
+
+fn say_not_run(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Printed past the test runner, which swallows the output of tests that pass.
     let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {reason}");
+}
+
+/// Whether a program can't be had where the tests run, as `REGISTRY_TESTS_UNAVAILABLE` (names, separated by commas) says.
+fn is_unavailable(name: &str) -> bool {
+    env::var("REGISTRY_TESTS_UNAVAILABLE")
+        .is_ok_and(|names| names.split(',').any(|unavailable| unavailable == name))
 }
 
 /// Finds a program in the tool cache or on the `PATH`; otherwise says that the test did not run, see [`not_run`].
@@ -52,9 +63,12 @@ pub fn tool(name: &str) -> Option<Tool> {
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        not_run(&format!(
-            "{name} is not installed (.ci/install installs it)"
-        ));
+        let reason = format!("{name} is not installed (.ci/install installs it)");
+        if is_unavailable(name) {
+            say_not_run(&reason);
+        } else {
+            not_run(&reason);
+        }
     }
     found.map(|path| Tool {
         path,
