@@ -182,10 +182,13 @@ pub struct Need {
 /// It can't be made by accident: either an authorizer grants what an operation
 /// needs, or trusted code names itself. Its fields can't be changed afterwards.
 ///
-/// ```compile_fail
-/// use registry_core::{Access, Actions};
+/// ```compile_fail,E0451
+/// use std::sync::Arc;
+/// use registry_core::{Access, Actions, RepositoryName};
 ///
-/// let access = Access { repository: "team/app".parse()?, actions: Actions::ALL };
+/// fn forged(repository: RepositoryName) -> Access {
+///     Access { repository, actions: Actions::ALL, actor: Arc::default() }
+/// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Access {

@@ -17,6 +17,7 @@
 /// use engine::MyRegistry;
 ///
 /// registry_core::registry_suite!(my_registry, MyRegistry::open().await);
+/// # fn main() {}
 /// ```
 ///
 /// A registry that doesn't do everything names the groups it does, which are
@@ -26,6 +27,7 @@
 /// # #[derive(Debug)] struct Mirror;
 /// # impl registry_core::Registry for Mirror {}
 /// registry_core::registry_suite!(mirror, Mirror, [blobs, manifests]);
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! registry_suite {
