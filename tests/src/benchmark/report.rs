@@ -134,7 +134,8 @@ fn section(text: &mut String, outcome: &Outcome) {
     if let Some((name, _)) = unit.cpu() {
         columns.push((name, Box::new(cpu)));
     }
-    if any(peak) {
+    // A peak beside memory would say the same twice.
+    if unit.cpu().is_some() && any(peak) {
         columns.push(("peak MiB", Box::new(peak)));
     }
     columns.push((
@@ -205,7 +206,8 @@ rounds; a comparison of two servers is the median of the ratios within each roun
 other servers, and how to leave scenarios out.
 
 - **Made by:** `{command}`
-- **Servers:** {servers}, each with its default settings, without an access log.
+- **Servers:** {servers}, those started here with their default settings and an empty root.
+  The others than ours write no access log.
 - **Machine:** {cores} cores of {processor}, {memory} GiB of memory, Linux {kernel}, data on {file_system}. The client runs
   on the same cores as the server.
 - **CPU** is the server's processor time. **Peak** is the most memory it held; pages its processes share count in each.

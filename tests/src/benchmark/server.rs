@@ -72,7 +72,7 @@ pub(super) async fn named(options: &Options) -> Result<Vec<Server>> {
         };
         servers.push(Server {
             name: known.name().to_owned(),
-            version: version(&program, known.version_argument()).await,
+            version: version(&program, *known).await,
             source: Source::Known {
                 known: *known,
                 program,
@@ -122,19 +122,25 @@ fn find(program: &str, first: Option<&Path>) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// The first line that looks like a version.
-async fn version(program: &Path, argument: &str) -> Option<String> {
+/// The first word of what the program says about itself that looks like its version.
+async fn version(program: &Path, known: Known) -> Option<String> {
+    let argument = known.version_argument();
     let output = Command::new(program).arg(argument).output().await.ok()?;
     let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let version = text
-        .split(|c: char| c.is_whitespace() || c == '"' || c == '/')
+    version_in(&String::from_utf8_lossy(&text), known)
+}
+
+fn version_in(text: &str, known: Known) -> Option<String> {
+    // zot also tells the time and the version of the specification; only its own begins with a letter.
+    let optional = known != Known::Zot;
+    text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '/' | ','))
         .find(|word| {
-            word.trim_start_matches('v')
-                .starts_with(|c: char| c.is_ascii_digit())
-                && word.contains('.')
-        })?;
-    Some(version.trim_end_matches(',').to_owned())
+            let number = word.strip_prefix('v').or(optional.then_some(word));
+            number.is_some_and(|number| {
+                number.starts_with(|c: char| c.is_ascii_digit()) && number.contains('.')
+            })
+        })
+        .map(str::to_owned)
 }
 
 impl Server {
@@ -378,4 +384,42 @@ fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?
         .local_addr()?
         .port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_tell_their_versions_in_different_ways() {
+        for (known, text, version) in [
+            (
+                Known::Docker28,
+                "docker-registry github.com/docker/distribution 2.8.2+ds1",
+                Some("2.8.2+ds1"),
+            ),
+            (
+                Known::Distribution3,
+                "registry github.com/distribution/distribution/v3 v3.1.2+unknown",
+                Some("v3.1.2+unknown"),
+            ),
+            (
+                Known::Nginx,
+                "nginx version: nginx/1.22.1\n",
+                Some("1.22.1"),
+            ),
+            (
+                Known::Zot,
+                r#"{"time":"2026-01-01T00:00:00.1Z","spec":"1.1.1","commit":"v2.1.8-0-g1"}"#,
+                Some("v2.1.8-0-g1"),
+            ),
+            (
+                Known::Zot,
+                r#"{"time":"2026-01-01T00:00:00.1Z","spec":"1.1.1","commit":""}"#,
+                None,
+            ),
+        ] {
+            assert_eq!(version_in(text, known).as_deref(), version, "{text}");
+        }
+    }
 }
