@@ -1,0 +1,114 @@
+//! An engine in a directory: it keeps the contract of `Registry`, and what was
+//! acknowledged is there after a restart and after the loss of its database.
+
+#![cfg(feature = "redb")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::Path;
+
+use registry_core::testkit::{ImageBuilder, trusted};
+use registry_core::{Algorithm, Deletion, ErrorKind, PageRequest, Registry, registry_suite};
+use registry_storage::{Durability, Engine};
+use tempfile::TempDir;
+
+registry_suite!(directory, {
+    let directory = TempDir::new().unwrap();
+    // The suite doesn't fail the power, and syncs would take most of its time.
+    let engine = Engine::root(directory.path(), Durability::None).await;
+    (engine.unwrap().build(), directory)
+});
+
+/// Opens a root as soon as the engine before has let go of it.
+async fn open(root: &Path) -> Engine {
+    loop {
+        match Engine::open(root).await {
+            Ok(engine) => return engine,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn assert_holds_the_image(engine: &Engine) {
+    let access = trusted("team/app");
+    let image = ImageBuilder::new("image").build();
+    for tag in ["v1", "latest"] {
+        let reference = tag.parse().unwrap();
+        let manifest = engine.get_manifest(&access, &reference).await.unwrap();
+        assert_eq!(manifest.bytes, image.manifest().bytes);
+    }
+    for blob in image.blobs() {
+        let digest = Algorithm::Sha256.digest(blob);
+        let stat = engine.stat_blob(&access, &digest).await.unwrap();
+        assert_eq!(stat.size, blob.len() as u64);
+    }
+    let tags = engine.tags(&access, PageRequest::default()).await.unwrap();
+    assert_eq!(tags.items.len(), 2);
+}
+
+async fn push_the_image(engine: &Engine) {
+    let image = ImageBuilder::new("image").build();
+    image
+        .push(engine, &trusted("team/app"), &["v1", "latest"])
+        .await;
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_there_after_a_restart() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    drop(engine);
+    assert_holds_the_image(&open(root.path()).await).await;
+}
+
+#[tokio::test]
+async fn a_lost_database_is_rebuilt() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    engine
+        .delete(&trusted("team/app"), Deletion::Tag("v1".parse().unwrap()))
+        .await
+        .unwrap();
+    push_the_image(&engine).await;
+    drop(engine);
+
+    std::fs::remove_file(root.path().join("metadata.redb")).unwrap();
+    let lost = loop {
+        let error = Engine::open(root.path()).await.unwrap_err();
+        // Its lock may be held for a moment more.
+        if !error.to_string().contains("another process") {
+            break error;
+        }
+    };
+    assert_eq!(lost.kind(), ErrorKind::Unavailable);
+    assert!(lost.to_string().contains("rebuild"), "{lost}");
+
+    Engine::rebuild(root.path()).await.unwrap();
+    assert_holds_the_image(&open(root.path()).await).await;
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_uses_a_directory() {
+    let root = TempDir::new().unwrap();
+    let first = Engine::open(root.path()).await.unwrap();
+    let error = Engine::open(root.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("another process"), "{error}");
+    let error = Engine::rebuild(root.path()).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    first.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_one_clear_error() {
+    let root = TempDir::new().unwrap();
+    let file = root.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Engine::open(file.join("root")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("permissions"), "{error}");
+}
