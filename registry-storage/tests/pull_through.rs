@@ -1,0 +1,245 @@
+//! What a pull-through cache keeps, and when it asks.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use registry_core::testkit::{ImageBuilder, Package, trusted};
+use registry_core::{
+    Access, Algorithm, Blob, BlobBody, Deletion, Descriptor, Digest, ErrorKind, Manifest,
+    OpenOptions, Reference, Registry, Result, UploadOptions,
+};
+use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
+
+/// A registry that counts what it is asked for, and can be out of order.
+#[derive(Debug)]
+struct Upstream {
+    engine: Engine,
+    asked: AtomicU64,
+    down: AtomicBool,
+    lying: AtomicBool,
+}
+
+impl Upstream {
+    fn ask(&self) -> Result<()> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(ErrorKind::Unavailable.error("out of order"));
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn asked(&self) -> u64 {
+        self.asked.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Registry for Upstream {
+    async fn stat_blob(&self, access: &Access, digest: &Digest) -> Result<Descriptor> {
+        self.ask()?;
+        self.engine.stat_blob(access, digest).await
+    }
+
+    async fn open_blob(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        options: OpenOptions,
+    ) -> Result<Blob> {
+        self.ask()?;
+        let mut blob = self.engine.open_blob(access, digest, options).await?;
+        if self.lying.load(Ordering::Relaxed) {
+            let wrong = vec![0; usize::try_from(blob.size).unwrap()];
+            blob.body = BlobBody::Bytes(wrong.into());
+        }
+        Ok(blob)
+    }
+
+    async fn resolve(&self, access: &Access, reference: &Reference) -> Result<Descriptor> {
+        self.ask()?;
+        self.engine.resolve(access, reference).await
+    }
+
+    async fn get_manifest(&self, access: &Access, reference: &Reference) -> Result<Manifest> {
+        self.ask()?;
+        self.engine.get_manifest(access, reference).await
+    }
+}
+
+async fn cache() -> (
+    Arc<Upstream>,
+    Engine,
+    PullThrough<Engine, Arc<Upstream>>,
+    Package,
+) {
+    let image = ImageBuilder::new("image").layer("a layer").build();
+    let engine = Engine::memory();
+    image.push(&engine, &trusted("team/app"), &["v1"]).await;
+    let upstream = Arc::new(Upstream {
+        engine,
+        asked: AtomicU64::new(0),
+        down: AtomicBool::new(false),
+        lying: AtomicBool::new(false),
+    });
+    let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
+        .options(EngineOptions {
+            sparse_manifests: true,
+            ..EngineOptions::default()
+        })
+        .build();
+    let cache = PullThrough::new(local.clone(), Arc::clone(&upstream));
+    (upstream, local, cache, image)
+}
+
+async fn read(blob: Blob) -> Result<Bytes> {
+    match blob.body {
+        BlobBody::Bytes(bytes) => Ok(bytes),
+        BlobBody::Stream(mut stream) => {
+            let mut all = Vec::new();
+            while let Some(part) = stream.next().await {
+                all.extend_from_slice(&part?);
+            }
+            Ok(all.into())
+        }
+        body => panic!("{body:?}"),
+    }
+}
+
+async fn pull(registry: &impl Registry, image: &Package) -> Result<()> {
+    let access = trusted("team/app");
+    let manifest = registry.get_manifest(&access, &"v1".parse()?).await?;
+    assert_eq!(manifest.bytes, image.manifest().bytes);
+    for content in image.blobs() {
+        let digest = Algorithm::Sha256.digest(content);
+        let blob = registry
+            .open_blob(&access, &digest, OpenOptions::default())
+            .await?;
+        assert_eq!(read(blob).await?, content);
+    }
+    Ok(())
+}
+
+/// Waits until the local registry holds the whole image.
+async fn filled(local: &Engine, image: &Package) {
+    for content in image.blobs() {
+        let digest = Algorithm::Sha256.digest(content);
+        while local
+            .stat_blob(&trusted("team/app"), &digest)
+            .await
+            .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_pulled_once_is_not_fetched_again() {
+    let (upstream, local, cache, image) = cache().await;
+    pull(&cache, &image).await.unwrap();
+    filled(&local, &image).await;
+    upstream.asked();
+
+    pull(&cache, &image).await.unwrap();
+    // Where the tag points to now is all that has to be asked.
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_was_pulled_is_served_while_the_upstream_is_down() {
+    let (upstream, local, cache, image) = cache().await;
+    pull(&cache, &image).await.unwrap();
+    filled(&local, &image).await;
+    upstream.down.store(true, Ordering::Relaxed);
+    pull(&cache, &image).await.unwrap();
+
+    let unseen = trusted("team/unseen");
+    let error = cache
+        .get_manifest(&unseen, &"v1".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_tag_that_moved_upstream_moves_here() {
+    let (upstream, _, cache, image) = cache().await;
+    pull(&cache, &image).await.unwrap();
+    let newer = ImageBuilder::new("newer").build();
+    newer
+        .push(&upstream.engine, &trusted("team/app"), &["v1"])
+        .await;
+    pull(&cache, &newer).await.unwrap();
+    upstream.down.store(true, Ordering::Relaxed);
+    let tag = "v1".parse().unwrap();
+    let manifest = cache.get_manifest(&trusted("team/app"), &tag).await;
+    assert_eq!(manifest.unwrap().digest, newer.manifest().digest);
+}
+
+#[tokio::test]
+async fn a_tag_that_went_away_upstream_is_gone_here() {
+    let (upstream, _, cache, image) = cache().await;
+    pull(&cache, &image).await.unwrap();
+    let tag = Deletion::Tag("v1".parse().unwrap());
+    let access = trusted("team/app");
+    upstream.engine.delete(&access, tag).await.unwrap();
+    let error = pull(&cache, &image).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ManifestUnknown);
+}
+
+#[tokio::test]
+async fn content_that_is_not_what_its_digest_says_is_not_kept() {
+    let (upstream, local, cache, image) = cache().await;
+    upstream.lying.store(true, Ordering::Relaxed);
+    let access = trusted("team/app");
+    let digest = Algorithm::Sha256.digest(&image.blobs()[0]);
+    let blob = cache
+        .open_blob(&access, &digest, OpenOptions::default())
+        .await
+        .unwrap();
+    read(blob).await.unwrap();
+    upstream.lying.store(false, Ordering::Relaxed);
+    assert!(local.stat_blob(&access, &digest).await.is_err());
+    // The next fetch is a good one, and kept.
+    pull(&cache, &image).await.unwrap();
+    filled(&local, &image).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
+    let (_, local, cache, image) = cache().await;
+    let access = trusted("team/app");
+    let digest = Algorithm::Sha256.digest(&image.blobs()[0]);
+    let blob = cache
+        .open_blob(&access, &digest, OpenOptions::default())
+        .await
+        .unwrap();
+    drop(blob);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(local.stat_blob(&access, &digest).await.is_err());
+    assert_eq!(
+        local
+            .expire_uploads(std::time::Duration::ZERO)
+            .await
+            .unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_cache_takes_no_pushes() {
+    let (_, _, cache, _) = cache().await;
+    let access = trusted("team/app");
+    let error = cache
+        .begin_upload(&access, UploadOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
