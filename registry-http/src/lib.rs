@@ -42,7 +42,11 @@ mod peer;
 mod range;
 mod request_body;
 mod request_identity;
+#[cfg(feature = "server")]
+mod server;
 mod service;
+#[cfg(feature = "testkit")]
+mod test_server;
 
 pub use body::Body;
 #[cfg(feature = "client")]
@@ -51,4 +55,8 @@ pub use limits::Limits;
 pub use peer::Peer;
 pub use registry_auth;
 pub use registry_core;
+#[cfg(feature = "server")]
+pub use server::{Server, Tls, TlsVersion, serve};
 pub use service::{RegistryService, ResponseFuture};
+#[cfg(feature = "testkit")]
+pub use test_server::TestServer;

@@ -1,0 +1,164 @@
+//! From a connection's requests to the service.
+
+use std::error::Error as StdError;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::activity::{Activity, Ticket};
+use super::head::Violation;
+use crate::{Limits, Peer};
+
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The service as one connection sees it.
+#[derive(Debug)]
+pub(super) struct Requests<S> {
+    pub(super) service: S,
+    pub(super) peer: Peer,
+    pub(super) activity: Arc<Activity>,
+    pub(super) limits: Arc<Limits>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes>,
+{
+    type Response = Response<Answer<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let ticket = self.activity.begin();
+        if let Some(violation) = ticket.refused().or_else(|| self.violation(&request)) {
+            return Box::pin(async move { Ok(refusal(violation, ticket)) });
+        }
+        request.extensions_mut().insert(self.peer);
+        let is_http2 = request.version() == Version::HTTP_2;
+        let mut service = self.service.clone();
+        Box::pin(async move {
+            poll_fn(|cx| service.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
+            let response = service.call(request).await.map_err(Into::into)?;
+            Ok(response.map(|body| Answer {
+                body: Content::Service { body },
+                ticket,
+                is_http2,
+            }))
+        })
+    }
+}
+
+impl<S> Requests<S> {
+    /// HTTP/1.1 was checked on the way in. What is left can only come over
+    /// HTTP/2.
+    fn violation(&self, request: &Request<Incoming>) -> Option<Violation> {
+        let target = request.uri();
+        let length = target
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
+        if length > self.limits.max_uri {
+            Some(Violation::TargetTooLong)
+        } else if request.headers().len() > self.limits.max_headers {
+            Some(Violation::HeadTooLarge)
+        } else {
+            None
+        }
+    }
+}
+
+fn refusal<B>(violation: Violation, ticket: Ticket) -> Response<Answer<B>> {
+    let (status, reason) = match violation {
+        Violation::Malformed(reason) => (StatusCode::BAD_REQUEST, reason),
+        Violation::TargetTooLong => (StatusCode::URI_TOO_LONG, "the request target is too long"),
+        Violation::HeadTooLarge => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the headers are too large or too many",
+        ),
+    };
+    let text = format!(r#"{{"errors":[{{"code":"UNSUPPORTED","message":"{reason}"}}]}}"#);
+    let mut response = Response::new(Answer {
+        body: Content::Refusal { body: text.into() },
+        ticket,
+        is_http2: false,
+    });
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+pin_project! {
+    /// The body of an answer. The request is over once it is dropped.
+    pub(super) struct Answer<B> {
+        #[pin]
+        body: Content<B>,
+        ticket: Ticket,
+        is_http2: bool,
+    }
+}
+
+pin_project! {
+    #[project = ContentProjection]
+    enum Content<B> {
+        Service { #[pin] body: B },
+        Refusal { #[pin] body: Full<Bytes> },
+    }
+}
+
+impl<B> Body for Answer<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        let frame = match this.body.project() {
+            ContentProjection::Service { body } => body.poll_frame(cx).map_err(Into::into),
+            ContentProjection::Refusal { body } => body.poll_frame(cx).map_err(Into::into),
+        };
+        // Over HTTP/1.1 the connection itself shows whether a client takes
+        // what it asked for.
+        if *this.is_http2 {
+            match &frame {
+                Poll::Ready(_) => this.ticket.handed(),
+                Poll::Pending => this.ticket.waiting(),
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Content::Service { body } => body.is_end_stream(),
+            Content::Refusal { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Content::Service { body } => body.size_hint(),
+            Content::Refusal { body } => body.size_hint(),
+        }
+    }
+}

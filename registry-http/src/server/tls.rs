@@ -1,0 +1,266 @@
+//! TLS from PEM files that may be renewed at any time.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use registry_core::{Error, ErrorKind, Result};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{InconsistentKeys, ServerConfig, SupportedProtocolVersion};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+/// How long changed files have to stay the same before they are read: somebody
+/// may be writing them.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// A certificate and its key, from two PEM files.
+///
+/// Both files are looked at every few seconds. Once they change and fit each
+/// other, new connections get the new certificate; until then, the old one
+/// stays, and the log says why. Files may be replaced, written in place, or
+/// swapped behind a symbolic link.
+///
+/// Clones share the certificate.
+#[derive(Clone)]
+pub struct Tls {
+    files: Arc<Files>,
+    current: Arc<Current>,
+    minimum: TlsVersion,
+    interval: Duration,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    provider: Arc<CryptoProvider>,
+}
+
+/// The certificate in use.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+/// What changes when one of the files does, wherever symbolic links lead.
+type Stamp = [Option<(u64, Option<SystemTime>, [i64; 4])>; 2];
+
+impl Tls {
+    /// Reads a chain of certificates, the server's own first, and its private
+    /// key.
+    ///
+    /// It blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be read, holds no certificate or key, or the two don't
+    /// belong together.
+    pub fn open(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self> {
+        let files = Files {
+            certificate: certificate.into(),
+            key: key.into(),
+            provider: Arc::new(aws_lc_rs::default_provider()),
+        };
+        let pair = files.read()?;
+        Ok(Self {
+            files: Arc::new(files),
+            current: Arc::new(Current(RwLock::new(Arc::new(pair)))),
+            minimum: TlsVersion::default(),
+            interval: Duration::from_secs(5),
+        })
+    }
+
+    /// Refuses clients that only speak an older version than `version`, in
+    /// place of TLS 1.2.
+    pub fn minimum_version(mut self, version: TlsVersion) -> Self {
+        self.minimum = version;
+        self
+    }
+
+    /// Looks at the files every `interval`, in place of every five seconds.
+    pub fn reload_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    pub(super) fn config(&self, http2: bool) -> Result<Arc<ServerConfig>> {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Current>::clone(&self.current);
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.files.provider))
+            .with_protocol_versions(self.minimum.and_later())
+            .map_err(|source| Error::internal("TLS could not be set up", source))?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if http2 {
+            config.alpn_protocols.insert(0, b"h2".to_vec());
+        }
+        Ok(Arc::new(config))
+    }
+
+    /// Keeps the certificate up to date, for ever.
+    pub(super) async fn keep_fresh(self) {
+        // What the files looked like when they were read isn't known any more:
+        // they are read once more, which changes nothing if they didn't.
+        let mut seen = None;
+        loop {
+            let stamp = self.settled().await;
+            if stamp != seen {
+                self.reload().await;
+                seen = stamp;
+            }
+            sleep(self.interval).await;
+        }
+    }
+
+    async fn reload(&self) {
+        let files = Arc::clone(&self.files);
+        let certificate = self.files.certificate.display();
+        match spawn_blocking(move || files.read()).await {
+            Ok(Ok(pair)) => {
+                let mut current = self
+                    .current
+                    .0
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if current.cert != pair.cert {
+                    tracing::info!(%certificate, "serving a new certificate");
+                }
+                *current = Arc::new(pair);
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the new certificate can't be used; the old one stays");
+            }
+            Err(error) => tracing::error!(%error, "the certificate could not be read again"),
+        }
+    }
+
+    /// What the files look like once nobody writes to them.
+    async fn settled(&self) -> Option<Stamp> {
+        let mut last = self.stamp().await;
+        loop {
+            sleep(SETTLED.min(self.interval)).await;
+            let now = self.stamp().await;
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+
+    async fn stamp(&self) -> Option<Stamp> {
+        let files = Arc::clone(&self.files);
+        spawn_blocking(move || [stamp(&files.certificate), stamp(&files.key)])
+            .await
+            .ok()
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<CertifiedKey> {
+        let certificates = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, pem::Error>>)
+            .map_err(|source| unreadable("certificate", &self.certificate, source))?;
+        if certificates.is_empty() {
+            return Err(unreadable(
+                "certificate",
+                &self.certificate,
+                pem::Error::NoItemsFound,
+            ));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|source| unreadable("key", &self.key, source))?;
+        let pair = CertifiedKey::from_der(certificates, key, &self.provider);
+        pair.map_err(|source| match source {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                ErrorKind::RequestInvalid.error(format!(
+                    "the certificate {} doesn't belong to the key {}; use two that were made \
+                     for each other",
+                    self.certificate.display(),
+                    self.key.display(),
+                ))
+            }
+            source => ErrorKind::RequestInvalid
+                .error(format!(
+                    "the certificate {} with the key {} can't be used: {source}",
+                    self.certificate.display(),
+                    self.key.display(),
+                ))
+                .with_source(source),
+        })
+    }
+}
+
+fn unreadable(what: &str, path: &Path, source: pem::Error) -> Error {
+    let path = path.display();
+    let reason = match &source {
+        pem::Error::Io(error) => format!("the {what} {path} can't be read: {error}"),
+        pem::Error::NoItemsFound => format!("there is no {what} in PEM form in {path}"),
+        other => format!("the {what} {path} is malformed: {other}"),
+    };
+    ErrorKind::RequestInvalid.error(reason).with_source(source)
+}
+
+fn stamp(path: &Path) -> Option<(u64, Option<SystemTime>, [i64; 4])> {
+    let metadata: io::Result<fs::Metadata> = fs::metadata(path);
+    let metadata = metadata.ok()?;
+    #[cfg(unix)]
+    let identity = {
+        use std::os::unix::fs::MetadataExt;
+        [
+            metadata.dev().cast_signed(),
+            metadata.ino().cast_signed(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
+        ]
+    };
+    #[cfg(not(unix))]
+    let identity = [0; 4];
+    Some((metadata.len(), metadata.modified().ok(), identity))
+}
+
+static ALL: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+static NEWEST: &[&SupportedProtocolVersion] = &[&TLS13];
+
+impl TlsVersion {
+    fn and_later(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::V1_2 => ALL,
+            Self::V1_3 => NEWEST,
+        }
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&current))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("certificate", &self.files.certificate)
+            .field("key", &self.files.key)
+            .field("minimum", &self.minimum)
+            .finish_non_exhaustive()
+    }
+}
