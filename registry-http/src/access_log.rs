@@ -3,6 +3,7 @@
 //! The events have the target `registry::access` and the level INFO. They
 //! never hold a header or a query, where credentials travel.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,6 +18,23 @@ const TARGET: &str = "registry::access";
 
 /// The status of requests that the client gave up, as web servers log it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// An error with all its causes, in one line. Subscribers that write JSON know
+/// only the first.
+pub(crate) struct Causes<'a>(pub(crate) &'a Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause: Option<&dyn std::error::Error> = Some(self.0);
+        let mut separator = "";
+        while let Some(error) = cause {
+            write!(f, "{separator}{error}")?;
+            separator = ": ";
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
 
 /// A request and its answer, until both are over.
 pub(crate) struct Exchange {
@@ -92,7 +110,7 @@ impl Exchange {
     /// The body of the answer can't go on.
     pub(crate) fn body_failed(&self, error: &Error) {
         tracing::error!(
-            error = error as &dyn std::error::Error,
+            error = %Causes(error),
             id = self.line.as_ref().map(|line| line.id.as_str()),
             "an answer broke off"
         );

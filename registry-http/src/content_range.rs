@@ -116,10 +116,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn positions_come_back(start in 0..u64::MAX - 1, length in 1..u64::MAX) {
-            let end = start.checked_add(length - 1);
-            prop_assume!(end.is_some());
-            let value = format!("{start}-{}", end.unwrap());
+        fn positions_come_back(start in 0..1_u64 << 63, length in 1..1_u64 << 63) {
+            let end = start.saturating_add(length).saturating_sub(1);
+            let value = format!("{start}-{end}");
             prop_assert_eq!(ContentRange::parse(&value), Some(ContentRange { start, length }));
         }
 

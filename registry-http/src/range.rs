@@ -174,7 +174,7 @@ mod tests {
         let wanted = |position: u128| match *member {
             (Some(first), Some(last)) => first <= position && position <= last,
             (Some(first), None) => first <= position,
-            (None, Some(count)) => position + count >= size,
+            (None, Some(count)) => size.saturating_sub(count) <= position,
             (None, None) => false,
         };
         (0..size)

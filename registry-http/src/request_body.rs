@@ -25,21 +25,28 @@ use crate::overload::{Capacity, Permit};
 /// Any error, as bodies of other crates have them.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of any request.
-pub(crate) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The body of any request, whatever its type was.
+pub(crate) struct Incoming {
+    body: AnyBody,
+    length: Option<u64>,
+}
 
 /// Forgets which type of body it is. `None` if there is nothing in it.
-pub(crate) fn erase<B>(body: B) -> Option<AnyBody>
+pub(crate) fn erase<B>(body: B) -> Option<Incoming>
 where
     B: http_body::Body<Data: Buf, Error: Into<BoxError>> + Send + 'static,
 {
     if body.is_end_stream() {
         return None;
     }
+    let length = body.size_hint().exact();
     let body = body
         .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
-        .map_err(Into::into);
-    Some(body.boxed_unsync())
+        .map_err(Into::into)
+        .boxed_unsync();
+    Some(Incoming { body, length })
 }
 
 /// The body of a request, nothing of which is read until somebody asks.
@@ -64,12 +71,12 @@ impl RequestBody {
     ///
     /// [`ErrorKind::RequestInvalid`] if the announced length is no number.
     pub(crate) fn new(
-        body: Option<AnyBody>,
+        incoming: Option<Incoming>,
         headers: &HeaderMap,
         limits: &Limits,
     ) -> Result<(Self, Option<Remains>)> {
         let announced = announced_length(headers)?;
-        let Some(body) = body else {
+        let Some(Incoming { body, length }) = incoming else {
             let length = Some(announced.unwrap_or(0));
             return Ok((
                 Self {
@@ -79,7 +86,7 @@ impl RequestBody {
                 None,
             ));
         };
-        let length = announced.or_else(|| body.size_hint().exact());
+        let length = announced.or(length);
         let remains = Remains(Arc::new(Shared {
             body: Mutex::new(None),
             received: AtomicU64::new(0),
@@ -316,12 +323,22 @@ struct Reader {
     max: Option<u64>,
 }
 
+impl Reader {
+    /// The bytes received last, unless there are too many with those before.
+    fn check(&self, bytes: Bytes) -> Result<Bytes> {
+        match self.max {
+            Some(max) if self.remains.received() > max => Err(too_large()),
+            _ => Ok(bytes),
+        }
+    }
+}
+
 impl Stream for Reader {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(bytes) = self.peeked.take() {
-            return Poll::Ready(Some(Ok(bytes)));
+            return Poll::Ready(Some(self.check(bytes)));
         }
         loop {
             let Some(body) = &mut self.body else {
@@ -355,14 +372,8 @@ impl Stream for Reader {
                         continue;
                     };
                     let count = bytes.len() as u64;
-                    let before = self.remains.0.received.fetch_add(count, Ordering::Relaxed);
-                    if self
-                        .max
-                        .is_some_and(|max| before.saturating_add(count) > max)
-                    {
-                        return Poll::Ready(Some(Err(too_large())));
-                    }
-                    return Poll::Ready(Some(Ok(bytes)));
+                    self.remains.0.received.fetch_add(count, Ordering::Relaxed);
+                    return Poll::Ready(Some(self.check(bytes)));
                 }
             }
         }

@@ -20,14 +20,14 @@ use registry_core::{
 };
 use tracing::Instrument;
 
-use crate::access_log::Exchange;
+use crate::access_log::{Causes, Exchange};
 use crate::error_response::Failure;
 use crate::handler;
 use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
 use crate::location::Locations;
 use crate::metrics::{Metrics, NO_HANDLER, count_panic};
 use crate::overload::{Capacity, Permit};
-use crate::request_body::{AnyBody, BoxError, Remains, RequestBody, erase};
+use crate::request_body::{BoxError, Incoming, Remains, RequestBody, erase};
 use crate::request_identity::RequestIdentity;
 use crate::{Body, Limits, Peer};
 
@@ -197,7 +197,7 @@ where
 
 impl Settings {
     /// Answers a request, whatever happens.
-    async fn answer(self: Arc<Self>, parts: Parts, body: Option<AnyBody>) -> Response<Body> {
+    async fn answer(self: Arc<Self>, parts: Parts, body: Option<Incoming>) -> Response<Body> {
         let path = self.locations.strip(parts.uri.path());
         let operation = match path {
             Some(path) => Operation::parse(&parts.method, path, parts.uri.query()),
@@ -336,9 +336,8 @@ fn panicked() -> Failure {
 fn log_failure(error: &Error, identity: &RequestIdentity) {
     if error.kind().is_server_fault() {
         let id = identity.as_str();
-        let kind = tracing::field::debug(error.kind());
-        let error = error as &dyn std::error::Error;
-        tracing::error!(error, kind, id, "a request failed");
+        let kind = error.kind();
+        tracing::error!(error = %Causes(error), ?kind, id, "a request failed");
     }
 }
 

@@ -9,6 +9,7 @@ use registry_core::{
 
 use super::Request;
 use crate::Body;
+use crate::access_log::Causes;
 use crate::content_range::ContentRange;
 use crate::error_response::upload_range;
 use crate::header::{
@@ -59,7 +60,7 @@ pub(super) async fn push(
         match registry.cancel_upload(access, &upload.id).await {
             Err(other) if other.kind() != ErrorKind::UploadUnknown => {
                 tracing::warn!(
-                    error = &other as &dyn std::error::Error,
+                    error = %Causes(&other),
                     "a failed upload could not be cancelled; it expires later"
                 );
             }

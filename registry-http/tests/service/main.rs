@@ -1,0 +1,20 @@
+//! The service as its clients see it: real requests, real answers, the real
+//! engine behind it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that can't go on fails"
+)]
+
+mod blobs;
+mod every_answer;
+mod exchange;
+mod lists;
+mod malformed;
+mod manifests;
+mod observed;
+mod uploads;
