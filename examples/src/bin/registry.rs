@@ -1,3 +1,0 @@
-//! The ready-made registry server.
-
-fn main() {}
