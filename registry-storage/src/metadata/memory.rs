@@ -31,6 +31,22 @@ impl MemoryMetadata {
         Self::default()
     }
 
+    /// Another store that holds the same and goes its own way.
+    #[cfg(test)]
+    pub(super) fn fork(&self) -> Self {
+        let state = self.read().clone();
+        Self {
+            state: RwLock::new(state),
+        }
+    }
+
+    /// The identity and the place in the outbox that were given last.
+    #[cfg(test)]
+    pub(super) fn counters(&self) -> (u64, u64) {
+        let state = self.read();
+        (state.identity, state.sequence)
+    }
+
     /// The state is whole even if a thread ended while it held the lock: a
     /// batch works on it only after all that can fail.
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -9,8 +9,12 @@ mod facts;
 mod key;
 mod line;
 mod open;
+#[cfg(all(test, feature = "testkit"))]
+mod power_loss;
 mod rebuild;
 mod requirement;
+#[cfg(all(test, feature = "testkit"))]
+mod simulated_disk;
 mod value;
 mod writer;
 

@@ -12,9 +12,9 @@ use crate::metadata::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     /// The identity given last.
-    identity: u64,
+    pub(super) identity: u64,
     /// The place in the outbox given last.
-    sequence: u64,
+    pub(super) sequence: u64,
     pub(super) repositories: BTreeMap<RepositoryName, Repository>,
     pub(super) content: BTreeMap<Digest, BlobRecord>,
     pub(super) uploads: BTreeMap<UploadId, UploadRecord>,

@@ -139,6 +139,7 @@ impl Lines {
             self.consumed = 0;
             searched = self.buffer.len();
             if !self.fill()? {
+                self.consumed = self.buffer.len();
                 let line = None;
                 return Ok((start < self.len).then_some(Found { start, line }));
             }

@@ -25,28 +25,15 @@ const FORMAT: u32 = 1;
 
 /// Opens the store on `disk`, or makes a new one if there is none.
 pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMetadata> {
-    let names = disk.list().map_err(unusable)?;
     let files = Files::list(&*disk).map_err(unusable)?;
-    let exists = names.iter().any(|name| name == DATABASE);
-    if !exists && !files.is_empty() {
-        return Err(missing());
+    if !is_there(&*disk)? {
+        if !files.is_empty() {
+            return Err(missing());
+        }
+        make(&*disk, options)?;
     }
     let database = create(&*disk, DATABASE, options)?;
-    let (format, position) = read_head(&database)?;
-    match format {
-        0 if !files.is_empty() => return Err(missing()),
-        0 | FORMAT => {}
-        _ => {
-            return Err(ErrorKind::Unavailable.error(
-                "the metadata database was written by a later version of this program; use that \
-                 one",
-            ));
-        }
-    }
-    let position = match position {
-        Some(position) => position,
-        None => initialize(&database)?,
-    };
+    let position = read_position(&database)?;
     let (log, completeness) = ChangeLog::open(Arc::clone(&disk), options.segment_bytes, position)?;
     let (sender, batches) = mpsc::channel(GROUP_MAX);
     let database = Arc::new(database);
@@ -83,7 +70,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
 }
 
 /// Opens a database file, or makes a new one, and keeps others out.
-pub(super) fn create(disk: &dyn Disk, name: &str, options: &RedbOptions) -> Result<Database> {
+fn create(disk: &dyn Disk, name: &str, options: &RedbOptions) -> Result<Database> {
     let file = disk.open(name).map_err(unusable)?;
     if !file.try_lock().map_err(unusable)? {
         return Err(taken());
@@ -98,21 +85,62 @@ pub(super) fn create(disk: &dyn Disk, name: &str, options: &RedbOptions) -> Resu
     builder.create_with_backend(backend).map_err(failed)
 }
 
-/// The format, zero if the database is new, and the place in the change log.
-fn read_head(database: &Database) -> Result<(u32, Option<Position>)> {
+/// Whether there is a database, which may be damaged but isn't empty.
+fn is_there(disk: &dyn Disk) -> Result<bool> {
+    let names = disk.list().map_err(unusable)?;
+    if !names.iter().any(|name| name == DATABASE) {
+        return Ok(false);
+    }
+    let file = disk.open(DATABASE).map_err(unusable)?;
+    Ok(file.len().map_err(unusable)? > 0)
+}
+
+/// Makes a database that holds nothing. It gets its name when it is whole: a
+/// power failure meanwhile would leave a file that can't be opened.
+fn make(disk: &dyn Disk, options: &RedbOptions) -> Result<()> {
+    let draft = draft();
+    let database = create_anew(disk, &draft, options)?;
+    drop(database);
+    disk.rename(&draft, DATABASE).map_err(unusable)?;
+    disk.sync().map_err(unusable)
+}
+
+/// Makes a database under another name, whatever is there.
+pub(super) fn create_anew(disk: &dyn Disk, name: &str, options: &RedbOptions) -> Result<Database> {
+    let names = disk.list().map_err(unusable)?;
+    if names.iter().any(|existing| existing == name) {
+        disk.remove(name).map_err(unusable)?;
+    }
+    let database = create(disk, name, options)?;
+    initialize(&database)?;
+    Ok(database)
+}
+
+/// The name of a database in the making.
+pub(super) fn draft() -> String {
+    format!("{DATABASE}.draft")
+}
+
+/// Where the database stands in the change log.
+fn read_position(database: &Database) -> Result<Position> {
     let snapshot = database.begin_read().map_err(failed)?;
     let table = match snapshot.open_table(FACTS) {
         Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((0, None)),
+        Err(redb::TableError::TableDoesNotExist(_)) => return Err(missing()),
         Err(error) => return Err(failed(error)),
     };
     let facts = Facts(&table);
-    let position = facts.get(&Key::store(StoreFact::Position))?;
-    Ok((facts.store(StoreFact::Format)?, position))
+    match facts.store(StoreFact::Format)? {
+        0 => Err(missing()),
+        FORMAT => facts.store(StoreFact::Position),
+        _ => Err(ErrorKind::Unavailable.error(
+            "the metadata database was written by a later version of this program; use that one",
+        )),
+    }
 }
 
 /// Makes a new database one that holds nothing.
-pub(super) fn initialize(database: &Database) -> Result<Position> {
+fn initialize(database: &Database) -> Result<()> {
     let position = Position {
         number: 0,
         segment: 1,
@@ -125,8 +153,7 @@ pub(super) fn initialize(database: &Database) -> Result<Position> {
         change.put(&Key::store(StoreFact::Format), &FORMAT)?;
         change.put(&Key::store(StoreFact::Position), &position)?;
     }
-    transaction.commit().map_err(failed)?;
-    Ok(position)
+    transaction.commit().map_err(failed)
 }
 
 pub(super) fn taken() -> Error {
@@ -134,10 +161,8 @@ pub(super) fn taken() -> Error {
 }
 
 fn missing() -> Error {
-    ErrorKind::Unavailable.error(
-        "the metadata database is missing or empty although its change log is there; rebuild it \
-         from the change log",
-    )
+    ErrorKind::Unavailable
+        .error("the metadata database is missing or empty; rebuild it from the change log")
 }
 
 fn unusable(source: std::io::Error) -> Error {

@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::facts::{Facts, failed};
 use super::key::{Key, StoreFact};
 use super::line::{Line, Lines, VERSION};
-use super::open::{DATABASE, create, initialize, taken};
+use super::open::{DATABASE, create_anew, draft, taken};
 use super::value::{Counters, Position, Repository};
 use super::writer::{FACTS, begin};
 use super::{RedbOptions, checkpoint};
@@ -52,12 +52,8 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     } else {
         None
     };
-    let draft = format!("{DATABASE}.draft");
-    if names.contains(&draft) {
-        disk.remove(&draft).map_err(unusable)?;
-    }
-    let database = create(&**disk, &draft, options)?;
-    initialize(&database)?;
+    let draft = draft();
+    let database = create_anew(&**disk, &draft, options)?;
     let mut rebuild = Rebuild {
         disk,
         database: &database,
