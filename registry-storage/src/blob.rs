@@ -1,7 +1,7 @@
 //! The port behind which the bytes live.
 
 #[cfg(feature = "filesystem")]
-mod filesystem;
+pub(crate) mod filesystem;
 mod memory;
 
 #[cfg(feature = "filesystem")]

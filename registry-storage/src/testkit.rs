@@ -22,4 +22,11 @@
 )]
 
 pub mod blob;
+#[cfg(feature = "filesystem")]
+mod blob_file_system;
+mod fault;
 pub mod metadata;
+
+#[cfg(feature = "filesystem")]
+pub use blob_file_system::SimulatedFileSystem;
+pub use fault::{BlobCall, Fault, FaultyBlobs};

@@ -1,5 +1,13 @@
 //! Every store of this crate keeps the contract of the port.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a test, a panic is the way to fail"
+)]
+
 use registry_storage::{
     Durability, FilesystemBlobs, FilesystemOptions, MemoryBlobs, blob_store_suite,
 };

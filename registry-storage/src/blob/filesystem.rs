@@ -1,7 +1,7 @@
 //! Blobs as files.
 
 mod batch;
-mod file_system;
+pub(crate) mod file_system;
 mod in_flight;
 mod layout;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,251 @@
+//! What a store of files does when the disk fails, fills up, or holds things
+//! that somebody else put there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a test, a panic is the way to fail"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use registry_core::ErrorKind;
+use registry_storage::testkit::blob::{append, content, publish, read, upload};
+use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs, SimulatedFileSystem};
+use registry_storage::{
+    BlobKey, BlobStore, FilesystemBlobs, FilesystemOptions, MemoryBlobs, blob_store_suite,
+};
+
+fn simulated(system: &SimulatedFileSystem) -> FilesystemBlobs {
+    system.blobs(FilesystemOptions::default()).unwrap()
+}
+
+async fn real(directory: &Path) -> FilesystemBlobs {
+    let options = FilesystemOptions::default();
+    FilesystemBlobs::open(directory, options).await.unwrap()
+}
+
+fn path(directory: &Path, key: &BlobKey) -> PathBuf {
+    let hex = key.digest.hex();
+    let name = format!("{hex}.{}", key.generation);
+    directory.join("blobs/sha256").join(&hex[..2]).join(name)
+}
+
+/// The syncs of a publish, one after the other: the bytes, the directory above
+/// the blob's, the blob's directory.
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_taken_and_all_is_served() {
+    for size in [10, 1_000_000] {
+        for syncs in 0..3 {
+            let system = SimulatedFileSystem::new();
+            let store = simulated(&system);
+            let kept = publish(&store, 1, &content(1, 1000)).await.unwrap();
+            append(&store, 2, 0, &content(2, 10)).await.unwrap();
+            // Opened again, nothing is known to be durable.
+            let store = simulated(&system);
+            let mut open = store.stage(&upload(3), 0).await.unwrap();
+
+            system.fail_sync_after(syncs);
+            let failed = publish(&store, 4, &content(4, size)).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Unavailable);
+
+            assert!(store.is_read_only());
+            let refused = [
+                store.check().await,
+                store.stage(&upload(5), 0).await.map(drop),
+                store.stage(&upload(2), 10).await.map(drop),
+                open.write(content(3, 10)).await,
+                open.pause().await,
+                store.discard(&upload(2)).await,
+                store.delete(&kept).await,
+            ];
+            for refused in refused {
+                assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+            }
+            let back = read(&store, &kept, 0..1000).await.unwrap();
+            assert!(back == content(1, 1000));
+            assert_eq!(store.list_staged(None, 10).await.unwrap(), [upload(2)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_one_upload_only() {
+    let system = SimulatedFileSystem::new();
+    let store = simulated(&system);
+    system.limit(400_000);
+    let small = publish(&store, 1, &content(1, 1000)).await.unwrap();
+    let failed = publish(&store, 2, &content(2, 600_000)).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable);
+    assert!(failed.to_string().contains("full"), "{failed}");
+    assert_eq!(store.list_staged(None, 10).await.unwrap(), []);
+
+    store.check().await.unwrap();
+    assert!(read(&store, &small, 0..1000).await.unwrap() == content(1, 1000));
+    system.limit(u64::MAX);
+    publish(&store, 2, &content(2, 600_000)).await.unwrap();
+}
+
+/// A failed write is told before the upload ends, and stays a failure.
+#[tokio::test]
+async fn an_upload_with_a_failed_write_never_succeeds() {
+    let system = SimulatedFileSystem::new();
+    let store = simulated(&system);
+    system.limit(100_000);
+    let mut staged = store.stage(&upload(1), 0).await.unwrap();
+    let mut failed = false;
+    for piece in 0..4 {
+        failed |= staged.write(content(piece, 300_000)).await.is_err();
+    }
+    assert!(failed);
+    system.limit(u64::MAX);
+    let ended = staged.pause().await.unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn what_somebody_else_put_there_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = real(directory.path()).await;
+    let key = publish(&store, 1, &content(1, 1000)).await.unwrap();
+    let blobs = path(directory.path(), &key);
+    let blobs = blobs.parent().unwrap();
+    let foreign = [
+        blobs.join("notes.txt"),
+        directory.path().join("blobs/sha256/zz"),
+        directory.path().join("staging/notes.txt"),
+        directory.path().join("notes.txt"),
+    ];
+    for path in &foreign {
+        fs::write(path, "mine").unwrap();
+    }
+    fs::create_dir(blobs.join("lost+found")).unwrap();
+
+    let store = real(directory.path()).await;
+    let listed = store.list(None, 10).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|blob| blob.key).collect::<Vec<_>>(),
+        [key]
+    );
+    assert_eq!(store.list_staged(None, 10).await.unwrap(), []);
+    for path in &foreign {
+        assert_eq!(fs::read_to_string(path).unwrap(), "mine");
+    }
+}
+
+#[tokio::test]
+async fn links_pipes_and_directories_are_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let secret = outside.path().join("secret");
+    fs::write(&secret, vec![7; 2000]).unwrap();
+    let store = real(directory.path()).await;
+    let key = publish(&store, 1, &content(1, 1000)).await.unwrap();
+    let path = path(directory.path(), &key);
+    let staged = directory.path().join("staging").join(upload(9).to_string());
+
+    let plant: [&dyn Fn(&Path); 3] = [
+        &|path| symlink(&secret, path).unwrap(),
+        &|path| fs::create_dir(path).unwrap(),
+        &|path| {
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.unwrap().success());
+        },
+    ];
+    for plant in plant {
+        fs::remove_file(&path)
+            .or_else(|_| fs::remove_dir(&path))
+            .unwrap();
+        plant(&path);
+        let opened = store.open(&key, 0..1000).await.unwrap_err();
+        assert_eq!(opened.kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            store.size(&key).await.unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+        assert_eq!(store.list(None, 10).await.unwrap(), []);
+
+        plant(&staged);
+        let resumed = store.stage(&upload(9), 10).await.unwrap_err();
+        assert_eq!(resumed.kind(), ErrorKind::UploadUnknown);
+        fs::remove_file(&staged)
+            .or_else(|_| fs::remove_dir(&staged))
+            .unwrap();
+    }
+    // Uploads replace a link, and don't write through it.
+    symlink(&secret, &staged).unwrap();
+    append(&store, 9, 0, &content(9, 300_000)).await.unwrap();
+    assert!(fs::read(&secret).unwrap() == vec![7; 2000]);
+}
+
+#[tokio::test]
+async fn a_directory_in_the_way_of_the_store_is_refused() {
+    let outside = tempfile::tempdir().unwrap();
+    for name in ["blobs", "staging"] {
+        let directory = tempfile::tempdir().unwrap();
+        symlink(outside.path(), directory.path().join(name)).unwrap();
+        let options = FilesystemOptions::default();
+        let opened = FilesystemBlobs::open(directory.path(), options).await;
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_truncated_blob_is_corrupt() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = real(directory.path()).await;
+    let key = publish(&store, 1, &content(1, 1000)).await.unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(path(directory.path(), &key));
+    file.unwrap().set_len(999).unwrap();
+    let opened = store.open(&key, 0..1000).await.unwrap_err();
+    assert_eq!(opened.kind(), ErrorKind::Corrupt);
+}
+
+/// A store that is opened again has what it had.
+#[tokio::test]
+async fn blobs_and_paused_uploads_outlive_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = real(directory.path()).await;
+    let key = publish(&store, 1, &content(1, 1000)).await.unwrap();
+    append(&store, 2, 0, &content(2, 1000)).await.unwrap();
+    drop(store);
+    let store = real(directory.path()).await;
+    assert!(read(&store, &key, 0..1000).await.unwrap() == content(1, 1000));
+    append(&store, 2, 1000, &content(3, 10)).await.unwrap();
+}
+
+blob_store_suite!(faulty_without_faults, FaultyBlobs::new(MemoryBlobs::new()));
+
+#[tokio::test]
+async fn planned_faults_happen_once_and_where_they_should() {
+    let store = FaultyBlobs::new(MemoryBlobs::new());
+    store.fail(BlobCall::Publish, 1, Fault::Before);
+    publish(&store, 1, &content(1, 10)).await.unwrap();
+    let failed = publish(&store, 2, &content(2, 10)).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable);
+    assert_eq!(store.store().list(None, 10).await.unwrap().len(), 1);
+
+    store.fail(BlobCall::Publish, 0, Fault::After);
+    publish(&store, 3, &content(3, 10)).await.unwrap_err();
+    assert_eq!(store.store().list(None, 10).await.unwrap().len(), 2);
+    publish(&store, 4, &content(4, 10)).await.unwrap();
+
+    for (skip, call) in [BlobCall::Stage, BlobCall::Write, BlobCall::Publish]
+        .iter()
+        .enumerate()
+    {
+        store.fail_any(skip, Fault::Before);
+        publish(&store, 5, &content(5, 10)).await.unwrap_err();
+        assert_eq!(store.calls().last(), Some(call));
+    }
+    store.fail_any(3, Fault::Before);
+    publish(&store, 5, &content(5, 10)).await.unwrap();
+    assert_eq!(store.recover(), 1);
+}
