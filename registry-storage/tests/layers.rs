@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use futures::StreamExt;
 use registry_core::testkit::{
-    ImageBuilder, Package, content, pull_blob, push_blob, reference, refused, trusted,
+    ImageBuilder, Package, all_pages, content, pull_blob, push_blob, reference, refused, trusted,
 };
 use registry_core::{
     Access, Action, Actor, Admission, Algorithm, CatalogAccess, Chunk, Deed, Deletion, ErrorKind,
@@ -20,7 +20,7 @@ use registry_core::{
     ReferrerFilter, Registry, RegistryExt, RepositoryName, Result, Route, UploadOptions,
     Visibility,
 };
-use registry_storage::Engine;
+use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
 
 fn name(text: &str) -> RepositoryName {
     text.parse().unwrap()
@@ -265,11 +265,11 @@ async fn a_route_lists_a_repository_only_from_where_it_leads() {
 
 #[tokio::test]
 async fn nothing_is_mounted_across_two_registries() {
-    let registry = Route::new()
-        .to(name("a"), Engine::memory())
-        .otherwise(Engine::memory());
-    let digest = push_blob(&registry, &trusted("a/app"), &content("far", 10)).await;
-    push_blob(&registry, &trusted("b/app"), &content("near", 10)).await;
+    let (own, rest) = (Engine::memory(), Engine::memory());
+    let digest = push_blob(&own, &trusted("a/app"), &content("far", 10)).await;
+    // Once the name led here; what is left of that is out of reach.
+    push_blob(&rest, &trusted("a/app"), &content("far", 10)).await;
+    let registry = Route::new().to(name("a"), own).otherwise(rest);
     let everywhere = CatalogAccess::trusted();
     for (to, from, mounted) in [("b/new", "a/app", false), ("a/new", "a/app", true)] {
         let (to, from) = (trusted(to), trusted(from));
@@ -285,6 +285,29 @@ async fn nothing_is_mounted_across_two_registries() {
         let source = MountSource::Repository(&denied);
         let found = registry.mount_blob(&to, &digest, source).await;
         refused(found, ErrorKind::Denied);
+    }
+}
+
+#[tokio::test]
+async fn a_route_lists_all_although_a_registry_gives_less_at_once() {
+    let short = Engine::builder(MemoryBlobs::default(), MemoryMetadata::default())
+        .options(EngineOptions {
+            max_page: 1,
+            ..EngineOptions::default()
+        })
+        .build();
+    let registry = Route::new()
+        .to(name("m"), short)
+        .otherwise(Engine::memory());
+    let names = ["a", "m", "m/a", "m/b", "m0", "z"];
+    for repository in names {
+        image().push(&registry, &trusted(repository), &[]).await;
+    }
+    let all = CatalogAccess::trusted();
+    for limit in [None, Some(1), Some(2), Some(3), Some(10)] {
+        let found = all_pages(limit, |page| registry.repositories(&all, page)).await;
+        let found: Vec<_> = found.iter().map(RepositoryName::as_str).collect();
+        assert_eq!(found, names, "{limit:?}");
     }
 }
 
