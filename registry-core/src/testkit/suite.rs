@@ -161,7 +161,7 @@ macro_rules! registry_clauses {
             a_wrong_digest_ends_the_upload
             an_upload_ends_with_any_algorithm
             a_repeated_end_succeeds
-            an_interrupted_body_keeps_its_bytes
+            an_upload_goes_on_after_an_interruption
             a_chunk_of_the_wrong_length_changes_nothing
             many_may_push_the_same_blob_at_once
         );

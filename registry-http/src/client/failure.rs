@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
-use registry_core::{Error, ErrorDetail, ErrorKind, Operation, Result};
+use registry_core::{Digest, Error, ErrorDetail, ErrorKind, Operation, Result};
 use reqwest::Response;
 use serde::Deserialize;
 
@@ -20,16 +20,9 @@ pub(super) async fn failure(answer: Response, operation: &Operation) -> Error {
     let headers = answer.headers().clone();
     // A body that can't be read says nothing more than the status does.
     let body = read_limited(answer, ERROR_BODY).await.unwrap_or_default();
-    let codes: Vec<String> = serde_json::from_slice::<Document>(&body)
-        .map(|document| {
-            document
-                .errors
-                .into_iter()
-                .map(|entry| entry.code)
-                .collect()
-        })
-        .unwrap_or_default();
-    let kind = kind(status, codes.first().map(String::as_str), operation);
+    let document: Document = serde_json::from_slice(&body).unwrap_or_default();
+    let code = document.errors.first().map(|entry| entry.code.as_str());
+    let kind = kind(status, code, operation);
     let mut error = kind.error(sentence(kind, status));
     if let Some(offset) = upload_offset(&headers).filter(|_| kind == ErrorKind::UploadOutOfOrder) {
         error = error.with_detail(ErrorDetail::Offset(offset));
@@ -37,13 +30,16 @@ pub(super) async fn failure(answer: Response, operation: &Operation) -> Error {
     if let Some(size) = unsatisfied_size(&headers).filter(|_| kind == ErrorKind::RangeInvalid) {
         error = error.with_detail(ErrorDetail::Size(size));
     }
+    if kind == ErrorKind::ManifestBlobUnknown {
+        error = error.with_detail(ErrorDetail::Missing(missing(&document)));
+    }
     if let Some(delay) = retry_after(&headers) {
         error = error.with_retry_after(delay);
     }
     error
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Document {
     #[serde(default)]
     errors: Vec<Entry>,
@@ -53,6 +49,21 @@ struct Document {
 struct Entry {
     #[serde(default)]
     code: String,
+    #[serde(default)]
+    detail: serde_json::Value,
+}
+
+/// The content that a registry misses: its digest is the detail of an entry, or
+/// a part of it called so.
+fn missing(document: &Document) -> Vec<Digest> {
+    document
+        .errors
+        .iter()
+        .filter_map(|entry| {
+            let detail = entry.detail.get("digest").unwrap_or(&entry.detail);
+            detail.as_str()?.parse().ok()
+        })
+        .collect()
 }
 
 fn kind(status: StatusCode, code: Option<&str>, operation: &Operation) -> ErrorKind {

@@ -59,18 +59,48 @@ impl RemoteRegistry {
         Ok(Page { items, next })
     }
 
+    /// What the caller may not see is left out before anything is counted, so
+    /// it may take several of the other side's pages to fill one.
     pub(super) async fn repositories(
         &self,
         access: &CatalogAccess,
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
-        let operation = Operation::ListRepositories { page };
-        let answer = self.ask(&operation, HeaderMap::new()).await?;
-        let next = next(&answer);
-        let list: Catalog = read_json(answer).await?;
-        let mut items = list.repositories.unwrap_or_default();
-        items.retain(|repository| access.permits(repository));
-        Ok(Page { items, next })
+        let mut request = PageRequest {
+            // A page of none would tell nothing.
+            limit: page.limit.map(|limit| limit.max(1)),
+            ..page.clone()
+        };
+        let mut items: Vec<RepositoryName> = Vec::new();
+        loop {
+            let operation = Operation::ListRepositories {
+                page: request.clone(),
+            };
+            let answer = self.ask(&operation, HeaderMap::new()).await?;
+            let next = next(&answer);
+            let list: Catalog = read_json(answer).await?;
+            let names = list.repositories.unwrap_or_default();
+            for name in names.into_iter().filter(|name| access.permits(name)) {
+                if page.limit.is_some_and(|limit| items.len() >= limit) {
+                    let next = items.last().map(ToString::to_string);
+                    return Ok(Page { items, next });
+                }
+                items.push(name);
+            }
+            // Without a limit, any page that isn't empty will do.
+            let done = page.limit.is_none() && !items.is_empty();
+            match next {
+                Some(next) if !done && request.after.as_ref() != Some(&next) => {
+                    request.after = Some(next);
+                }
+                next => {
+                    return Ok(Page {
+                        items,
+                        next: next.filter(|_| done),
+                    });
+                }
+            }
+        }
     }
 
     /// Distribution specification, "Referrers tag schema".

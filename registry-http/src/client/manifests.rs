@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 use registry_core::{
     Access, Action, Deletion, Descriptor, Digest, Error, ErrorKind, Manifest, MediaType, Operation,
-    Precondition, Pushed, PutManifest, Reference, Result, Tag,
+    Precondition, Pushed, PutManifest, Reference, RepositoryName, Result, Tag,
 };
 use reqwest::Response;
 
@@ -42,8 +42,12 @@ impl RemoteRegistry {
         reference: &Reference,
     ) -> Result<Manifest> {
         access.require(Action::Pull)?;
+        self.fetch(access.repository(), reference).await
+    }
+
+    async fn fetch(&self, repository: &RepositoryName, reference: &Reference) -> Result<Manifest> {
         let operation = Operation::GetManifest {
-            repository: access.repository().clone(),
+            repository: repository.clone(),
             reference: reference.clone(),
         };
         let answer = self.ask(&operation, accept()).await?;
@@ -82,6 +86,10 @@ impl RemoteRegistry {
                     return Err(ErrorKind::Denied
                         .error("the tag exists and you may not move it; choose another one"));
                 }
+            }
+            // A condition is about what is in the path, which is one tag.
+            condition if push.tags().len() > 1 => {
+                self.check_tags(access, &push, condition).await?;
             }
             Precondition::Absent => {
                 headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
@@ -156,23 +164,56 @@ impl RemoteRegistry {
         }
     }
 
+    /// Whether the push would point a tag elsewhere.
     async fn moves_a_tag(&self, access: &Access, push: &PutManifest) -> Result<bool> {
         for tag in push.tags() {
-            let operation = Operation::StatManifest {
-                repository: access.repository().clone(),
-                reference: tag.clone().into(),
-            };
-            match self.ask(&operation, accept()).await {
-                Ok(answer) => {
-                    if named_digest(&answer)? != Some(push.manifest().digest) {
-                        return Ok(true);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::ManifestUnknown => {}
-                Err(error) => return Err(error),
+            let current = self.tagged(access, tag).await?;
+            if current.is_some_and(|current| current != push.manifest().digest) {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Checks a condition for several tags one by one. Unlike with a single tag,
+    /// somebody else may move one in between.
+    async fn check_tags(
+        &self,
+        access: &Access,
+        push: &PutManifest,
+        condition: Precondition,
+    ) -> Result<()> {
+        for tag in push.tags() {
+            let current = self.tagged(access, tag).await?;
+            let holds = match condition {
+                Precondition::None => true,
+                Precondition::Absent => current.is_none(),
+                Precondition::Is(expected) => current == Some(expected),
+            };
+            if !holds {
+                return Err(ErrorKind::PreconditionFailed
+                    .error("the tag is not where the request expects it; look at it again"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest that a tag points to now.
+    async fn tagged(&self, access: &Access, tag: &Tag) -> Result<Option<Digest>> {
+        let repository = access.repository();
+        let reference = Reference::Tag(tag.clone());
+        let operation = Operation::StatManifest {
+            repository: repository.clone(),
+            reference: reference.clone(),
+        };
+        match self.ask(&operation, accept()).await {
+            Ok(answer) => match named_digest(&answer)? {
+                Some(digest) => Ok(Some(digest)),
+                None => Ok(Some(self.fetch(repository, &reference).await?.digest)),
+            },
+            Err(error) if error.kind() == ErrorKind::ManifestUnknown => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

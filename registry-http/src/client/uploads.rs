@@ -237,6 +237,7 @@ impl RemoteRegistry {
             }
         }
         let start = upload.offset();
+        let chunk = plausible(start, chunk).await?;
         let mut headers = HeaderMap::new();
         let octets = HeaderValue::from_static("application/octet-stream");
         headers.insert(header::CONTENT_TYPE, octets);
@@ -306,15 +307,34 @@ impl Watched {
     }
 }
 
+/// The chunk, unless its length can't be told to the other side and is wrong:
+/// there is no range of no bytes, nor one beyond the end of all numbers.
+async fn plausible(start: u64, mut chunk: Chunk) -> Result<Chunk> {
+    let wrong = || ErrorKind::SizeInvalid.error("the body does not have the announced length");
+    let Some(length) = chunk.length else {
+        return Ok(chunk);
+    };
+    if start.checked_add(length).is_none() {
+        return Err(wrong());
+    }
+    while length == 0
+        && let Some(bytes) = chunk.body.next().await
+    {
+        if !bytes?.is_empty() {
+            return Err(wrong());
+        }
+    }
+    Ok(chunk)
+}
+
 /// `Content-Range` as the distribution specification writes it.
 fn chunk_range(start: u64, length: Option<u64>) -> Result<Option<HeaderValue>> {
-    let last = length
-        .and_then(|length| start.checked_add(length))
-        .and_then(|end| end.checked_sub(1))
-        .filter(|last| *last >= start);
-    let Some(last) = last else {
+    let Some(last) = length.and_then(|length| start.saturating_add(length).checked_sub(1)) else {
         return Ok(None);
     };
+    if length == Some(0) {
+        return Ok(None);
+    }
     HeaderValue::from_str(&format!("{start}-{last}"))
         .map(Some)
         .map_err(|source| Error::internal("a range can't be written as a header", source))

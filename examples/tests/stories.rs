@@ -1,0 +1,163 @@
+//! Each small program does what its first lines say.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use registry_core::testkit::{ImageBuilder, Package, trusted};
+use registry_core::{Algorithm, ErrorKind, OpenOptions, Registry};
+use registry_http::RemoteRegistry;
+
+/// A program at work, which ends with the test.
+struct Program {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Program {
+    fn start(path: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(path)
+            .arg("127.0.0.1:0")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut program = Self {
+            child,
+            output,
+            address: String::new(),
+        };
+        let line = program.line();
+        program.address = line.strip_prefix("listening on ").unwrap().to_owned();
+        program
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn registry(&self) -> RemoteRegistry {
+        RemoteRegistry::new(&self.url()).unwrap()
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn image() -> Package {
+    ImageBuilder::new("story").layer("a layer").build()
+}
+
+async fn push(registry: &RemoteRegistry, repository: &str) {
+    image().push(registry, &trusted(repository), &["v1"]).await;
+}
+
+async fn pull(registry: &RemoteRegistry, repository: &str) -> registry_core::Result<()> {
+    let access = trusted(repository);
+    let manifest = registry.get_manifest(&access, &"v1".parse()?).await?;
+    assert_eq!(manifest.bytes, image().manifest().bytes);
+    for content in image().blobs() {
+        let digest = Algorithm::Sha256.digest(content);
+        let options = OpenOptions::default();
+        let blob = registry.open_blob(&access, &digest, options).await?;
+        let registry_core::BlobBody::Stream(stream) = blob.body else {
+            panic!("{blob:?}");
+        };
+        let parts: Vec<_> = futures::TryStreamExt::try_collect(stream).await?;
+        let whole: Vec<u8> = parts.concat();
+        assert_eq!(whole, *content);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn axum_app_serves_images_beside_its_own_routes() {
+    let program = Program::start(env!("CARGO_BIN_EXE_axum_app"), &[]);
+    assert!(program.get("/health").ends_with("ok"));
+    push(&program.registry(), "team/app").await;
+    pull(&program.registry(), "team/app").await.unwrap();
+}
+
+#[tokio::test]
+async fn bare_hyper_serves_images_below_its_prefix() {
+    let program = Program::start(env!("CARGO_BIN_EXE_bare_hyper"), &[]);
+    let registry = RemoteRegistry::new(&format!("{}/images", program.url())).unwrap();
+    push(&registry, "team/app").await;
+    pull(&registry, "team/app").await.unwrap();
+}
+
+#[tokio::test]
+async fn custom_login_asks_the_programs_own_users() {
+    let program = Program::start(env!("CARGO_BIN_EXE_custom_login"), &[]);
+    let login = |password| {
+        RemoteRegistry::builder(&program.url())
+            .credentials("ann", password)
+            .build()
+            .unwrap()
+    };
+    push(&login("correct horse"), "team/app").await;
+    pull(&login("correct horse"), "team/app").await.unwrap();
+    for registry in [login("wrong"), program.registry()] {
+        let error = pull(&registry, "team/app").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    }
+    let error = pull(&login("correct horse"), "other/app").await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn custom_blob_store_sees_what_is_opened() {
+    let mut program = Program::start(env!("CARGO_BIN_EXE_custom_blob_store"), &[]);
+    push(&program.registry(), "team/app").await;
+    pull(&program.registry(), "team/app").await.unwrap();
+    assert!(program.line().starts_with("opened "));
+}
+
+#[tokio::test]
+async fn push_listener_hears_of_pushes() {
+    let mut program = Program::start(env!("CARGO_BIN_EXE_push_listener"), &[]);
+    push(&program.registry(), "team/app").await;
+    let digest = image().manifest().digest;
+    assert_eq!(program.line(), format!("deploy team/app:v1 as {digest}"));
+}
+
+#[tokio::test]
+async fn caching_proxy_serves_what_it_has_seen() {
+    let upstream = Program::start(env!("CARGO_BIN_EXE_axum_app"), &[]);
+    push(&upstream.registry(), "team/app").await;
+    let proxy = Program::start(env!("CARGO_BIN_EXE_caching_proxy"), &[&upstream.url()]);
+    pull(&proxy.registry(), "team/app").await.unwrap();
+    drop(upstream);
+
+    // What was pulled is kept a moment after its last byte was served.
+    let deadline = tokio::time::Duration::from_secs(10);
+    let kept = async {
+        while pull(&proxy.registry(), "team/app").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(deadline, kept).await.unwrap();
+}
