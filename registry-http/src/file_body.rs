@@ -20,7 +20,7 @@ const CHUNK: usize = 256 << 10;
 
 /// The buffers kept for further use. A buffer is in use until the connection
 /// has sent it, so this is about how many downloads run side by side.
-const POOL: usize = 64;
+const POOL: usize = 32;
 
 static BUFFERS: Buffers = Buffers(Mutex::new(Vec::new()));
 

@@ -1,5 +1,6 @@
 //! Pulling blobs through the service.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::exchange::{Answer, call, get, nothing, push_blob, request, send, service, sha256};
@@ -8,7 +9,8 @@ use futures::StreamExt;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use registry_core::{
-    Access, Blob, BlobBody, Descriptor, Digest, ErrorKind, OpenOptions, Registry, Result,
+    Access, Blob, BlobBody, Descriptor, Digest, ErrorKind, FileContent, FileSlice, OpenOptions,
+    Registry, Result,
 };
 use registry_http::RegistryService;
 use tower::ServiceExt;
@@ -337,6 +339,42 @@ async fn a_stream_is_passed_on_in_whole_and_in_parts() {
     let answer = get(&service, &uri()).await;
     assert_eq!(answer.header("content-length"), "10");
     assert_eq!(answer.body, CONTENT);
+    let answer = call(&service, Method::GET, &uri(), &["range: bytes=1-4,6-9"]).await;
+    let contents: Vec<_> = parts(&answer).into_iter().map(|(_, part)| part).collect();
+    assert_eq!(contents, ["1234", "6789"]);
+}
+
+/// A file of which every byte has to come from the disk.
+#[derive(Debug)]
+struct ColdFile(Bytes);
+
+impl FileContent for ColdFile {
+    fn try_read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = &self.0[usize::try_from(offset).unwrap()..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_passed_on_in_whole_and_in_parts() {
+    let service = RegistryService::new(OneBlob(|part: Bytes| {
+        let file = [b"before", &part[..], b"after"].concat();
+        BlobBody::File(FileSlice {
+            range: 6..6 + part.len() as u64,
+            file: Arc::new(ColdFile(file.into())),
+        })
+    }));
+    let answer = get(&service, &uri()).await;
+    assert_eq!(answer.header("content-length"), "10");
+    assert_eq!(answer.body, CONTENT);
+    let answer = call(&service, Method::GET, &uri(), &["range: bytes=-2"]).await;
+    assert_eq!(answer.body, "89");
     let answer = call(&service, Method::GET, &uri(), &["range: bytes=1-4,6-9"]).await;
     let contents: Vec<_> = parts(&answer).into_iter().map(|(_, part)| part).collect();
     assert_eq!(contents, ["1234", "6789"]);

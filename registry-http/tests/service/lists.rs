@@ -3,7 +3,10 @@
 use crate::exchange::{INDEX, call, get, index, push_index, service, sha256};
 use http::{Method, StatusCode};
 use registry_auth::{AccessControl, Rules};
-use registry_core::{Access, Action, Algorithm, Descriptor, Registry};
+use registry_core::{
+    Access, Action, Algorithm, CatalogAccess, Descriptor, Digest, ErrorKind, Page, PageRequest,
+    ReferrerFilter, Registry, RepositoryName, Result, Tag,
+};
 use registry_http::{Limits, RegistryService};
 use registry_storage::Engine;
 use serde_json::{Value, json};
@@ -86,6 +89,58 @@ async fn none_of_the_tags_is_no_page() {
     let answer = get(&service, "/v2/team/app/tags/list?n=0").await;
     assert_eq!(answer.json()["tags"], json!([]));
     assert!(!answer.has("link"));
+}
+
+/// Has always more of everything.
+#[derive(Debug)]
+struct Endless;
+
+fn more<T>() -> Page<T> {
+    Page {
+        items: Vec::new(),
+        next: Some("x".into()),
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for Endless {
+    async fn tags(&self, _: &Access, _: PageRequest) -> Result<Page<Tag>> {
+        Ok(more())
+    }
+
+    async fn referrers(
+        &self,
+        _: &Access,
+        _: &Digest,
+        _: ReferrerFilter,
+        _: PageRequest,
+    ) -> Result<Page<Descriptor>> {
+        Ok(more())
+    }
+
+    async fn repositories(
+        &self,
+        _: &CatalogAccess,
+        _: PageRequest,
+    ) -> Result<Page<RepositoryName>> {
+        Ok(more())
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_nothing_is_not_sent_on() {
+    let service = RegistryService::new(Endless).catalog(true);
+    let referrers = format!("/v2/a/referrers/{}", sha256(""));
+    for list in ["/v2/a/tags/list", "/v2/_catalog", &referrers] {
+        assert!(
+            get(&service, &format!("{list}?n=1")).await.has("link"),
+            "{list}"
+        );
+        assert!(
+            !get(&service, &format!("{list}?n=0")).await.has("link"),
+            "{list}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -242,27 +297,38 @@ async fn a_list_of_referrers_stays_small_enough_for_clients() {
     assert!(sizes.len() > 2 && sizes[0] > 1, "{sizes:?}");
 }
 
-#[tokio::test]
-async fn without_lists_of_referrers_clients_are_told_to_keep_them_in_tags() {
-    #[derive(Debug)]
-    struct Partial;
+/// Fails to list referrers in one way, and lists no tags at all.
+#[derive(Debug)]
+struct Failing(ErrorKind);
 
-    #[async_trait::async_trait]
-    impl Registry for Partial {
-        async fn stat_blob(
-            &self,
-            _: &Access,
-            digest: &registry_core::Digest,
-        ) -> registry_core::Result<Descriptor> {
-            Ok(Descriptor::blob(*digest, 1))
-        }
+#[async_trait::async_trait]
+impl Registry for Failing {
+    async fn referrers(
+        &self,
+        _: &Access,
+        _: &Digest,
+        _: ReferrerFilter,
+        _: PageRequest,
+    ) -> Result<Page<Descriptor>> {
+        Err(self.0.error("no referrers"))
     }
+}
 
-    let service = RegistryService::new(Partial);
+#[tokio::test]
+async fn only_a_registry_without_lists_of_referrers_has_none() {
     let uri = format!("/v2/a/referrers/{}", sha256(""));
+    for kind in [ErrorKind::NameUnknown, ErrorKind::ManifestUnknown] {
+        let answer = get(&RegistryService::new(Failing(kind)), &uri).await;
+        assert_eq!(answer.status, StatusCode::OK, "{kind:?}");
+        assert_eq!(answer.json()["manifests"], json!([]), "{kind:?}");
+    }
+    let service = RegistryService::new(Failing(ErrorKind::Unsupported));
     assert_eq!(get(&service, &uri).await.status, StatusCode::NOT_FOUND);
     let answer = get(&service, "/v2/a/tags/list").await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    let service = RegistryService::new(Failing(ErrorKind::Unavailable));
+    let answer = get(&service, &uri).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
