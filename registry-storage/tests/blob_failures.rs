@@ -12,6 +12,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use registry_core::ErrorKind;
 use registry_storage::testkit::blob::{append, content, publish, read, upload};
@@ -105,6 +106,37 @@ async fn an_upload_with_a_failed_write_never_succeeds() {
     system.limit(u64::MAX);
     let ended = staged.pause().await.unwrap_err();
     assert_eq!(ended.kind(), ErrorKind::Unavailable);
+}
+
+/// A request broke off while the disk was still writing its bytes: whoever goes
+/// on has to wait, or old bytes would land on new ones.
+#[tokio::test]
+async fn an_upload_waits_for_what_a_broken_off_request_still_writes() {
+    let system = SimulatedFileSystem::new();
+    let store = simulated(&system);
+    append(&store, 1, 0, &content(1, 100)).await.unwrap();
+    for end in ["stage", "open_staged", "discard"] {
+        let mut staged = store.stage(&upload(1), 100).await.unwrap();
+        system.hold_writes(true);
+        staged.write(content(2, 600_000)).await.unwrap();
+        drop(staged);
+
+        let id = upload(1);
+        let next = async {
+            match end {
+                "stage" => store.stage(&id, 100).await.map(drop),
+                "open_staged" => store.open_staged(&id, 0..100).await.map(drop),
+                _ => store.discard(&id).await,
+            }
+        };
+        let mut next = std::pin::pin!(next);
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut next).await;
+        // Before anything may fail: a held write would keep the test from ending.
+        system.hold_writes(false);
+        assert!(early.is_err(), "{end} did not wait");
+        next.await.unwrap();
+    }
+    assert_eq!(store.list_staged(None, 10).await.unwrap(), []);
 }
 
 #[tokio::test]

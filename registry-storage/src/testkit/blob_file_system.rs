@@ -6,7 +6,7 @@ use std::io;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use registry_core::{FileContent, Result};
 
@@ -21,7 +21,11 @@ use disk::{Disk, NodeId};
 /// directory, survives or not on its own unless it was synced. Clones are the
 /// same file system.
 #[derive(Debug, Clone, Default)]
-pub struct SimulatedFileSystem(Arc<Mutex<Disk>>);
+pub struct SimulatedFileSystem {
+    disk: Arc<Mutex<Disk>>,
+    /// Whether writes have to wait.
+    held: Arc<(Mutex<bool>, Condvar)>,
+}
 
 impl SimulatedFileSystem {
     /// An empty file system.
@@ -72,6 +76,19 @@ impl SimulatedFileSystem {
         self.disk().limit(bytes);
     }
 
+    /// Lets each write wait, as on a slow disk, until they are held no longer.
+    pub fn hold_writes(&self, on: bool) {
+        let (held, changed) = &*self.held;
+        *held.lock().unwrap_or_else(PoisonError::into_inner) = on;
+        changed.notify_all();
+    }
+
+    fn wait_while_held(&self) {
+        let (held, changed) = &*self.held;
+        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(held, |held| *held));
+    }
+
     /// Gives every file a name from the start, as on systems that can't do
     /// otherwise.
     pub fn without_unnamed_files(self) -> Self {
@@ -80,7 +97,7 @@ impl SimulatedFileSystem {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self, node: NodeId) -> Arc<dyn File> {
@@ -175,6 +192,7 @@ impl File for SimulatedFile {
 
     fn write_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let bytes = pieces.first().map_or(&[][..], |piece| piece);
+        self.system.wait_while_held();
         let mut disk = self.system.disk();
         disk.running()?.write(self.node, offset, bytes)
     }
