@@ -1,13 +1,16 @@
 //! The access log: one event for each request, once its answer was sent.
 //!
 //! The events have the target `registry::access` and the level INFO. They
-//! never hold a header or a query, where credentials travel.
+//! never hold a query, nor a header but the client's name for itself: that is
+//! where credentials travel.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Method, StatusCode, Uri};
+use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{Method, StatusCode, Uri, Version};
 use registry_core::{Actor, Error, Operation};
 use tokio::time::Instant;
 
@@ -50,6 +53,8 @@ struct Line {
     id: String,
     method: Method,
     uri: Uri,
+    version: Version,
+    user_agent: Option<HeaderValue>,
     client: Option<IpAddr>,
     operation: Option<Operation>,
     actor: Option<Arc<Actor>>,
@@ -61,8 +66,7 @@ impl Exchange {
     pub(crate) fn begin(
         meter: Arc<Meter>,
         id: &str,
-        method: &Method,
-        uri: &Uri,
+        parts: &Parts,
         client: Option<IpAddr>,
     ) -> Self {
         meter.begin();
@@ -70,8 +74,10 @@ impl Exchange {
         let line = logged.then(|| {
             Box::new(Line {
                 id: id.to_owned(),
-                method: method.clone(),
-                uri: uri.clone(),
+                method: parts.method.clone(),
+                uri: parts.uri.clone(),
+                version: parts.version,
+                user_agent: parts.headers.get(USER_AGENT).cloned(),
                 client,
                 operation: None,
                 actor: None,
@@ -150,6 +156,7 @@ impl Line {
             id = self.id,
             method = self.method.as_str(),
             path = self.uri.path(),
+            version = ?self.version,
             status = end.status.as_u16(),
             operation = operation.map(Operation::name),
             repository = repository.map(registry_core::RepositoryName::as_str),
@@ -160,6 +167,7 @@ impl Line {
             seconds = end.duration.as_secs_f64(),
             actor = self.actor.as_ref().and_then(|actor| actor.name.as_deref()),
             client = self.client.map(tracing::field::display),
+            user_agent = self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
         );
     }
 }

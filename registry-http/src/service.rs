@@ -212,8 +212,7 @@ impl Settings {
         let span = tracing::Span::current();
         span.record("operation", name);
         span.record("id", identity.as_str());
-        let mut exchange =
-            Exchange::begin(meter, identity.as_str(), &parts.method, &parts.uri, client);
+        let mut exchange = Exchange::begin(meter, identity.as_str(), &parts, client);
 
         let (body, remains) = match RequestBody::new(body, &parts.headers, &self.limits) {
             Ok((body, remains)) => (Ok(body), remains),

@@ -217,7 +217,11 @@ async fn each_request_is_one_line_of_the_access_log() {
     let log = log();
     let service = service();
     push_index(&service, "team/app", "v1", &index("a", None)).await;
-    let headers = ["x-request-id: found", "authorization: Basic aHVzaC03MzMx"];
+    let headers = [
+        "x-request-id: found",
+        "authorization: Basic aHVzaC03MzMx",
+        "user-agent: docker/29",
+    ];
     let uri = "/v2/team/app/manifests/v1?signature=hush-7331";
     let mut request = request(&Method::GET, uri, &headers, nothing());
     request.extensions_mut().insert(Peer {
@@ -240,6 +244,8 @@ async fn each_request_is_one_line_of_the_access_log() {
         ("repository", "team/app"),
         ("reference", "v1"),
         ("client", "192.0.2.7"),
+        ("version", "HTTP/1.1"),
+        ("user_agent", "docker/29"),
     ] {
         assert_eq!(fields[name], value, "{name} in {fields}");
     }

@@ -4,34 +4,79 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// A container registry in one program.
+const ABOUT: &str = "\
+A container registry in one program.
+
+Without any configuration it listens on 127.0.0.1:5000, keeps its data in
+./registry-data, and lets everybody who can reach it push, pull and delete:
+
+  registry
+  docker tag alpine 127.0.0.1:5000/alpine
+  docker push 127.0.0.1:5000/alpine";
+
+const CONFIGURATION: &str = "\
+Configuration:
+  The file is the Docker registry's config.yml. A flag goes before a variable of
+  the environment, a variable before the file, and the file before the defaults,
+  which are the Docker registry's if there is a file: port 5000 on all
+  addresses, no deletes.
+
+  Every key can be given as a variable: its names in upper case behind REGISTRY_
+  and separated by _, for example
+
+    REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/srv/registry
+    REGISTRY_AUTH=htpasswd REGISTRY_AUTH_HTPASSWD_REALM=registry
+    REGISTRY_AUTH_HTPASSWD_PATH=/etc/registry/users
+    REGISTRY_LOG_LEVEL=debug
+
+  `registry check config.yml` says what is wrong with both.
+
+Signals:
+  SIGTERM and SIGINT stop the server once requests in progress are answered; a
+  second one stops it at once. Certificates and password files are read anew
+  when they change.";
+
 #[derive(Debug, Parser)]
-#[command(name = "registry", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "registry",
+    version,
+    about = ABOUT,
+    after_help = CONFIGURATION,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: Overrides,
+    overrides: Overrides,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve a registry. This is what happens without a command, too.
+    /// Serve a registry; this is what happens without a command, too.
     Serve(Serve),
+    /// Say what is wrong with a configuration, without serving it.
+    Check(Check),
+    /// Make the metadata of a data directory again, after its database was lost.
+    Rebuild(Rebuild),
 }
 
-/// What to serve.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
+#[command(after_help = CONFIGURATION)]
 pub(crate) struct Serve {
+    /// The configuration file [default: the one that `REGISTRY_CONFIGURATION_PATH` names, if any].
+    #[arg(value_name = "CONFIG")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }
 
-/// What the command line says in place of everything else.
+/// What goes before everything else.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Overrides {
-    /// Listen here, such as :5000 or 127.0.0.1:0 [default: 127.0.0.1:5000].
+    /// Listen here, for example on :5000 or 127.0.0.1:0 [default: 127.0.0.1:5000].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) addr: Option<String>,
     /// Keep the data in this directory [default: ./registry-data].
@@ -39,10 +84,29 @@ pub(crate) struct Overrides {
     pub(crate) root: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration file.
+    #[arg(value_name = "CONFIG")]
+    pub(crate) file: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rebuild {
+    /// The data directory. No server may use it.
+    #[arg(value_name = "DIRECTORY")]
+    pub(crate) root: PathBuf,
+}
+
 impl CommandLine {
+    /// The command, which is to serve unless another one is given.
     pub(crate) fn command(self) -> Command {
         self.command.unwrap_or(Command::Serve(Serve {
-            overrides: self.serve,
+            file: None,
+            overrides: self.overrides,
         }))
     }
 }

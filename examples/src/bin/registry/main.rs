@@ -1,10 +1,19 @@
 //! The registry server: `registry serve`, and what an operator needs around it.
 
+mod check;
 mod command_line;
+mod configuration;
+mod health;
+mod log;
+mod problem;
+mod rebuild;
 mod serve;
+mod setup;
 mod shutdown;
+mod side_door;
+mod summary;
+mod upload_expiry;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,14 +22,12 @@ use crate::command_line::{Command, CommandLine};
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command() {
-        Command::Serve(options) => serve::serve(&options),
+        Command::Serve(options) => serve::serve(options),
+        Command::Check(options) => check::check(options),
+        Command::Rebuild(options) => rebuild::rebuild(&options),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to tell if standard error is gone.
-            let _ = writeln!(std::io::stderr(), "registry: {error}");
-            ExitCode::FAILURE
-        }
+        Ok(code) => code,
+        Err(failure) => failure.report(),
     }
 }

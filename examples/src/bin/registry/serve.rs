@@ -1,61 +1,178 @@
 //! Serving a registry.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
-use registry_core::{Error, ErrorKind, Result};
-use registry_http::{RegistryService, Server};
-use registry_storage::{Durability, Engine, EngineOptions};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use registry_core::{Error, ErrorKind};
+use registry_http::Server;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::command_line::Serve;
+use crate::configuration::{self, Address, Configuration, Sources};
+use crate::health::Health;
+use crate::log;
+use crate::problem::Failure;
+use crate::setup;
 use crate::shutdown::Signals;
+use crate::side_door::SideDoor;
+use crate::summary::summary;
+use crate::upload_expiry;
+
+/// How long a thread that waited for the disk is kept for the next wait.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How long what is left behind by a stop may take.
+const LEFTOVERS: Duration = Duration::from_secs(5);
+
+/// How often measurements are put together, which bounds what they take.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// The steps of the histograms of times, in seconds.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+/// The steps of the histograms of sizes, in bytes: each four times the last.
+const BYTES: &[f64] = &[
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+    4_294_967_296.0,
+];
 
 /// Serves until a signal comes.
-pub(crate) fn serve(options: &Serve) -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .init();
+pub(crate) fn serve(options: Serve) -> Result<ExitCode, Failure> {
+    let configuration = configuration::load(Sources {
+        file: options.file,
+        variables: std::env::vars_os().collect(),
+        address: options.overrides.addr,
+        root: options.overrides.root,
+    })
+    .map_err(Failure::Configuration)?;
+    let _logs = log::install(&configuration.log)
+        .map_err(|error| Failure::new("the log can't be set up", &*error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(configuration.blocking_threads)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .enable_all()
         .build()
-        .map_err(|source| Error::internal("the runtime could not be started", source))?;
-    runtime.block_on(run(options))
+        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let result = runtime.block_on(run(&configuration));
+    runtime.shutdown_timeout(LEFTOVERS);
+    result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn run(options: &Serve) -> Result<()> {
-    let mut signals =
-        Signals::catch().map_err(|source| Error::internal("signals can't be caught", source))?;
-    let root = match &options.overrides.root {
-        Some(root) => root.clone(),
-        None => PathBuf::from("registry-data"),
+async fn run(configuration: &Configuration) -> Result<(), Failure> {
+    let signals =
+        Signals::catch().map_err(|error| Failure::new("signals can't be caught", &error))?;
+    for note in &configuration.notes {
+        tracing::info!("{note}");
+    }
+    let http = &configuration.http;
+    let tls = setup::tls(http)?;
+    let listener = bind(&http.address).await?;
+    let debug = match &configuration.debug {
+        Some(debug) => Some((bind(&debug.address).await?, debug.metrics.clone())),
+        None => None,
     };
-    let address = options.overrides.addr.as_deref();
-    let address = address.unwrap_or("127.0.0.1:5000");
-    let sparse = std::env::var_os("REGISTRY_VALIDATION_DISABLED").is_some_and(|v| v == "true");
-    let engine = Engine::root(&root, Durability::Full)
-        .await?
-        .options(EngineOptions {
-            sparse_manifests: sparse,
-            ..EngineOptions::default()
+    // Counters go to whoever is installed first.
+    let metrics = match debug.as_ref().and_then(|(_, path)| path.clone()) {
+        Some(path) => Some((path, measure()?)),
+        None => None,
+    };
+    let engine = setup::engine(configuration).await?;
+    let health = Health::new(engine.clone(), configuration.storage_health);
+    let service = setup::service(configuration, engine.clone())?;
+    let service = SideDoor::beside(service, health.clone());
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::new("the listener has no address", &error))?;
+
+    let mut server = Server::builder()
+        .limits(setup::limits(http))
+        .http2(http.http2);
+    server = match &tls {
+        Some(tls) => server.listen_tls(listener, tls, service)?,
+        None => server.listen(listener, service),
+    };
+    if let Some((listener, _)) = debug {
+        server = server.listen(listener, SideDoor::alone(health, metrics));
+    }
+    if let Some(expiry) = configuration.upload_expiry {
+        tokio::spawn(upload_expiry::run(engine, expiry));
+    }
+    if !configuration.has_file {
+        // Nobody has to read it.
+        let _ = io::stdout().write_all(summary(configuration, address).as_bytes());
+    }
+    log::announce(&configuration.log, &format!("listening on {address}"));
+    until_told(server, signals).await
+}
+
+/// Serves until the first signal, then until everything is answered or the
+/// second signal comes.
+async fn until_told(server: Server, mut signals: Signals) -> Result<(), Failure> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = server.shutdown_when(async {
+        // It is time to stop too if there is nobody left to say so.
+        let _ = stopped.await;
+    });
+    let impatience = async {
+        signals.next().await;
+        tracing::info!("stopping once requests in progress are answered");
+        // The server may be gone already.
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        result = server.run() => Ok(result?),
+        () = impatience => Err(Failure::Other(
+            "stopped by a second signal, before all requests were answered".to_owned(),
+        )),
+    }
+}
+
+async fn bind(address: &Address) -> Result<TcpListener, Failure> {
+    address.bind().await.map_err(|source| {
+        let reason = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another process listens there; stop it or choose another address".to_owned()
+            }
+            _ => source.to_string(),
+        };
+        Failure::from(
+            ErrorKind::Unavailable.error(format!("{address} can't be listened on: {reason}")),
+        )
+    })
+}
+
+/// Begins to measure.
+fn measure() -> Result<PrometheusHandle, Failure> {
+    let failed = |source| Failure::from(Error::internal("nothing can be measured", source));
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)
         })
-        .build();
-    let service = RegistryService::new(engine).catalog(true);
-    let listener = TcpListener::bind(address).await.map_err(|source| {
-        ErrorKind::Unavailable
-            .error(format!("can't listen on {address}: {source}"))
-            .with_source(source)
-    })?;
-    let local = listener.local_addr().map_err(|source| {
-        ErrorKind::Unavailable
-            .error("the listener has no address")
-            .with_source(source)
-    })?;
-    let _ = writeln!(io::stderr(), "listening on {local}");
-    Server::builder()
-        .listen(listener, service)
-        .shutdown_when(async move { signals.next().await })
-        .run()
-        .await
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(failed)?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
 }

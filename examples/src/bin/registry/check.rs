@@ -1,0 +1,89 @@
+//! Saying what is wrong with a configuration.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::command_line::Check;
+use crate::configuration::{self, Configuration, Sources};
+use crate::problem::{Failure, Origin, Problem, sentence};
+use crate::setup;
+
+/// Checks a file as it would be served, with the environment. It succeeds only
+/// if there is no problem.
+pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
+    let origin = Origin::File(options.file.display().to_string().into());
+    let sources = Sources {
+        file: Some(options.file),
+        variables: std::env::vars_os().collect(),
+        ..Sources::default()
+    };
+    let (problems, notes) = match configuration::load(sources) {
+        Ok(configuration) => {
+            let problems = files(&configuration, &origin);
+            (problems, configuration.notes)
+        }
+        Err(problems) => (problems, Vec::new()),
+    };
+    let answer = if options.json {
+        as_json(&problems, &notes)
+    } else {
+        as_text(&origin, &problems, &notes)
+    };
+    io::stdout()
+        .write_all(answer.as_bytes())
+        .map_err(|error| Failure::new("the answer can't be written", &error))?;
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What is wrong with the files that a configuration names.
+fn files(configuration: &Configuration, origin: &Origin) -> Vec<Problem> {
+    let http = &configuration.http;
+    [
+        setup::tls(http).err(),
+        setup::access(configuration.password_file.as_ref()).err(),
+        setup::host(http).err(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|error| origin.problem(sentence(&error)))
+    .collect()
+}
+
+fn as_text(origin: &Origin, problems: &[Problem], notes: &[Problem]) -> String {
+    let mut lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    lines.extend(notes.iter().map(|note| format!("{note} (a remark)")));
+    if problems.is_empty() {
+        lines.push(format!("{origin}: nothing is wrong"));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn as_json(problems: &[Problem], notes: &[Problem]) -> String {
+    let list = |problems: &[Problem]| problems.iter().map(problem_as_json).collect::<Vec<_>>();
+    let document = json!({
+        "valid": problems.is_empty(),
+        "problems": list(problems),
+        "remarks": list(notes),
+    });
+    format!("{document:#}\n")
+}
+
+fn problem_as_json(problem: &Problem) -> Value {
+    let mut value = match &problem.origin {
+        Origin::Line { file, line } => json!({"file": **file, "line": line}),
+        Origin::File(file) => json!({"file": **file}),
+        Origin::Variable(name) => json!({"variable": **name}),
+        Origin::Flag(name) => json!({"flag": name}),
+    };
+    if let Some(value) = value.as_object_mut() {
+        value.insert("message".into(), problem.message.as_str().into());
+    }
+    value
+}

@@ -1,0 +1,315 @@
+//! Every key of a Docker registry's configuration file, and what becomes of it
+//! here.
+
+/// What a key's value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// More keys.
+    Section,
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Number,
+    /// A time such as `1h30m`.
+    Duration,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Names of the operator's own, each with a text.
+    Names,
+    /// Names of the operator's own, each with texts.
+    NamesOfLists,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Support {
+    Yes,
+    /// It changes nothing, for this reason.
+    NoEffect(&'static str),
+    /// Nothing yet: it is an error, with everything below.
+    Not,
+}
+
+/// A key that the Docker registry has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// The names on the way to it, separated by dots.
+    pub(crate) path: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) support: Support,
+}
+
+const LEVELS: &[&str] = &[
+    "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace",
+];
+
+const fn yes(path: &'static str, kind: Kind) -> Key {
+    Key {
+        path,
+        kind,
+        support: Support::Yes,
+    }
+}
+
+const fn no_effect(path: &'static str, kind: Kind, why: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        support: Support::NoEffect(why),
+    }
+}
+
+const fn not(path: &'static str) -> Key {
+    Key {
+        path,
+        kind: Kind::Section,
+        support: Support::Not,
+    }
+}
+
+const OWN_CACHE: &str = "manifests are always cached in memory";
+
+/// All keys, each behind the section that it is in.
+pub(crate) const KEYS: &[Key] = &[
+    yes("version", Kind::Choice(&["0.1"])),
+    yes("loglevel", Kind::Choice(LEVELS)),
+    yes("log", Kind::Section),
+    yes("log.level", Kind::Choice(LEVELS)),
+    yes("log.formatter", Kind::Choice(&["text", "json", "logstash"])),
+    yes("log.fields", Kind::Names),
+    yes("log.accesslog", Kind::Section),
+    yes("log.accesslog.disabled", Kind::Flag),
+    no_effect(
+        "log.reportcaller",
+        Kind::Flag,
+        "messages name the part of the program that they come from",
+    ),
+    not("log.hooks"),
+    yes("storage", Kind::Section),
+    yes("storage.filesystem", Kind::Section),
+    yes("storage.filesystem.rootdirectory", Kind::Text),
+    yes("storage.filesystem.maxthreads", Kind::Number),
+    yes("storage.inmemory", Kind::Section),
+    not("storage.s3"),
+    not("storage.gcs"),
+    not("storage.azure"),
+    not("storage.swift"),
+    not("storage.oss"),
+    yes("storage.delete", Kind::Section),
+    yes("storage.delete.enabled", Kind::Flag),
+    yes("storage.maintenance", Kind::Section),
+    yes("storage.maintenance.readonly", Kind::Section),
+    yes("storage.maintenance.readonly.enabled", Kind::Flag),
+    yes("storage.maintenance.uploadpurging", Kind::Section),
+    yes("storage.maintenance.uploadpurging.enabled", Kind::Flag),
+    yes("storage.maintenance.uploadpurging.age", Kind::Duration),
+    yes("storage.maintenance.uploadpurging.interval", Kind::Duration),
+    yes("storage.maintenance.uploadpurging.dryrun", Kind::Flag),
+    yes("storage.cache", Kind::Section),
+    no_effect(
+        "storage.cache.blobdescriptor",
+        Kind::Choice(&["inmemory"]),
+        OWN_CACHE,
+    ),
+    no_effect("storage.cache.blobdescriptorsize", Kind::Number, OWN_CACHE),
+    no_effect(
+        "storage.cache.layerinfo",
+        Kind::Choice(&["inmemory"]),
+        OWN_CACHE,
+    ),
+    yes("storage.redirect", Kind::Section),
+    no_effect(
+        "storage.redirect.disable",
+        Kind::Flag,
+        "blobs are always served from here",
+    ),
+    yes("storage.tag", Kind::Section),
+    no_effect(
+        "storage.tag.concurrencylimit",
+        Kind::Number,
+        "looking up a tag takes one step, however many there are",
+    ),
+    yes("auth", Kind::Section),
+    yes("auth.htpasswd", Kind::Section),
+    yes("auth.htpasswd.realm", Kind::Text),
+    yes("auth.htpasswd.path", Kind::Text),
+    not("auth.token"),
+    not("auth.silly"),
+    not("middleware"),
+    not("reporting"),
+    yes("http", Kind::Section),
+    yes("http.addr", Kind::Text),
+    yes("http.net", Kind::Choice(&["tcp"])),
+    yes("http.host", Kind::Text),
+    yes("http.prefix", Kind::Text),
+    no_effect(
+        "http.secret",
+        Kind::Text,
+        "uploads are kept by the server and need no secret",
+    ),
+    no_effect(
+        "http.relativeurls",
+        Kind::Flag,
+        "answers name paths, and absolute URLs once http.host is set",
+    ),
+    yes("http.draintimeout", Kind::Duration),
+    yes("http.headers", Kind::NamesOfLists),
+    yes("http.tls", Kind::Section),
+    yes("http.tls.certificate", Kind::Text),
+    yes("http.tls.key", Kind::Text),
+    yes("http.tls.minimumtls", Kind::Choice(&["tls1.2", "tls1.3"])),
+    not("http.tls.clientcas"),
+    not("http.tls.clientauth"),
+    not("http.tls.ciphersuites"),
+    not("http.tls.letsencrypt"),
+    yes("http.debug", Kind::Section),
+    yes("http.debug.addr", Kind::Text),
+    yes("http.debug.prometheus", Kind::Section),
+    yes("http.debug.prometheus.enabled", Kind::Flag),
+    yes("http.debug.prometheus.path", Kind::Text),
+    yes("http.http2", Kind::Section),
+    yes("http.http2.disabled", Kind::Flag),
+    yes("http.h2c", Kind::Section),
+    yes("http.h2c.enabled", Kind::Flag),
+    not("notifications"),
+    not("redis"),
+    yes("health", Kind::Section),
+    yes("health.storagedriver", Kind::Section),
+    yes("health.storagedriver.enabled", Kind::Flag),
+    no_effect(
+        "health.storagedriver.interval",
+        Kind::Duration,
+        "the storage is looked at whenever somebody asks",
+    ),
+    no_effect(
+        "health.storagedriver.threshold",
+        Kind::Number,
+        "the storage says itself whether it works",
+    ),
+    not("health.file"),
+    not("health.http"),
+    not("health.tcp"),
+    not("proxy"),
+    not("compatibility"),
+    yes("validation", Kind::Section),
+    no_effect(
+        "validation.enabled",
+        Kind::Flag,
+        "manifests are checked unless validation.disabled says otherwise",
+    ),
+    yes("validation.disabled", Kind::Flag),
+    yes("validation.manifests", Kind::Section),
+    not("validation.manifests.urls"),
+    yes("validation.manifests.indexes", Kind::Section),
+    yes(
+        "validation.manifests.indexes.platforms",
+        Kind::Choice(&["all"]),
+    ),
+    not("validation.manifests.indexes.platformlist"),
+    not("policy"),
+    yes("catalog", Kind::Section),
+    yes("catalog.maxentries", Kind::Number),
+];
+
+/// Words that the Docker registry takes and this one doesn't yet.
+pub(crate) const WORDS_ELSEWHERE: &[(&str, &str)] = &[
+    ("storage.cache.blobdescriptor", "redis"),
+    ("storage.cache.layerinfo", "redis"),
+    ("http.net", "unix"),
+    ("http.tls.minimumtls", "tls1.0"),
+    ("http.tls.minimumtls", "tls1.1"),
+    ("validation.manifests.indexes.platforms", "none"),
+    ("validation.manifests.indexes.platforms", "list"),
+];
+
+/// The key at `path`.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The names in the section at `path`; in the whole document if it is empty.
+pub(crate) fn names_in(path: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |key| {
+        let name = match path {
+            "" => key.path,
+            _ => key.path.strip_prefix(path)?.strip_prefix('.')?,
+        };
+        (!name.contains('.')).then_some(name)
+    })
+}
+
+/// The path of `name` in the section at `path`.
+pub(crate) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+/// What to write in place of `name` in the section at `path`.
+pub(crate) fn advice(path: &str, name: &str) -> String {
+    let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
+    let is_near = |known: &str| {
+        let most = name.len().max(known.len()).div_ceil(3);
+        strsim::damerau_levenshtein(name, known) <= most
+    };
+    let sibling = names_in(path)
+        .filter(|known| is_near(known))
+        .min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    if let Some(known) = sibling {
+        return format!("did you mean `{}`?", join(path, known));
+    }
+    let elsewhere = KEYS
+        .iter()
+        .filter(|key| strsim::damerau_levenshtein(name, last(key.path)) <= 1)
+        .min_by_key(|key| strsim::damerau_levenshtein(name, last(key.path)));
+    if let Some(known) = elsewhere {
+        return format!("did you mean `{}`?", known.path);
+    }
+    let known: Vec<_> = names_in(path).collect();
+    if known.is_empty() {
+        format!("`{path}` has no keys")
+    } else {
+        format!("known here are {}", known.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_behind_its_section_and_said_once() {
+        for (at, key) in KEYS.iter().enumerate() {
+            let before = &KEYS[..at];
+            assert!(before.iter().all(|other| other.path != key.path), "{key:?}");
+            if let Some((section, _)) = key.path.rsplit_once('.') {
+                let section = before.iter().find(|other| other.path == section);
+                assert_eq!(section.map(|key| key.kind), Some(Kind::Section), "{key:?}");
+            }
+            // Variables separate names by it.
+            assert!(!key.path.contains('_'), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn advice_names_the_nearest_key() {
+        assert_eq!(advice("", "storge"), "did you mean `storage`?");
+        assert_eq!(advice("http", "adr"), "did you mean `http.addr`?");
+        assert_eq!(
+            advice("storage", "rootdirectory"),
+            "did you mean `storage.filesystem.rootdirectory`?"
+        );
+        assert_eq!(
+            advice("storage.redirect", "xyzzyfoo"),
+            "known here are disable"
+        );
+        assert_eq!(
+            advice("storage.inmemory", "size1"),
+            "`storage.inmemory` has no keys"
+        );
+    }
+}

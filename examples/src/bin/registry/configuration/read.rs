@@ -1,0 +1,307 @@
+//! From keys to what they mean, with the Docker registry's defaults if there
+//! is a file, and with friendlier ones if there is none.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tracing::Level;
+
+use super::tree::{Entry, Node, Value};
+use super::{
+    Address, Changes, Configuration, Debug, Http, Log, LogFormat, PasswordFile, Storage, TlsFiles,
+    UploadExpiry, choice, duration, validate,
+};
+use crate::problem::{Origin, Problem};
+
+/// Where the Docker registry keeps its data.
+const DOCKER_ROOT: &str = "/var/lib/registry";
+
+/// Where data is kept if nobody says otherwise.
+const ROOT: &str = "registry-data";
+
+const PORT: u16 = 5000;
+
+/// How many threads wait for the disk unless told otherwise: enough to keep it
+/// busy, few enough to take little memory.
+const BLOCKING_THREADS: u64 = 64;
+
+/// What the command line says.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) address: Option<String>,
+    pub(crate) root: Option<PathBuf>,
+}
+
+/// Reads a tree that holds only known keys with values of their kind; others
+/// count as absent, since they were reported before.
+pub(crate) fn read(
+    tree: &Node,
+    file: Option<&Path>,
+    flags: Flags,
+    notes: Vec<Problem>,
+    problems: &mut Vec<Problem>,
+) -> Option<Configuration> {
+    let mut reader = Reader {
+        tree,
+        has_file: file.is_some(),
+        problems,
+    };
+    let storage = reader.storage(flags.root);
+    let changes = if reader.is("storage.maintenance.readonly.enabled", false) {
+        Changes::None
+    } else if reader.is("storage.delete.enabled", !reader.has_file) {
+        Changes::All
+    } else {
+        Changes::Pushes
+    };
+    let http = reader.http(flags.address);
+    Some(Configuration {
+        log: reader.log(),
+        upload_expiry: reader.upload_expiry().filter(|_| changes != Changes::None),
+        password_file: reader.password_file(),
+        debug: reader.debug(),
+        blocking_threads: reader
+            .number("storage.filesystem.maxthreads", BLOCKING_THREADS)
+            .max(1),
+        sparse_manifests: reader.is("validation.disabled", false),
+        storage_health: reader.is("health.storagedriver.enabled", true),
+        changes,
+        storage: storage?,
+        http: http?,
+        has_file: file.is_some(),
+        notes,
+    })
+}
+
+struct Reader<'a> {
+    tree: &'a Node,
+    has_file: bool,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn text(&self, path: &str) -> Option<&str> {
+        self.tree.at(path)?.text()
+    }
+
+    fn is(&self, path: &str, default: bool) -> bool {
+        let said = self.text(path).and_then(validate::flag);
+        said.unwrap_or(default)
+    }
+
+    fn number(&self, path: &str, default: u64) -> usize {
+        let said = self.text(path).and_then(|text| text.parse().ok());
+        usize::try_from(said.unwrap_or(default)).unwrap_or(usize::MAX)
+    }
+
+    fn time(&self, path: &str) -> Option<Duration> {
+        duration::parse(self.text(path)?).ok()
+    }
+
+    /// The value at `path` as `T`, or a problem where it was said.
+    fn parsed<T: FromStr<Err = String>>(&mut self, path: &str) -> Option<T> {
+        let node = self.tree.at(path)?;
+        match node.text()?.parse() {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.problems.push(node.origin.problem(message));
+                None
+            }
+        }
+    }
+
+    /// A path that has to be said, since `section` was.
+    fn required(&mut self, section: &str, name: &str) -> Option<String> {
+        if let Some(text) = self.text(&format!("{section}.{name}")) {
+            return Some(text.to_owned());
+        }
+        let origin = self.origin_of(section)?;
+        self.problems
+            .push(origin.problem(format!("`{section}` needs `{name}`")));
+        None
+    }
+
+    fn origin_of(&self, path: &str) -> Option<Origin> {
+        let (section, name) = path.rsplit_once('.')?;
+        Some(self.tree.at(section)?.entry(name)?.origin.clone())
+    }
+
+    fn log(&self) -> Log {
+        let level = self.text("log.level").or_else(|| self.text("loglevel"));
+        let fields = self.tree.at("log.fields").map(Node::entries);
+        Log {
+            level: match level {
+                Some("panic" | "fatal" | "error") => Level::ERROR,
+                Some("warn" | "warning") => Level::WARN,
+                Some("debug") => Level::DEBUG,
+                Some("trace") => Level::TRACE,
+                _ => Level::INFO,
+            },
+            format: match self.text("log.formatter") {
+                Some("json") => LogFormat::Json,
+                Some("logstash") => LogFormat::Logstash,
+                _ => LogFormat::Text,
+            },
+            fields: fields
+                .unwrap_or_default()
+                .iter()
+                .map(|entry| {
+                    let value = entry.node.text().unwrap_or_default();
+                    (entry.name.clone(), value.to_owned())
+                })
+                .collect(),
+            access: !self.is("log.accesslog.disabled", false),
+        }
+    }
+
+    fn storage(&mut self, root: Option<PathBuf>) -> Option<Storage> {
+        let chosen = match choice::chosen(self.tree, "storage") {
+            Ok(chosen) => chosen,
+            Err(problem) => {
+                self.problems.push(problem);
+                return None;
+            }
+        };
+        let said = self.text("storage.filesystem.rootdirectory");
+        let said = root.or_else(|| said.map(PathBuf::from));
+        match (chosen, said) {
+            // The flag asks for a directory.
+            (_, Some(root)) => Some(Storage::Filesystem(root)),
+            (Some("inmemory"), None) => Some(Storage::Memory),
+            (Some(_), None) => Some(Storage::Filesystem(DOCKER_ROOT.into())),
+            (None, None) if self.has_file => {
+                self.problems.push(self.tree.origin.problem(
+                    "`storage` is missing; say where to keep the data with \
+                     `storage.filesystem.rootdirectory`",
+                ));
+                None
+            }
+            (None, None) => Some(Storage::Filesystem(ROOT.into())),
+        }
+    }
+
+    fn upload_expiry(&mut self) -> Option<UploadExpiry> {
+        const SECTION: &str = "storage.maintenance.uploadpurging";
+        if let Some(node) = self.tree.at(&format!("{SECTION}.dryrun"))
+            && self.is(&format!("{SECTION}.dryrun"), false)
+        {
+            self.problems.push(node.origin.problem(format!(
+                "`{SECTION}.dryrun` exists in the Docker registry and isn't supported by this \
+                 version; set `{SECTION}.enabled: false` to keep unfinished uploads"
+            )));
+        }
+        let day = Duration::from_hours(24);
+        let week = Duration::from_hours(7 * 24);
+        let interval = self.time(&format!("{SECTION}.interval")).unwrap_or(day);
+        self.is(&format!("{SECTION}.enabled"), true)
+            .then(|| UploadExpiry {
+                idle: self.time(&format!("{SECTION}.age")).unwrap_or(week),
+                // Looking all the time would be all that is done.
+                interval: interval.max(Duration::from_secs(1)),
+            })
+    }
+
+    fn password_file(&mut self) -> Option<PasswordFile> {
+        match choice::chosen(self.tree, "auth") {
+            Ok(Some("htpasswd")) => {
+                let realm = self.required("auth.htpasswd", "realm");
+                let path = self.required("auth.htpasswd", "path");
+                Some(PasswordFile {
+                    realm: realm?,
+                    path: path?.into(),
+                })
+            }
+            // Another choice was reported before.
+            Ok(_) => None,
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn http(&mut self, address: Option<String>) -> Option<Http> {
+        let address = match address {
+            Some(text) => match text.parse() {
+                Ok(address) => Some(address),
+                Err(message) => {
+                    self.problems.push(Origin::Flag("--addr").problem(message));
+                    None
+                }
+            },
+            None if self.text("http.addr").is_some() => self.parsed("http.addr"),
+            None if self.has_file => Some(Address::everywhere(PORT)),
+            None => Some(Address::new("127.0.0.1", PORT)),
+        };
+        let tls = self.tls();
+        let plain_http2 = self.is("http.h2c.enabled", !self.has_file);
+        Some(Http {
+            address: address?,
+            prefix: self.text("http.prefix").unwrap_or_default().to_owned(),
+            host: self.text("http.host").map(str::to_owned),
+            headers: self.headers(),
+            http2: !self.is("http.http2.disabled", false) && (tls.is_some() || plain_http2),
+            tls,
+            drain: self.time("http.draintimeout"),
+            max_catalog: self
+                .text("catalog.maxentries")
+                .and_then(|text| text.parse().ok()),
+        })
+    }
+
+    fn tls(&mut self) -> Option<TlsFiles> {
+        const SECTION: &str = "http.tls";
+        let has = |name| self.text(&format!("{SECTION}.{name}")).is_some();
+        if !has("certificate") && !has("key") {
+            return None;
+        }
+        let certificate = self.required(SECTION, "certificate");
+        let key = self.required(SECTION, "key");
+        Some(TlsFiles {
+            certificate: certificate?.into(),
+            key: key?.into(),
+            newest_only: self.text("http.tls.minimumtls") == Some("tls1.3"),
+        })
+    }
+
+    fn headers(&mut self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let entries = self.tree.at("http.headers").map(Node::entries);
+        for entry in entries.unwrap_or_default() {
+            if let Err(message) = header(entry, &mut headers) {
+                self.problems.push(entry.origin.problem(message));
+            }
+        }
+        headers
+    }
+
+    fn debug(&mut self) -> Option<Debug> {
+        let address = self.parsed("http.debug.addr")?;
+        let path = self.text("http.debug.prometheus.path");
+        let path = path.unwrap_or("/metrics").to_owned();
+        let enabled = self.is("http.debug.prometheus.enabled", false);
+        Some(Debug {
+            address,
+            metrics: enabled.then_some(path),
+        })
+    }
+}
+
+fn header(entry: &Entry, headers: &mut HeaderMap) -> Result<(), String> {
+    let name: HeaderName = entry
+        .name
+        .parse()
+        .map_err(|_| format!("`{}` is no name of a header", entry.name))?;
+    let values = match &entry.node.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(&entry.node),
+    };
+    for value in values {
+        let value = HeaderValue::from_str(value.text().unwrap_or_default())
+            .map_err(|_| format!("the value of the header `{}` is malformed", entry.name))?;
+        headers.append(name.clone(), value);
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Making the metadata of a data directory again.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use registry_storage::Engine;
+
+use crate::command_line::Rebuild;
+use crate::problem::Failure;
+
+/// Rebuilds the database of a directory from the change log beside it.
+pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
+    let root = options.root.display();
+    let what = format!("{root} can't be rebuilt");
+    // To rebuild what isn't there would make it.
+    match options.root.metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(Failure::Other(format!("{what}: it isn't a directory"))),
+        Err(error) => return Err(Failure::new(what, &error)),
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let rebuilt = runtime
+        .block_on(Engine::rebuild(&options.root))
+        .map_err(|error| Failure::new(what, &error))?;
+    let damage = match rebuilt.skipped {
+        0 => String::new(),
+        skipped => format!(
+            "{skipped} damaged places were left out; pushes from that time may be missing\n"
+        ),
+    };
+    let records = rebuilt.records;
+    let answer =
+        format!("the metadata in {root} is there again; {records} changes were read\n{damage}");
+    io::stdout()
+        .write_all(answer.as_bytes())
+        .map_err(|error| Failure::new("the answer can't be written", &error))?;
+    Ok(ExitCode::SUCCESS)
+}
