@@ -30,7 +30,8 @@ pub struct Limits {
     /// The largest blob; any size if absent.
     pub max_blob: Option<u64>,
     /// How much of a request body is read and dropped after an error, so that
-    /// the client gets to see the answer before the connection closes.
+    /// the client gets to see the answer before the connection closes. 8 MiB
+    /// unless changed: a manifest that is too large is seldom larger.
     pub drain_bytes: usize,
     /// How long to read a request body after an error.
     pub drain_time: Duration,
@@ -108,7 +109,7 @@ impl Default for Limits {
             body_min_rate: 1 << 10,
             body_grace: Duration::from_secs(30),
             max_blob: None,
-            drain_bytes: 1 << 20,
+            drain_bytes: 8 << 20,
             drain_time: Duration::from_secs(2),
             manifest_memory: 16 << 20,
             max_tags_page: 10_000,
