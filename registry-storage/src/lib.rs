@@ -4,7 +4,6 @@ mod blob;
 mod engine;
 mod layer;
 mod metadata;
-mod portion;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

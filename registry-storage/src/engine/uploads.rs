@@ -168,8 +168,7 @@ impl Engine {
         let hasher = self.inherited(&record).await?;
         let mut staged = self.blobs().stage(&record.id, record.offset).await?;
         let max_size = self.options().max_blob_size;
-        let portion = self.inner.portions.enter();
-        let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size, portion).await?;
+        let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size).await?;
         if let Ending::Refused(error) = ending {
             return Err(error);
         }
@@ -227,8 +226,7 @@ impl Engine {
         let mut staged = self.blobs().stage(&record.id, record.offset).await?;
         if let Some(last) = last {
             let max_size = self.options().max_blob_size;
-            let portion = self.inner.portions.enter();
-            let (after, ending) = ingest(last, &mut *staged, hasher, max_size, portion).await?;
+            let (after, ending) = ingest(last, &mut *staged, hasher, max_size).await?;
             match ending {
                 Ending::Complete => hasher = after,
                 Ending::Refused(error) => return Err(error),

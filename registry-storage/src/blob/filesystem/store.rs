@@ -12,7 +12,6 @@ use super::in_flight::InFlight;
 use super::staged::absent;
 use super::{Durability, layout};
 use crate::BlobKey;
-use crate::portion::Portions;
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -26,8 +25,6 @@ pub(super) struct Store {
     /// For each fan-out directory, whether it is known to be durable.
     prepared: Box<[AtomicBool]>,
     pub(super) in_flight: Arc<InFlight>,
-    /// How much each open upload may hold.
-    pub(super) portions: Portions,
 }
 
 impl Store {
@@ -42,7 +39,6 @@ impl Store {
                 .map(|_| AtomicBool::new(false))
                 .collect(),
             in_flight: Arc::default(),
-            portions: Portions::default(),
         };
         store
             .create_directories()
