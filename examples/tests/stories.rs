@@ -1,6 +1,6 @@
 //! Each small program does what its first lines say.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -32,7 +32,9 @@ impl Program {
             address: String::new(),
         };
         let line = program.line();
-        program.address = line.strip_prefix("listening on ").unwrap().to_owned();
+        line.strip_prefix("listening on ")
+            .unwrap()
+            .clone_into(&mut program.address);
         program
     }
 

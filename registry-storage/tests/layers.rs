@@ -242,6 +242,12 @@ async fn the_longest_start_of_a_name_decides() {
     }
 }
 
+/// A registry that does nothing, and lists nothing.
+#[derive(Debug)]
+struct Unlisted;
+
+impl Registry for Unlisted {}
+
 #[tokio::test]
 async fn a_route_lists_a_repository_only_from_where_it_leads() {
     let (own, other) = (Engine::memory(), Engine::memory());
@@ -254,9 +260,6 @@ async fn a_route_lists_a_repository_only_from_where_it_leads() {
     let registry = Route::new().to(name("b"), other).otherwise(own);
     assert_eq!(repositories(&registry).await, ["a", "b/x", "c"]);
     // Without a way for the rest there is no rest.
-    #[derive(Debug)]
-    struct Unlisted;
-    impl Registry for Unlisted {}
     let registry = Route::new().to(name("x"), Unlisted).to(name("y"), registry);
     assert!(repositories(&registry).await.is_empty());
     let found = registry.resolve(&trusted("z"), &reference("latest")).await;

@@ -1,6 +1,8 @@
 //! A store and the reference agree on random histories, operation by
 //! operation.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::time::SystemTime;
 
 use proptest::prelude::*;

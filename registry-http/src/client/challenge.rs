@@ -90,12 +90,12 @@ fn parse_parameters(mut rest: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer {
+    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
+        Challenge::Bearer {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
-        })
+        }
     }
 
     #[test]
@@ -103,16 +103,20 @@ mod tests {
         for (values, expected) in [
             (
                 &[r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull,push""#][..],
-                bearer("https://a/t", Some("s"), Some("repository:a:pull,push")),
+                Some(bearer(
+                    "https://a/t",
+                    Some("s"),
+                    Some("repository:a:pull,push"),
+                )),
             ),
             (
                 &[r#"bearer  realm=https://a/t , service = "a \"b\"""#],
-                bearer("https://a/t", Some(r#"a "b""#), None),
+                Some(bearer("https://a/t", Some(r#"a "b""#), None)),
             ),
             (&[r#"Basic realm="x""#], Some(Challenge::Basic)),
             (
                 &[r#"Basic realm="x""#, r#"Bearer realm="y""#],
-                bearer("y", None, None),
+                Some(bearer("y", None, None)),
             ),
             (&["Bearer"], None),
             (&[r#"Digest realm="x""#], None),
