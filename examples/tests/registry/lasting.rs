@@ -1,0 +1,77 @@
+//! What is there after a restart.
+
+use reqwest::StatusCode;
+use rustix::process::Signal;
+
+use crate::program::{Program, Setup, eventually, manifest};
+
+async fn push(program: &Program) {
+    assert_eq!(program.push_blob("a/b", b"x").await, StatusCode::CREATED);
+    assert_eq!(
+        program.push_manifest("a/b", "t", b"x").await,
+        StatusCode::CREATED
+    );
+}
+
+async fn assert_there(program: &Program) {
+    let (status, found) = program.get("/v2/a/b/manifests/t").await;
+    assert_eq!((status, found), (StatusCode::OK, manifest(b"x")));
+    let digest = registry_core::Algorithm::Sha256.digest(b"x");
+    let (status, found) = program.get(&format!("/v2/a/b/blobs/{digest}")).await;
+    assert_eq!((status, found.as_str()), (StatusCode::OK, "x"));
+}
+
+fn on(root: &str) -> Setup {
+    Setup::new().arguments(&["--addr", "127.0.0.1:0", "--root", root])
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_outlives_the_process_however_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let root = root.to_str().unwrap();
+    let program = on(root).start();
+    push(&program).await;
+    program.end(Signal::KILL);
+    let program = on(root).start();
+    assert_there(&program).await;
+    program.end(Signal::TERM);
+    assert_there(&on(root).start()).await;
+}
+
+#[tokio::test]
+async fn a_lost_database_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let database = root.join("metadata.redb");
+    let root = root.to_str().unwrap();
+    let program = on(root).start();
+    push(&program).await;
+    program.end(Signal::TERM);
+    std::fs::remove_file(database).unwrap();
+    let end = on(root).run();
+    assert_eq!(end.status.code(), Some(1));
+    assert!(end.stderr.contains("rebuild"), "{}", end.stderr);
+    let end = Setup::new().arguments(&["rebuild", root]).run();
+    assert!(end.status.success(), "{end:?}");
+    assert_there(&on(root).start()).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_finishes_is_forgotten() {
+    let program = Setup::new()
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .variable("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "100ms")
+        .variable("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "1s")
+        .start();
+    let begun = program
+        .call(reqwest::Method::POST, "/v2/a/blobs/uploads/", b"")
+        .await;
+    assert_eq!(begun.status(), StatusCode::ACCEPTED);
+    let location = begun.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(program.get(&location).await.0, StatusCode::NO_CONTENT);
+    eventually("it is forgotten", async || {
+        program.get(&location).await.0 == StatusCode::NOT_FOUND
+    })
+    .await;
+}

@@ -1,0 +1,19 @@
+//! The `registry` program, from outside: its flags, variables, files, signals,
+//! and what it says.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "these are tests, of a process that only real time can be waited for"
+)]
+
+mod configured;
+mod lasting;
+mod mistakes;
+mod observed;
+mod program;
+mod protected;
+mod started;
+mod stopped;

@@ -1,0 +1,209 @@
+//! What it says when something is wrong.
+
+use serde_json::Value;
+
+use crate::program::Setup;
+
+/// Each mistake in a file, its line, and what the sentence has to hold.
+const MISTAKES: &[(&str, usize, &str)] = &[
+    ("version: 0.2\n", 1, "it takes 0.1"),
+    (
+        "version: 0.1\nstorge: inmemory\n",
+        2,
+        "did you mean `storage`?",
+    ),
+    (
+        "http:\n  addr: :1\n  adr: :2\n",
+        3,
+        "did you mean `http.addr`?",
+    ),
+    ("http:\n  addr: :1\n  addr: :2\n", 3, "twice"),
+    ("http: {addr: 5000}\n", 1, "write one such as :5000"),
+    ("http: [a]\n", 1, "takes keys"),
+    ("http:\n  tls:\n    key: k.pem\n", 2, "needs `certificate`"),
+    ("http:\n  tls:\n    letsencrypt: {}\n", 3, "isn't supported"),
+    ("http:\n  tls:\n    clientcas: [a]\n", 3, "isn't supported"),
+    ("http:\n  net: unix\n", 2, "isn't supported"),
+    ("http:\n  draintimeout: 10\n", 2, "write one such as 30s"),
+    (
+        "http:\n  headers:\n    a b: [c]\n",
+        3,
+        "no name of a header",
+    ),
+    (
+        "storage:\n  delete: {enabled: perhaps}\n",
+        2,
+        "true or false",
+    ),
+    ("storage:\n  s3: {bucket: b}\n", 2, "isn't supported"),
+    ("storage:\n  inmemory:\n  filesystem:\n", 3, "at once"),
+    (
+        "storage:\n  cache:\n    blobdescriptor: redis\n",
+        3,
+        "isn't supported",
+    ),
+    (
+        "storage:\n  rootdirectory: /x\n",
+        2,
+        "`storage.filesystem.rootdirectory`",
+    ),
+    ("auth:\n  token: {realm: r}\n", 2, "isn't supported"),
+    ("auth:\n  htpasswd:\n    realm: r\n", 2, "needs `path`"),
+    ("notifications:\n  endpoints: []\n", 1, "isn't supported"),
+    ("proxy: {remoteurl: x}\n", 1, "isn't supported"),
+    ("redis: {addr: x}\n", 1, "isn't supported"),
+    ("middleware: {}\n", 1, "isn't supported"),
+    ("log:\n  level: loud\n", 2, "it takes panic"),
+    ("log: {level: info}\n", 1, "`storage` is missing"),
+    ("a: b: c\n", 1, "YAML"),
+];
+
+#[test]
+fn a_mistake_in_the_file_is_told_by_its_line() {
+    for (file, line, what) in MISTAKES {
+        let end = Setup::serve(file).run();
+        assert_eq!(end.status.code(), Some(2), "{file}{}", end.stderr);
+        let place = format!("config.yml:{line}: ");
+        let found = end
+            .stderr
+            .lines()
+            .any(|sentence| sentence.starts_with(&place) && sentence.contains(what));
+        assert!(found, "{file}{place}{what}\n{}", end.stderr);
+    }
+}
+
+#[test]
+fn checking_says_the_same_without_serving() {
+    for (file, line, what) in MISTAKES {
+        let check = ["check", "config.yml", "--json"];
+        let end = Setup::new()
+            .file("config.yml", file)
+            .arguments(&check)
+            .run();
+        assert_eq!(end.status.code(), Some(1), "{file}");
+        let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+        assert_eq!(answer["valid"], false);
+        let problems = answer["problems"].as_array().unwrap();
+        let is_told = |problem: &Value| {
+            problem["line"] == *line && problem["message"].as_str().unwrap().contains(what)
+        };
+        assert!(problems.iter().any(is_told), "{file}{answer}");
+    }
+    let file = "version: 0.1\nstorage: inmemory\nhttp: {secret: x}\n";
+    let end = Setup::new()
+        .file("config.yml", file)
+        .arguments(&["check", "config.yml"])
+        .run();
+    assert!(end.status.success());
+    assert!(
+        end.stdout
+            .contains("config.yml:3: `http.secret` changes nothing"),
+        "{end:?}"
+    );
+    assert!(end.stdout.contains("nothing is wrong"), "{end:?}");
+}
+
+#[test]
+fn a_mistake_elsewhere_is_told_by_its_name() {
+    for (setup, what) in [
+        (
+            Setup::new().variable("REGISTRY_HTTP_ADRR", ":1"),
+            "REGISTRY_HTTP_ADRR: the configuration has no such key; did you mean REGISTRY_HTTP_ADDR?",
+        ),
+        (
+            Setup::new().variable("REGISTRY_PROXY_REMOTEURL", "https://x"),
+            "REGISTRY_PROXY_REMOTEURL: `proxy` exists in the Docker registry",
+        ),
+        (
+            Setup::new().variable("REGISTRY_STORAGE_DELETE_ENABLED", "maybe"),
+            "REGISTRY_STORAGE_DELETE_ENABLED: `storage.delete.enabled` is true or false",
+        ),
+        (
+            Setup::new().arguments(&["--addr", "x"]),
+            "--addr: `x` is no address",
+        ),
+        (
+            Setup::new().arguments(&["serve", "missing.yml"]),
+            "missing.yml: the file can't be read",
+        ),
+        (Setup::new().arguments(&["--adr", "x"]), "--addr"),
+    ] {
+        let end = setup.run();
+        assert_eq!(end.status.code(), Some(2), "{what}: {end:?}");
+        assert!(end.stderr.contains(what), "{what}: {end:?}");
+    }
+}
+
+#[test]
+fn what_can_not_be_used_is_told_in_one_sentence() {
+    let listen = &["--addr", "127.0.0.1:0"];
+    let running = Setup::new().arguments(listen).start();
+    let root = running.path("registry-data");
+    let root = root.to_str().unwrap();
+    let password_file = |path: &str| {
+        Setup::new()
+            .arguments(listen)
+            .variable("REGISTRY_AUTH", "htpasswd")
+            .variable("REGISTRY_AUTH_HTPASSWD_REALM", "r")
+            .variable("REGISTRY_AUTH_HTPASSWD_PATH", path)
+    };
+    let certificate = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let tls = |certificate: String, key: String| {
+        Setup::new()
+            .arguments(listen)
+            .file("c.pem", certificate)
+            .file("k.pem", key)
+            .variable("REGISTRY_HTTP_TLS_CERTIFICATE", "c.pem")
+            .variable("REGISTRY_HTTP_TLS_KEY", "k.pem")
+    };
+    let (one, another) = (certificate(), certificate());
+    for (setup, what) in [
+        (
+            Setup::new().arguments(&["--addr", &running.address]),
+            format!(
+                "{} can't be listened on: another process listens there",
+                running.address
+            ),
+        ),
+        (
+            Setup::new().arguments(listen).arguments(&["--root", root]),
+            format!("the data in {root} can't be used: another process uses this directory"),
+        ),
+        (
+            Setup::new()
+                .file("file", "")
+                .arguments(listen)
+                .arguments(&["--root", "file/data"]),
+            "the data in file/data can't be used".to_owned(),
+        ),
+        (
+            password_file("missing"),
+            "the password file missing can't be read".to_owned(),
+        ),
+        (
+            password_file("users").file("users", "alice:secret\n"),
+            "line 1 of the password file".to_owned(),
+        ),
+        (
+            tls(one.cert.pem(), another.signing_key.serialize_pem()),
+            "the certificate c.pem doesn't belong to the key k.pem".to_owned(),
+        ),
+        (
+            tls(String::new(), String::new()),
+            "there is no certificate".to_owned(),
+        ),
+        (
+            Setup::new().arguments(&["rebuild", "missing"]),
+            "missing can't be rebuilt".to_owned(),
+        ),
+    ] {
+        let end = setup.run();
+        assert_eq!(end.status.code(), Some(1), "{what}: {end:?}");
+        assert!(end.stderr.contains(&what), "{what}: {end:?}");
+        assert_eq!(end.stderr.lines().count(), 1, "{end:?}");
+        assert!(
+            !end.stderr.contains("Error {") && !end.stderr.contains("secret"),
+            "{end:?}"
+        );
+    }
+}

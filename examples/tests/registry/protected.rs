@@ -1,0 +1,52 @@
+//! With passwords and certificates.
+
+use reqwest::{Certificate, Client, StatusCode};
+
+use crate::program::Setup;
+
+#[tokio::test]
+async fn only_users_of_the_password_file_get_in() {
+    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let program = Setup::new()
+        .file("users", users)
+        .variable("REGISTRY_AUTH", "htpasswd")
+        .variable("REGISTRY_AUTH_HTPASSWD_REALM", "Team images")
+        .variable("REGISTRY_AUTH_HTPASSWD_PATH", "users")
+        .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+        .start();
+    let url = format!("http://{}/v2/_catalog", program.address);
+    let anonymous = Client::new().get(&url).send().await.unwrap();
+    assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
+    let challenge = anonymous.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains(r#"realm="Team images""#), "{challenge}");
+    for (password, status) in [
+        ("correct", StatusCode::OK),
+        ("wrong", StatusCode::UNAUTHORIZED),
+    ] {
+        let request = Client::new().get(&url).basic_auth("alice", Some(password));
+        assert_eq!(request.send().await.unwrap().status(), status, "{password}");
+    }
+    // Those who watch have no password.
+    assert_eq!(program.get("/readyz").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn it_speaks_tls_with_the_certificate_it_was_given() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let program = Setup::new()
+        .file("c.pem", made.cert.pem())
+        .file("k.pem", made.signing_key.serialize_pem())
+        .variable("REGISTRY_HTTP_TLS_CERTIFICATE", "c.pem")
+        .variable("REGISTRY_HTTP_TLS_KEY", "k.pem")
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .start();
+    let port = program.address.strip_prefix("127.0.0.1:").unwrap();
+    let client = Client::builder()
+        .tls_certs_only([Certificate::from_pem(made.cert.pem().as_bytes()).unwrap()])
+        .build()
+        .unwrap();
+    let url = format!("https://localhost:{port}/v2/");
+    let answer = client.get(url).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+}
