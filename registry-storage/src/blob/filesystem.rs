@@ -7,7 +7,7 @@ mod layout;
 #[cfg(target_os = "linux")]
 mod linux;
 mod listing;
-#[cfg(any(not(target_os = "linux"), test))]
+#[cfg(any(not(target_os = "linux"), all(test, feature = "testkit")))]
 mod portable;
 mod staged;
 mod store;

@@ -183,3 +183,16 @@ impl File for SystemFile {
         fs::hard_link(&self.path, self.root.join(path))
     }
 }
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use super::*;
+    use crate::{FilesystemBlobs, FilesystemOptions};
+
+    crate::blob_store_suite!(portable, {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::new(SystemFiles::open(directory.path()).unwrap());
+        let store = FilesystemBlobs::with_files(files, FilesystemOptions::default());
+        (store.unwrap(), directory)
+    });
+}
