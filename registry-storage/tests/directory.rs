@@ -2,7 +2,7 @@
 //! acknowledged is there after a restart and after the loss of its database.
 
 #![cfg(feature = "redb")]
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
 

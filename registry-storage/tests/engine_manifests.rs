@@ -1,5 +1,12 @@
 //! What a manifest push guarantees, beyond what every registry does.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::similar_names,
+    clippy::unwrap_used,
+    reason = "these are tests"
+)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

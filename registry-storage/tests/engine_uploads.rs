@@ -1,12 +1,19 @@
 //! What an upload survives.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::similar_names,
+    clippy::unwrap_used,
+    reason = "these are tests"
+)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use registry_core::{
-    Access, Algorithm, ByteStream, Chunk, Digest, Error, ErrorDetail, ErrorKind, Registry, Result,
-    Upload, UploadOptions,
+    Access, Algorithm, ByteStream, Chunk, Digest, Error, ErrorDetail, ErrorKind, OpenOptions,
+    Registry, Result, Upload, UploadOptions,
 };
 use registry_storage::{
     BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
@@ -245,7 +252,7 @@ async fn pushing_a_blob_again_mends_it() {
     blobs.delete(&lost).await.unwrap();
     let open = async || {
         registry
-            .open_blob(&access, &digest, Default::default())
+            .open_blob(&access, &digest, OpenOptions::default())
             .await
     };
     assert_eq!(open().await.unwrap_err().kind(), ErrorKind::Corrupt);
@@ -320,7 +327,7 @@ async fn idle_uploads_expire_with_their_bytes() {
         .append_upload(&access, &upload.id, Chunk::from_bytes("abc"))
         .await
         .unwrap();
-    let hour = std::time::Duration::from_secs(3600);
+    let hour = std::time::Duration::from_hours(1);
     assert_eq!(registry.expire_uploads(hour).await.unwrap(), 0);
     assert_eq!(
         registry.upload(&access, &upload.id).await.unwrap().offset,
@@ -343,7 +350,7 @@ struct Ahead;
 
 impl registry_core::Clock for Ahead {
     fn now(&self) -> std::time::SystemTime {
-        registry_core::SystemClock.now() + std::time::Duration::from_secs(7200)
+        registry_core::SystemClock.now() + std::time::Duration::from_hours(2)
     }
 }
 
