@@ -160,6 +160,25 @@ async fn h_02_heads_that_are_too_large_are_refused_and_never_an_error_of_ours() 
 }
 
 #[tokio::test]
+async fn a_client_that_reads_only_after_it_has_sent_everything_gets_its_answer() {
+    let server = TestServer::with_limits(echo(&Seen::default()), impatient()).await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        .await
+        .unwrap();
+    let header = format!("X: {}\r\n", "y".repeat(10 << 10));
+    for _ in 0..20 {
+        let sent = stream.write_all(header.as_bytes()).await;
+        sent.expect("the server doesn't reset the connection");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(statuses(&answer), [431], "{answer}");
+}
+
+#[tokio::test]
 async fn h_02_http2_has_the_same_limits() {
     let server = TestServer::with_service(echo(&Seen::default())).await;
     let mut client = http2(server.address()).await;

@@ -10,7 +10,9 @@
 mod server_support;
 
 use registry_http::TestServer;
-use server_support::{Seen, echo, exchange, impatient, statuses};
+use server_support::{Seen, echo, exchange, exchange_on, impatient, statuses};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// The request that nobody must take for one.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -238,6 +240,27 @@ async fn h_04_a_request_in_front_is_answered_first() {
         assert_eq!(statuses(&answer), [200, 400], "{what}: {answer}");
     }
     assert_eq!(*seen.lock().unwrap(), vec!["/first"; HEADS.len()]);
+}
+
+#[tokio::test]
+async fn h_04_a_connection_that_behaved_well_is_watched_no_less() {
+    let seen = Seen::default();
+    let server = TestServer::with_limits(echo(&seen), impatient()).await;
+    for (what, head) in HEADS {
+        for piece in [usize::MAX, 11] {
+            let mut stream = TcpStream::connect(server.address()).await.unwrap();
+            let first = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
+            stream.write_all(first).await.unwrap();
+            let mut answer = [0; 1024];
+            assert!(stream.read(&mut answer).await.unwrap() > 0);
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+
+            let bytes = format!("{head}{HIDDEN}");
+            let answer = exchange_on(stream, bytes.as_bytes(), piece).await;
+            assert_eq!(statuses(&answer), [400], "{what}: {answer}");
+        }
+    }
+    assert!(seen.lock().unwrap().iter().all(|path| path == "/first"));
 }
 
 #[tokio::test]

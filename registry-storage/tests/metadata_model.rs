@@ -1,7 +1,13 @@
 //! A store and the reference agree on random histories, operation by
 //! operation.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a test, a panic is the way to fail"
+)]
 
 use std::time::SystemTime;
 

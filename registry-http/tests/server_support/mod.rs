@@ -60,7 +60,12 @@ pub(crate) fn impatient() -> Limits {
 /// Sends `bytes` in pieces of `piece` and reads until the server closes. An
 /// answer that is lost to a reset is an answer that didn't come.
 pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8], piece: usize) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    exchange_on(stream, bytes, piece).await
+}
+
+/// The same on a connection that was used before.
+pub(crate) async fn exchange_on(mut stream: TcpStream, bytes: &[u8], piece: usize) -> String {
     stream.set_nodelay(true).unwrap();
     let (mut reader, mut writer) = stream.split();
     let send = async {

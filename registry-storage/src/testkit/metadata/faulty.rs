@@ -1,0 +1,185 @@
+//! A store that fails when it is told to.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use registry_core::{
+    Descriptor, Digest, Error, ErrorKind, Reference, RepositoryName, Result, Tag, UploadId,
+};
+
+use crate::{
+    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, RepositoryRecord,
+    TagRecord, UploadRecord,
+};
+
+/// A [`MetadataStore`] over another, of which single commits and reads fail:
+/// set which with [`fail_commit`](Self::fail_commit),
+/// [`lose_answer`](Self::lose_answer) and [`fail_read`](Self::fail_read), and
+/// go through all of them to see that a caller stands every one.
+#[derive(Debug)]
+pub struct FaultyMetadata<S> {
+    store: S,
+    /// How many commits go well before one isn't made; negative for none.
+    commit: AtomicI64,
+    /// How many commits go well before one is made and reported as failed.
+    answer: AtomicI64,
+    /// How many reads go well before one fails.
+    read: AtomicI64,
+}
+
+impl<S> FaultyMetadata<S> {
+    /// A store that doesn't fail yet.
+    pub fn new(store: S) -> Self {
+        Self {
+            store,
+            commit: AtomicI64::new(-1),
+            answer: AtomicI64::new(-1),
+            read: AtomicI64::new(-1),
+        }
+    }
+
+    /// Lets `successes` commits pass and the one behind them fail without
+    /// effect.
+    pub fn fail_commit(&self, successes: u32) {
+        self.commit.store(i64::from(successes), Ordering::SeqCst);
+    }
+
+    /// Lets `successes` commits pass, and the one behind them take effect but
+    /// be reported as failed.
+    pub fn lose_answer(&self, successes: u32) {
+        self.answer.store(i64::from(successes), Ordering::SeqCst);
+    }
+
+    /// Lets `successes` reads pass and the one behind them fail.
+    pub fn fail_read(&self, successes: u32) {
+        self.read.store(i64::from(successes), Ordering::SeqCst);
+    }
+
+    /// Whether all failures that were asked for have happened.
+    pub fn has_failed(&self) -> bool {
+        [&self.commit, &self.answer, &self.read]
+            .into_iter()
+            .all(|countdown| countdown.load(Ordering::SeqCst) < 0)
+    }
+
+    fn reading(&self) -> Result<&S> {
+        due(&self.read)?;
+        Ok(&self.store)
+    }
+}
+
+fn due(countdown: &AtomicI64) -> Result<()> {
+    if countdown.fetch_sub(1, Ordering::SeqCst) == 0 {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "this store was told to fail; try again",
+        ));
+    }
+    Ok(())
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
+    async fn check(&self) -> Result<()> {
+        self.store.check().await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        due(&self.commit)?;
+        let result = self.store.commit(batch).await;
+        due(&self.answer)?;
+        result
+    }
+
+    async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
+        self.reading()?.repository(name).await
+    }
+
+    async fn repositories(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryRecord>> {
+        self.reading()?.repositories(after, limit).await
+    }
+
+    async fn content(&self, digest: &Digest) -> Result<Option<BlobRecord>> {
+        self.reading()?.content(digest).await
+    }
+
+    async fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobRecord>> {
+        self.reading()?.contents(after, limit).await
+    }
+
+    async fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobRecord>> {
+        self.reading()?.blob(repository, digest).await
+    }
+
+    async fn holders(
+        &self,
+        digest: &Digest,
+        after: Option<&RepositoryName>,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
+        self.reading()?.holders(digest, after, limit).await
+    }
+
+    async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestRecord>> {
+        self.reading()?.manifest(repository, reference).await
+    }
+
+    async fn manifests(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestRecord>> {
+        self.reading()?.manifests(repository, after, limit).await
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Vec<(Tag, TagRecord)>>> {
+        self.reading()?.tags(repository, after, limit).await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<Descriptor>> {
+        let store = self.reading()?;
+        store.referrers(repository, subject, after, limit).await
+    }
+
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
+        self.reading()?.upload(id).await
+    }
+
+    async fn idle_uploads(
+        &self,
+        idle_since: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        self.reading()?.idle_uploads(idle_since, limit).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        self.reading()?.outbox(limit).await
+    }
+}

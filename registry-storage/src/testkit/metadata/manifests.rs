@@ -1,0 +1,341 @@
+//! What the contract says of manifests, tags, uploads and events.
+
+use std::time::SystemTime;
+
+use registry_core::{Descriptor, Event, EventAction, EventTarget, MediaType, Reference};
+
+use super::history::uploads;
+use super::make::{
+    Commit, allowed, digest, manifest, manifest_record, moment, name, put_manifest, refused, tag,
+    upload,
+};
+use crate::{MetadataStore, Operation, Requirement};
+
+/// The same manifest by either name, as it was pushed.
+pub async fn a_manifest_is_found_by_digest_and_by_tag(store: &dyn MetadataStore) {
+    store
+        .put([put_manifest("a", 1, 7), tag("a", "v1", 1)])
+        .await;
+    let found = manifest(store, "a", 1).await.unwrap();
+    assert_eq!(found, manifest_record(1, 7));
+    let reference = Reference::Tag("v1".parse().unwrap());
+    let by_tag = store.manifest(&name("a"), &reference).await.unwrap();
+    assert_eq!(by_tag, Some(found));
+    let other = Reference::Tag("v2".parse().unwrap());
+    assert_eq!(store.manifest(&name("a"), &other).await.unwrap(), None);
+    assert_eq!(store.manifest(&name("b"), &reference).await.unwrap(), None);
+    let present = |number| Requirement::ManifestPresent {
+        repository: name("a"),
+        digest: digest(number),
+    };
+    allowed(store, present(1)).await;
+    refused(store, present(2)).await;
+}
+
+fn referring(repository: &str, number: u8, references: &[u8]) -> Operation {
+    let references = references.iter().copied().map(digest).collect();
+    Operation::PutManifest {
+        repository: name(repository),
+        manifest: manifest_record(number, 7),
+        references,
+        referrer: None,
+    }
+}
+
+/// What any manifest of any repository refers to is referenced, itself too.
+pub async fn references_last_as_long_as_a_manifest(store: &dyn MetadataStore) {
+    let unreferenced = |number| Requirement::Unreferenced {
+        digest: digest(number),
+    };
+    store
+        .put([referring("a", 1, &[2, 3, 3]), referring("b", 1, &[2])])
+        .await;
+    for number in [1, 2, 3] {
+        refused(store, unreferenced(number)).await;
+    }
+    store.put([referring("a", 1, &[4])]).await;
+    allowed(store, unreferenced(3)).await;
+    for number in [1, 2, 4] {
+        refused(store, unreferenced(number)).await;
+    }
+    let delete = |repository| Operation::DeleteManifest {
+        repository: name(repository),
+        digest: digest(1),
+    };
+    store.put([delete("b")]).await;
+    allowed(store, unreferenced(2)).await;
+    refused(store, unreferenced(1)).await;
+    store.put([delete("a")]).await;
+    allowed(store, unreferenced(1)).await;
+    allowed(store, unreferenced(4)).await;
+}
+
+/// Its tags go with a manifest, others stay.
+pub async fn a_deleted_manifest_takes_its_tags_with_it(store: &dyn MetadataStore) {
+    store
+        .put([put_manifest("a", 1, 7), put_manifest("a", 2, 7)])
+        .await;
+    store
+        .put([tag("a", "v1", 1), tag("a", "v2", 2), tag("a", "v3", 1)])
+        .await;
+    store.put([tag("a", "v4", 1), tag("a", "v4", 2)]).await;
+    let delete = Operation::DeleteManifest {
+        repository: name("a"),
+        digest: digest(1),
+    };
+    store.put([delete]).await;
+    let left = store.tags(&name("a"), None, 9).await.unwrap().unwrap();
+    let left: Vec<_> = left.iter().map(|(tag, _)| tag.as_str()).collect();
+    assert_eq!(left, ["v2", "v4"]);
+    let usage = store.repository(&name("a")).await.unwrap().unwrap().usage;
+    assert_eq!((usage.manifests, usage.tags), (1, 2));
+}
+
+/// No tag points to nothing.
+pub async fn a_tag_needs_its_manifest(store: &dyn MetadataStore) {
+    store
+        .put([put_manifest("b", 1, 7), tag("a", "v1", 1)])
+        .await;
+    assert_eq!(store.repository(&name("a")).await.unwrap(), None);
+    store
+        .put([put_manifest("a", 2, 7), tag("a", "v1", 1)])
+        .await;
+    assert_eq!(store.tags(&name("a"), None, 9).await.unwrap(), Some(vec![]));
+}
+
+/// Requirements see where a tag points, and since when is kept.
+pub async fn a_tag_moves(store: &dyn MetadataStore) {
+    let put = |number, at| Operation::PutTag {
+        repository: name("a"),
+        tag: "v1".parse().unwrap(),
+        digest: digest(number),
+        at: moment(at),
+    };
+    let is = |number| Requirement::TagIs {
+        repository: name("a"),
+        tag: "v1".parse().unwrap(),
+        digest: digest(number),
+    };
+    let absent = || Requirement::TagAbsent {
+        repository: name("a"),
+        tag: "v1".parse().unwrap(),
+    };
+    allowed(store, absent()).await;
+    refused(store, is(1)).await;
+    store
+        .put([put_manifest("a", 1, 7), put_manifest("a", 2, 7)])
+        .await;
+    for (number, at, since) in [(1, 5, 5), (1, 6, 5), (2, 7, 7), (1, 8, 8)] {
+        store.put([put(number, at)]).await;
+        let tags = store.tags(&name("a"), None, 9).await.unwrap().unwrap();
+        assert_eq!(tags.len(), 1);
+        assert_eq!(tags[0].1.digest, digest(number));
+        assert_eq!(tags[0].1.moved_at, moment(since));
+        allowed(store, is(number)).await;
+        refused(store, is(3 - number)).await;
+        refused(store, absent()).await;
+    }
+    let delete = Operation::DeleteTag {
+        repository: name("a"),
+        tag: "v1".parse().unwrap(),
+    };
+    store.put([delete.clone(), delete]).await;
+    allowed(store, absent()).await;
+}
+
+/// Tags that start with others, and any cursor.
+pub async fn tags_are_listed_in_the_order_of_bytes(store: &dyn MetadataStore) {
+    let ordered = ["0.1.2", "0.1.20", "1", "1-a", "1.0", "A", "_", "a"];
+    store
+        .put([put_manifest("a", 1, 7), put_manifest("b", 1, 7)])
+        .await;
+    for text in ordered.iter().rev() {
+        store.put([tag("a", text, 1)]).await;
+    }
+    store.put([tag("b", "other", 1)]).await;
+    for limit in 1..=9 {
+        let mut listed: Vec<String> = Vec::new();
+        loop {
+            let after = listed.last().cloned();
+            let page = store.tags(&name("a"), after.as_deref(), limit).await;
+            let page = page.unwrap().unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            listed.extend(page.iter().map(|(tag, _)| tag.to_string()));
+        }
+        assert_eq!(listed, ordered);
+    }
+    let page = store.tags(&name("a"), Some("0.1.2/"), 1).await.unwrap();
+    assert_eq!(page.unwrap()[0].0.as_str(), "0.1.20");
+}
+
+/// By subject, in order, with what the listing needs.
+pub async fn referrers_are_listed_for_their_subject(store: &dyn MetadataStore) {
+    let put = |number: u8, subject: Option<u8>, listed: bool| {
+        let mut manifest = manifest_record(number, 7);
+        manifest.subject = subject.map(digest);
+        let mut descriptor = Descriptor::new(MediaType::OCI_MANIFEST, digest(number), 7);
+        descriptor.artifact_type = Some(format!("application/x.{number}"));
+        descriptor
+            .annotations
+            .insert("number".to_owned(), number.to_string());
+        Operation::PutManifest {
+            repository: name("a"),
+            manifest,
+            references: Vec::new(),
+            referrer: listed.then_some(descriptor),
+        }
+    };
+    for number in 1..6 {
+        store.put([put(number, Some(9), true)]).await;
+    }
+    store
+        .put([
+            put(6, Some(8), true),
+            put(7, None, true),
+            put(8, Some(9), false),
+        ])
+        .await;
+    let mut ordered: Vec<_> = (1..6).map(digest).collect();
+    ordered.sort();
+    let mut listed = Vec::new();
+    loop {
+        let page = store
+            .referrers(&name("a"), &digest(9), listed.last(), 2)
+            .await;
+        let page = page.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for descriptor in page {
+            let number = &descriptor.annotations["number"];
+            assert_eq!(
+                descriptor.artifact_type,
+                Some(format!("application/x.{number}"))
+            );
+            listed.push(descriptor.digest);
+        }
+    }
+    assert_eq!(listed, ordered);
+    allowed(store, Requirement::Unreferenced { digest: digest(9) }).await;
+
+    let delete = Operation::DeleteManifest {
+        repository: name("a"),
+        digest: ordered[0],
+    };
+    store.put([delete, put(6, Some(9), true)]).await;
+    let page = store
+        .referrers(&name("a"), &digest(9), None, 9)
+        .await
+        .unwrap();
+    assert_eq!(page.len(), 5);
+    let page = store
+        .referrers(&name("a"), &digest(8), None, 9)
+        .await
+        .unwrap();
+    assert_eq!(page, []);
+    let page = store
+        .referrers(&name("b"), &digest(9), None, 9)
+        .await
+        .unwrap();
+    assert_eq!(page, []);
+}
+
+/// One writer gets on with an upload; the others learn that they don't.
+pub async fn an_upload_is_fenced_by_its_offset(store: &dyn MetadataStore) {
+    let id = uploads()[0];
+    let at = |repository: &str, offset| Requirement::UploadAt {
+        repository: name(repository),
+        id,
+        offset,
+    };
+    refused(store, at("a", 0)).await;
+    store.put([upload("a", 1, 0, 1)]).await;
+    assert_eq!(store.repository(&name("a")).await.unwrap(), None);
+    allowed(store, at("a", 0)).await;
+    refused(store, at("b", 0)).await;
+    store.put([upload("a", 1, 5, 2)]).await;
+    refused(store, at("a", 0)).await;
+    allowed(store, at("a", 5)).await;
+    let record = store.upload(&id).await.unwrap().unwrap();
+    assert_eq!((record.offset, record.active_at), (5, moment(2)));
+    store
+        .put([
+            Operation::DeleteUpload { id },
+            Operation::DeleteUpload { id },
+        ])
+        .await;
+    refused(store, at("a", 5)).await;
+    assert_eq!(store.upload(&id).await.unwrap(), None);
+}
+
+/// Counted by repository, found by idleness.
+pub async fn uploads_are_counted_and_found_when_idle(store: &dyn MetadataStore) {
+    let below = |repository: &str, count| Requirement::UploadsBelow {
+        repository: name(repository),
+        count,
+    };
+    refused(store, below("a", 0)).await;
+    allowed(store, below("a", 1)).await;
+    store
+        .put([
+            upload("a", 1, 0, 30),
+            upload("a", 2, 0, 10),
+            upload("a-b", 3, 0, 20),
+        ])
+        .await;
+    refused(store, below("a", 2)).await;
+    allowed(store, below("a", 3)).await;
+    let idle = async |since: SystemTime, limit| {
+        let idle = store.idle_uploads(since, limit).await.unwrap();
+        let ids = uploads();
+        let place = |id| ids.iter().position(|other| *other == id).unwrap() + 1;
+        idle.iter()
+            .map(|upload| place(upload.id))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(idle(moment(31), 9).await, [2, 3, 1]);
+    assert_eq!(idle(moment(31), 2).await, [2, 3]);
+    assert_eq!(idle(moment(30), 9).await, [2, 3]);
+    store.put([upload("a", 2, 1, 40)]).await;
+    assert_eq!(idle(moment(31), 9).await, [3, 1]);
+}
+
+/// In the order of commits, until they are acknowledged; no place twice.
+pub async fn events_wait_in_the_order_of_commits(store: &dyn MetadataStore) {
+    let emit = |number: u8| {
+        Operation::Emit(Event {
+            id: number.to_string(),
+            at: moment(number.into()),
+            action: EventAction::Push,
+            repository: name("a"),
+            target: EventTarget::Blob {
+                digest: digest(number),
+                size: 5,
+            },
+            from: None,
+            actor: Some("somebody".to_owned()),
+        })
+    };
+    store.put([emit(1), emit(2)]).await;
+    store.put([emit(3)]).await;
+    let waiting = store.outbox(2).await.unwrap();
+    let ids = |entries: &[crate::OutboxEntry]| -> Vec<String> {
+        entries.iter().map(|entry| entry.event.id.clone()).collect()
+    };
+    assert_eq!(ids(&waiting), ["1", "2"]);
+    assert_eq!(waiting[0].event.at, moment(1));
+    let sequence = waiting[1].sequence;
+    store.put([Operation::Acknowledge { sequence }]).await;
+    let waiting = store.outbox(9).await.unwrap();
+    assert_eq!(ids(&waiting), ["3"]);
+    let last = waiting[0].sequence;
+    store
+        .put([Operation::Acknowledge { sequence: last }, emit(4)])
+        .await;
+    let waiting = store.outbox(9).await.unwrap();
+    assert_eq!(ids(&waiting), ["4"]);
+    assert!(waiting[0].sequence > last && last > sequence);
+}

@@ -1,0 +1,252 @@
+//! What a lost, damaged, old or locked database leads to.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a test, a panic is the way to fail"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use registry_core::{Algorithm, Error, ErrorKind, MediaType, Reference, RepositoryName};
+use registry_storage::{
+    Batch, ManifestRecord, MetadataStore, Operation, Rebuilt, RedbMetadata, RedbOptions,
+};
+
+fn name() -> RepositoryName {
+    "team/app".parse().unwrap()
+}
+
+/// One push: a manifest and a tag that points to it.
+fn push(number: u64) -> Batch {
+    let digest = Algorithm::Sha256.digest(&number.to_le_bytes());
+    let put = Operation::PutManifest {
+        repository: name(),
+        manifest: ManifestRecord {
+            digest,
+            media_type: MediaType::OCI_MANIFEST,
+            size: 1,
+            subject: None,
+            pushed_at: SystemTime::UNIX_EPOCH,
+        },
+        references: Vec::new(),
+        referrer: None,
+    };
+    let tag = Operation::PutTag {
+        repository: name(),
+        tag: format!("v{number}").parse().unwrap(),
+        digest,
+        at: SystemTime::UNIX_EPOCH,
+    };
+    Batch {
+        operations: vec![put, tag],
+        durable: true,
+        ..Batch::default()
+    }
+}
+
+async fn open(directory: &Path) -> RedbMetadata {
+    RedbMetadata::open(directory, RedbOptions::default())
+        .await
+        .unwrap()
+}
+
+async fn push_all(directory: &Path, numbers: std::ops::Range<u64>) {
+    let store = open(directory).await;
+    for number in numbers {
+        store.commit(push(number)).await.unwrap();
+    }
+}
+
+/// The pushes that are there.
+async fn pushed(store: &RedbMetadata) -> Vec<u64> {
+    let mut found = Vec::new();
+    for number in 0..20 {
+        let tag = Reference::Tag(format!("v{number}").parse().unwrap());
+        if store.manifest(&name(), &tag).await.unwrap().is_some() {
+            found.push(number);
+        }
+    }
+    found
+}
+
+/// The one segment of the change log.
+fn segment(directory: &Path) -> PathBuf {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let log = paths.find(|path| path.extension().is_some_and(|kind| kind == "log"));
+    log.unwrap()
+}
+
+fn database(directory: &Path) -> PathBuf {
+    directory.join("metadata.redb")
+}
+
+async fn rebuild(directory: &Path) -> Result<Rebuilt, Error> {
+    RedbMetadata::rebuild(directory, RedbOptions::default()).await
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_database_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    for error in [
+        RedbMetadata::open(directory.path(), RedbOptions::default())
+            .await
+            .unwrap_err(),
+        {
+            store.commit(push(1)).await.unwrap();
+            rebuild(directory.path()).await.unwrap_err()
+        },
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("another process"), "{error}");
+    }
+    drop(store);
+    open(directory.path()).await;
+}
+
+#[tokio::test]
+async fn a_lost_database_is_rebuilt_only_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..5).await;
+    for lost in ["removed", "emptied"] {
+        match lost {
+            "removed" => fs::remove_file(database(directory.path())).unwrap(),
+            _ => drop(fs::File::create(database(directory.path())).unwrap()),
+        }
+        let error = RedbMetadata::open(directory.path(), RedbOptions::default()).await;
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("rebuild"), "{error}");
+        rebuild(directory.path()).await.unwrap();
+        let store = open(directory.path()).await;
+        assert_eq!(pushed(&store).await, [0, 1, 2, 3, 4]);
+        assert_eq!(
+            store.repository(&name()).await.unwrap().unwrap().identity.0,
+            1
+        );
+    }
+    // What comes after a rebuild is rebuilt too.
+    push_all(directory.path(), 5..7).await;
+    fs::remove_file(database(directory.path())).unwrap();
+    let rebuilt = rebuild(directory.path()).await.unwrap();
+    assert_eq!((rebuilt.records, rebuilt.skipped), (2, 0));
+    let store = open(directory.path()).await;
+    assert_eq!(pushed(&store).await, [0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn a_database_older_than_its_change_log_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..3).await;
+    let backup = directory.path().join("backup");
+    fs::copy(database(directory.path()), &backup).unwrap();
+    push_all(directory.path(), 3..6).await;
+    fs::copy(&backup, database(directory.path())).unwrap();
+
+    let error = RedbMetadata::open(directory.path(), RedbOptions::default()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("older"), "{error}");
+    rebuild(directory.path()).await.unwrap();
+    let store = open(directory.path()).await;
+    assert_eq!(pushed(&store).await, [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_torn_last_record_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..3).await;
+    let log = segment(directory.path());
+    let whole = fs::read(&log).unwrap();
+    let last = whole[..whole.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n');
+    let torn = last.unwrap() + 40;
+
+    // With the database: its records are whole, and what is behind them goes.
+    fs::write(&log, [&whole[..], &whole[..torn][..70]].concat()).unwrap();
+    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1, 2]);
+    assert_eq!(fs::read(&log).unwrap(), whole);
+
+    // Without: nothing says that the last record was ever acknowledged.
+    fs::write(&log, &whole[..torn]).unwrap();
+    fs::remove_file(database(directory.path())).unwrap();
+    let rebuilt = rebuild(directory.path()).await.unwrap();
+    assert_eq!(rebuilt.records, 2);
+    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1]);
+}
+
+#[tokio::test]
+async fn damage_in_the_change_log_is_named_and_skipped_only_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..5).await;
+    let log = segment(directory.path());
+    let mut bytes = fs::read(&log).unwrap();
+    let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    // The first line tells the version; behind it is one for each push.
+    let position: usize = lines[..3].iter().map(|line| line.len()).sum();
+    bytes[position + 100] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    fs::remove_file(database(directory.path())).unwrap();
+
+    let error = rebuild(directory.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let file = log.file_name().unwrap().to_str().unwrap();
+    let place = format!("{file} at byte {position}");
+    assert!(error.to_string().contains(&place), "{error}");
+
+    let options = RedbOptions::default().skip_damage(true);
+    let rebuilt = RedbMetadata::rebuild(directory.path(), options).await;
+    assert_eq!(rebuilt.unwrap().skipped, 1);
+    assert!(log.with_extension("log.damaged").try_exists().unwrap());
+    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_lost_change_log_is_replaced_by_a_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..3).await;
+    fs::remove_file(segment(directory.path())).unwrap();
+    // The checkpoint is written in the background.
+    let store = open(directory.path()).await;
+    let checkpoint = directory
+        .path()
+        .join("metadata.00000000000000000003.checkpoint");
+    while !checkpoint.try_exists().unwrap() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    store.commit(push(3)).await.unwrap();
+    drop(store);
+    fs::remove_file(database(directory.path())).unwrap();
+    rebuild(directory.path()).await.unwrap();
+    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn checkpoints_bound_the_change_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = RedbOptions::default().segment_bytes(10_000);
+    let store = RedbMetadata::open(directory.path(), options).await.unwrap();
+    for _ in 0..40 {
+        for number in 0..20 {
+            store.commit(push(number)).await.unwrap();
+        }
+    }
+    drop(store);
+    let entries = fs::read_dir(directory.path()).unwrap();
+    let files = entries.map(|entry| entry.unwrap());
+    let log: u64 = files
+        .filter(|file| !file.file_name().to_str().unwrap().ends_with(".redb"))
+        .map(|file| file.metadata().unwrap().len())
+        .sum();
+    // All 800 pushes would be 400 kB.
+    assert!(log < 100_000, "{log}");
+    fs::remove_file(database(directory.path())).unwrap();
+    rebuild(directory.path()).await.unwrap();
+    assert_eq!(pushed(&open(directory.path()).await).await.len(), 20);
+}
