@@ -28,6 +28,7 @@ use registry_core::{
 
 use self::cache::ManifestCache;
 use self::session::Sessions;
+use crate::portion::Portions;
 use crate::{BlobStore, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore, Operation};
 
 /// How often a batch is tried anew when others change what it relies on.
@@ -109,6 +110,7 @@ struct Inner {
     /// Tells uploads that this process wrote to from those it inherited.
     incarnation: OnceLock<UploadId>,
     sessions: Sessions,
+    portions: Portions,
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<tokio::sync::Notify>,

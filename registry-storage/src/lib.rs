@@ -4,6 +4,7 @@ mod blob;
 mod engine;
 mod layer;
 mod metadata;
+mod portion;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

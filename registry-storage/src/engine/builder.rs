@@ -8,6 +8,7 @@ use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness}
 use super::cache::ManifestCache;
 use super::session::Sessions;
 use super::{Engine, EngineOptions, Inner, delivery};
+use crate::portion::Portions;
 use crate::{BlobStore, MetadataStore};
 
 /// Puts an [`Engine`] together.
@@ -77,6 +78,7 @@ impl EngineBuilder {
     pub fn build(self) -> Engine {
         let inner = Arc::new(Inner {
             sessions: Sessions::default(),
+            portions: Portions::default(),
             manifests: ManifestCache::new(self.options.manifest_cache),
             outbox: self.events.is_some().then(tokio::sync::Notify::new),
             incarnation: OnceLock::new(),

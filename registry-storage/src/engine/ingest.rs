@@ -8,10 +8,11 @@ use registry_core::{Chunk, Error, ErrorKind, Hasher, Result};
 use tokio::task::JoinHandle;
 
 use crate::StagedBlob;
+use crate::portion::Portion;
 
-/// Bytes are handed to the hashing thread in batches of this size. Smaller
-/// bodies are hashed on the spot: that takes less time than changing threads.
-const BATCH: usize = 128 << 10;
+/// Bodies up to this size are hashed on the spot: that takes less time than
+/// changing threads.
+const HASH_HERE: usize = 64 << 10;
 
 /// How a body ended.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(super) async fn ingest(
     staged: &mut dyn StagedBlob,
     hasher: Hasher,
     max_size: Option<u64>,
+    portion: Portion,
 ) -> Result<(Hasher, Ending)> {
     let before = hasher.clone();
     let room = max_size.map(|max| max.saturating_sub(hasher.size()));
@@ -44,7 +46,7 @@ pub(super) async fn ingest(
     {
         return Ok((before, Ending::Refused(too_large())));
     }
-    let mut hashing = Hashing::new(hasher);
+    let mut hashing = Hashing::new(hasher, portion);
     let mut received = 0_u64;
     let mut body = chunk.body;
     let ending = loop {
@@ -86,6 +88,8 @@ struct Hashing {
     state: State,
     batch: Vec<Bytes>,
     size: usize,
+    /// How much a batch may hold.
+    portion: Portion,
 }
 
 #[expect(
@@ -100,11 +104,12 @@ enum State {
 }
 
 impl Hashing {
-    fn new(hasher: Hasher) -> Self {
+    fn new(hasher: Hasher, portion: Portion) -> Self {
         Self {
             state: State::Here(hasher),
             batch: Vec::new(),
             size: 0,
+            portion,
         }
     }
 
@@ -113,21 +118,30 @@ impl Hashing {
     async fn update(&mut self, bytes: Bytes) -> Result<()> {
         self.size = self.size.saturating_add(bytes.len());
         self.batch.push(bytes);
-        if self.size >= BATCH {
-            let mut hasher = self.hasher().await?;
-            let batch = mem::take(&mut self.batch);
-            self.size = 0;
-            self.state = State::There(tokio::task::spawn_blocking(move || {
-                for bytes in batch {
-                    hasher.update(&bytes);
-                }
-                hasher
-            }));
+        if self.size >= self.portion.size() {
+            self.send().await?;
         }
         Ok(())
     }
 
+    /// Hands the batch to another thread, once that has done the one before.
+    async fn send(&mut self) -> Result<()> {
+        let mut hasher = self.hasher().await?;
+        let batch = mem::take(&mut self.batch);
+        self.size = 0;
+        self.state = State::There(tokio::task::spawn_blocking(move || {
+            for bytes in batch {
+                hasher.update(&bytes);
+            }
+            hasher
+        }));
+        Ok(())
+    }
+
     async fn finish(mut self) -> Result<Hasher> {
+        if self.size > HASH_HERE {
+            self.send().await?;
+        }
         let mut hasher = self.hasher().await?;
         for bytes in &self.batch {
             hasher.update(bytes);

@@ -168,7 +168,8 @@ impl Engine {
         let hasher = self.inherited(&record).await?;
         let mut staged = self.blobs().stage(&record.id, record.offset).await?;
         let max_size = self.options().max_blob_size;
-        let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size).await?;
+        let portion = self.inner.portions.enter();
+        let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size, portion).await?;
         if let Ending::Refused(error) = ending {
             return Err(error);
         }
@@ -226,7 +227,8 @@ impl Engine {
         let mut staged = self.blobs().stage(&record.id, record.offset).await?;
         if let Some(last) = last {
             let max_size = self.options().max_blob_size;
-            let (after, ending) = ingest(last, &mut *staged, hasher, max_size).await?;
+            let portion = self.inner.portions.enter();
+            let (after, ending) = ingest(last, &mut *staged, hasher, max_size, portion).await?;
             match ending {
                 Ending::Complete => hasher = after,
                 Ending::Refused(error) => return Err(error),

@@ -13,18 +13,12 @@ use super::batch::Batch;
 use super::file_system::File;
 use super::store::{Store, blocking, failed, joined};
 use super::{in_flight, layout};
+use crate::portion::Portion;
 use crate::{BlobKey, StagedBlob};
 
 /// An upload that stays below this many bytes touches the disk only when it
 /// ends.
 const BUFFERED: usize = 128 << 10;
-
-/// How many bytes are worth a write of their own.
-const BLOCK: usize = 256 << 10;
-
-/// How many bytes may wait while others are being written. An open upload holds
-/// at most twice as many, and one piece as the caller gave it.
-const WAITING: usize = 512 << 10;
 
 /// How many bytes the system may keep before it is asked to write them.
 const WRITEBACK: u64 = 8 << 20;
@@ -42,6 +36,9 @@ pub(super) struct FilesystemStaged {
     /// The number of bytes that were handed over, whether or not they are
     /// written yet.
     size: u64,
+    /// How many bytes are worth a write of their own. While they are being
+    /// written, twice as many may gather.
+    portion: Portion,
 }
 
 #[derive(Debug)]
@@ -71,6 +68,7 @@ impl FilesystemStaged {
     /// there is something to put in their place.
     pub(super) fn new(store: Arc<Store>, upload: UploadId) -> Self {
         Self {
+            portion: store.portions.enter(),
             store,
             upload,
             disk: Disk::Untouched,
@@ -87,6 +85,7 @@ impl FilesystemStaged {
         size: u64,
     ) -> Self {
         Self {
+            portion: store.portions.enter(),
             store,
             upload,
             disk: Disk::Idle(StagingFile {
@@ -165,10 +164,13 @@ impl StagedBlob for FilesystemStaged {
         self.store.check()?;
         self.size = self.size.saturating_add(bytes.len() as u64);
         self.batch.push(bytes);
+        let portion = self.portion.size();
         let ready = match &self.disk {
             Disk::Untouched => self.batch.len() > BUFFERED,
-            Disk::Writing(write) if !write.is_finished() => self.batch.len() >= WAITING,
-            Disk::Idle(_) | Disk::Writing(_) => self.batch.len() >= BLOCK,
+            Disk::Writing(write) if !write.is_finished() => {
+                self.batch.len() >= portion.saturating_mul(2)
+            }
+            Disk::Idle(_) | Disk::Writing(_) => self.batch.len() >= portion,
             Disk::Failed => true,
         };
         if ready { self.flush().await } else { Ok(()) }

@@ -12,6 +12,7 @@ use super::in_flight::InFlight;
 use super::staged::absent;
 use super::{Durability, layout};
 use crate::BlobKey;
+use crate::portion::Portions;
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -25,6 +26,8 @@ pub(super) struct Store {
     /// For each fan-out directory, whether it is known to be durable.
     prepared: Box<[AtomicBool]>,
     pub(super) in_flight: Arc<InFlight>,
+    /// How much each open upload may hold.
+    pub(super) portions: Portions,
 }
 
 impl Store {
@@ -39,6 +42,7 @@ impl Store {
                 .map(|_| AtomicBool::new(false))
                 .collect(),
             in_flight: Arc::default(),
+            portions: Portions::default(),
         };
         store
             .create_directories()
