@@ -4,6 +4,14 @@
 //! `METADATA_POWER_LOSSES` sets how often the power fails; `METADATA_SEED`
 //! where the chances start.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "in a test, a panic is the way to fail"
+)]
+
 use std::sync::Arc;
 
 use futures::future::join_all;
