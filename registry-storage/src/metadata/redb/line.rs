@@ -151,11 +151,14 @@ impl Lines {
         let have = self.buffer.len();
         let offset = self.offset.saturating_add(have as u64);
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(false);
+        }
         let more = left.min(BUFFER);
         self.buffer.resize(have.saturating_add(more), 0);
         let space = self.buffer.get_mut(have..).unwrap_or_default();
         self.file.read_at(space, offset)?;
-        Ok(more > 0)
+        Ok(true)
     }
 }
 

@@ -14,9 +14,11 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use registry_core::ErrorKind;
 
 use super::change_log::Files;
 use super::disk::Disk;
@@ -27,8 +29,9 @@ use super::{RedbMetadata, RedbOptions, open, rebuild};
 use crate::metadata::{Batch, CommitError, MemoryMetadata, MetadataStore};
 use crate::testkit::metadata::{Scope, batch, observe};
 
-/// How often the power fails before a new world begins.
-const FAILURES_PER_WORLD: u64 = 12;
+/// How often the power fails on average before the database is lost and a
+/// new world begins.
+const FAILURES_PER_WORLD: u64 = 5;
 
 fn options() -> RedbOptions {
     // Small segments, so that there is always a checkpoint under way.
@@ -160,11 +163,8 @@ impl World {
             disk.remove(open::DATABASE).unwrap();
             disk.sync().unwrap();
         }
-        if Files::list(&*disk).unwrap().is_empty() {
-            // Nothing that lasts ever happened.
-            return Ok(());
-        }
-        loop {
+        // Without a log, nothing that lasts can have happened.
+        while !Files::list(&*disk).unwrap().is_empty() {
             if self.chance.percent(50) {
                 self.disk.fail_after(self.chance.below(60));
             }
@@ -186,7 +186,7 @@ impl World {
 async fn lose_power(failures: u64, seed: u64, lies: bool) -> Result<(), Violation> {
     let mut world = World::new(seed, lies);
     for failure in 0..failures {
-        if failure > 0 && failure % FAILURES_PER_WORLD == 0 {
+        if failure > 0 && world.chance.below(FAILURES_PER_WORLD) == 0 {
             let rebuilt = world.rebuild().await;
             rebuilt.map_err(|violation| format!("failure {failure}: {violation}"))?;
             world = World::new(seed.wrapping_add(failure), lies);
@@ -219,4 +219,55 @@ fn a_disk_that_lies_is_found_out() {
         runtime.unwrap().block_on(lose_power(100, 1, true))
     });
     assert!(!matches!(noticed, Ok(Ok(()))));
+}
+
+/// A failed commit is not tried again, and neither is any other.
+#[tokio::test]
+async fn a_failed_commit_makes_the_store_read_only() {
+    let world = World::new(1, false);
+    let store = world.open().unwrap();
+    store.commit(batch_of_nothing()).await.unwrap();
+    assert!(!store.is_read_only());
+    store.check().await.unwrap();
+    world.disk.fail_after(0);
+    for _ in 0..2 {
+        let Err(CommitError::Failed(error)) = store.commit(batch_of_nothing()).await else {
+            panic!("a commit was acknowledged without power");
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(store.is_read_only());
+        store.check().await.unwrap_err();
+    }
+}
+
+fn batch_of_nothing() -> Batch {
+    Batch {
+        durable: true,
+        ..Batch::default()
+    }
+}
+
+/// A page that isn't in memory is waited for on whatever thread asks: a worker
+/// that can be replaced meanwhile, one that can't, and none at all.
+#[test]
+fn a_cold_page_is_read_in_any_runtime() {
+    let world = World::new(1, false);
+    drop(world.open().unwrap());
+    let cold = || {
+        let options = options().cache_bytes(0);
+        open::open(world.disk(), &options).unwrap()
+    };
+    let read = async |store: RedbMetadata| store.repositories(None, 1).await.unwrap().len();
+    let many = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let store = cold();
+    let spawned = many.spawn(async move { store.repositories(None, 1).await.unwrap().len() });
+    assert_eq!(many.block_on(spawned).unwrap(), 0);
+    let local = tokio::task::LocalSet::new();
+    assert_eq!(many.block_on(local.run_until(read(cold()))), 0);
+    let one = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    assert_eq!(one.block_on(read(cold())), 0);
+    let alone = read(cold()).now_or_never();
+    assert_eq!(alone, Some(0));
 }
