@@ -4,6 +4,15 @@
 //! sector; a changed length, or the last changes of the directory, may be lost
 //! too.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::single_match_else,
+    clippy::unwrap_used,
+    reason = "in a test, a panic is the way to fail"
+)]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
