@@ -345,7 +345,7 @@ impl Answer {
         self.header("location").to_owned()
     }
 
-    /// The target of the link to the next page.
+    /// The target of the link to the next page, which is another one.
     pub(crate) fn next(&self) -> Option<String> {
         let link = self.find("link")?;
         let target = link
@@ -354,6 +354,7 @@ impl Answer {
         let target = target.unwrap_or_else(|| panic!("{link}"));
         // ggcr and oras refuse another host.
         assert!(target.starts_with("/v2/"), "{link}");
+        assert!(!self.shown.contains(&format!(" {target} ")), "{self:?}");
         Some(target.to_owned())
     }
 }
