@@ -100,7 +100,7 @@ async fn an_upload_with_a_failed_write_never_succeeds() {
     let mut staged = store.stage(&upload(1), 0).await.unwrap();
     let mut failed = false;
     for piece in 0..4 {
-        failed |= staged.write(content(piece, 300_000)).await.is_err();
+        failed |= staged.write(content(piece, 1_200_000)).await.is_err();
     }
     assert!(failed);
     system.limit(u64::MAX);
@@ -118,7 +118,7 @@ async fn an_upload_waits_for_what_a_broken_off_request_still_writes() {
     for end in ["stage", "open_staged", "discard"] {
         let mut staged = store.stage(&upload(1), 100).await.unwrap();
         system.hold_writes(true);
-        staged.write(content(2, 600_000)).await.unwrap();
+        staged.write(content(2, 1_200_000)).await.unwrap();
         drop(staged);
 
         let id = upload(1);
