@@ -250,3 +250,24 @@ async fn checkpoints_bound_the_change_log() {
     rebuild(directory.path()).await.unwrap();
     assert_eq!(pushed(&open(directory.path()).await).await.len(), 20);
 }
+
+#[tokio::test]
+async fn batches_that_are_not_durable_become_so_after_a_while() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    for number in 0..300 {
+        let batch = Batch {
+            durable: false,
+            ..push(number)
+        };
+        store.commit(batch).await.unwrap();
+    }
+    // What is there if the process is killed now.
+    let left = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+    }
+    let numbers: Vec<u64> = (0..20).collect();
+    assert_eq!(pushed(&open(left.path()).await).await, numbers);
+}

@@ -52,7 +52,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
         } else {
             position.number
         },
-        undurable: false,
+        undurable: 0,
     };
     if completeness == Completeness::Lost {
         writer.begin_checkpoint();

@@ -25,6 +25,10 @@ pub(super) const FACTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition
 /// How many batches are committed together at most.
 pub(super) const GROUP_MAX: usize = 256;
 
+/// How many commits in a row may be lost to the end of the process. The database
+/// keeps each of them in memory until one is durable.
+const UNDURABLE_MAX: u32 = 256;
+
 /// A batch that waits to be committed.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -50,8 +54,8 @@ pub(super) struct Writer {
     pub(super) checkpoint: Option<Checkpointing>,
     /// The last record that the database holds durably.
     pub(super) known: u64,
-    /// Whether the last commit has yet to become durable.
-    pub(super) undurable: bool,
+    /// How many commits have yet to become durable.
+    pub(super) undurable: u32,
 }
 
 /// A checkpoint that is being written.
@@ -82,7 +86,7 @@ impl Writer {
         while self.batches.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
             self.commit(std::mem::take(&mut group));
         }
-        if self.undurable
+        if self.undurable > 0
             && !self.is_read_only()
             && let Err(Failure::Store(error) | Failure::Batch(_, error)) =
                 self.try_commit(&[], true)
@@ -108,7 +112,9 @@ impl Writer {
             if self.is_read_only() {
                 break Err(None);
             }
-            let durable = self.volatile || group.iter().any(|pending| pending.batch.durable);
+            let durable = self.volatile
+                || self.undurable >= UNDURABLE_MAX
+                || group.iter().any(|pending| pending.batch.durable);
             match self.try_commit(&group, durable) {
                 Ok(conflicts) => break Ok(conflicts),
                 Err(Failure::Batch(index, error)) => {
@@ -190,7 +196,11 @@ impl Writer {
             self.log.sync().map_err(log_failed)?;
         }
         transaction.commit().map_err(failed)?;
-        self.undurable = !durable;
+        self.undurable = if durable {
+            0
+        } else {
+            self.undurable.saturating_add(1)
+        };
         if durable && !self.volatile {
             self.known = self.log.position().number;
         }
@@ -218,7 +228,7 @@ impl Writer {
     }
 
     fn spawn_checkpoint(&mut self) -> Result<Checkpointing> {
-        if self.undurable {
+        if self.undurable > 0 {
             match self.try_commit(&[], true) {
                 Ok(_) => {}
                 Err(Failure::Store(error) | Failure::Batch(_, error)) => {
