@@ -123,6 +123,10 @@ impl Store {
             return Ok(());
         }
         sync().map_err(|source| {
+            // The directory wasn't even opened, so nothing was lost.
+            if out_of_descriptors(&source) {
+                return failed("the blob could not be synced", source);
+            }
             self.read_only.store(true, Ordering::Release);
             tracing::error!(error = %source, "a sync failed; no more blobs are taken");
             read_only().with_source(source)
@@ -169,4 +173,27 @@ pub(super) fn joined<T>(outcome: Result<Result<T>, JoinError>) -> Result<T> {
             Error::internal("the storage failed unexpectedly", error)
         })
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::blob::filesystem::linux::SystemFiles;
+
+    #[test]
+    fn a_sync_that_could_not_begin_is_no_failed_sync() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = SystemFiles::open(directory.path()).unwrap();
+        let store = Store::open(Arc::new(files), Durability::Full).unwrap();
+        let fail = |number| store.sync(|| Err(io::Error::from_raw_os_error(number)));
+
+        let (too_many_files, input_or_output) = (24, 5);
+        let error = fail(too_many_files).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        store.check().unwrap();
+
+        let error = fail(input_or_output).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(store.is_read_only());
+    }
 }
