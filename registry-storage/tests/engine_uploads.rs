@@ -15,6 +15,7 @@ use registry_core::{
     Access, Algorithm, ByteStream, Chunk, Digest, Error, ErrorDetail, ErrorKind, OpenOptions,
     Registry, Result, Upload, UploadOptions,
 };
+use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
     BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
 };
@@ -197,6 +198,34 @@ async fn staged_bytes_that_changed_meanwhile_are_not_acknowledged() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UploadUnknown);
     assert!(stored(&blobs).await.is_empty());
+}
+
+/// It is not the client's bytes that are at fault, so they stay.
+#[tokio::test]
+async fn an_upload_outlives_a_store_that_cannot_be_read_for_a_while() {
+    let blobs = FaultyBlobs::new(MemoryBlobs::new());
+    let metadata = Arc::new(MemoryMetadata::default());
+    let access = access("team/app");
+    let before = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+    let upload = begin(&before, &access).await;
+    before
+        .append_upload(&access, &upload.id, Chunk::from_bytes("first "))
+        .await
+        .unwrap();
+
+    let after = Engine::builder(blobs.clone(), metadata).build();
+    let finish = async || {
+        let digest = sha256(b"first second");
+        let chunk = Some(Chunk::from_bytes("second"));
+        after
+            .finish_upload(&access, &upload.id, &digest, chunk)
+            .await
+    };
+    blobs.fail(BlobCall::OpenStaged, 0, Fault::Before);
+    let error = finish().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(after.upload(&access, &upload.id).await.unwrap().offset, 6);
+    finish().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -278,7 +278,12 @@ impl Engine {
             .await;
         match again {
             Ok(again) if again.state() == record.hasher => Ok(hasher),
-            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
+            // A store that can't be read now says nothing about the bytes.
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::UploadUnknown | ErrorKind::Corrupt) =>
+            {
+                Err(error)
+            }
             _ => {
                 self.forget_upload(record).await?;
                 Err(unknown())
