@@ -2,7 +2,12 @@
 //! acknowledged is there after a restart and after the loss of its database.
 
 #![cfg(feature = "redb")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "these are tests"
+)]
 
 use std::path::Path;
 
@@ -89,6 +94,41 @@ async fn a_lost_database_is_rebuilt() {
 
     Engine::rebuild(root.path()).await.unwrap();
     assert_holds_the_image(&open(root.path()).await).await;
+}
+
+/// Changes a byte of every stored file.
+fn rot(directory: &Path) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rot(&path);
+        } else {
+            let mut content = std::fs::read(&path).unwrap();
+            content[0] ^= 1;
+            std::fs::write(&path, content).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn pushing_a_manifest_again_mends_one_that_rotted() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    drop(engine);
+    rot(&root.path().join("blobs"));
+
+    let engine = open(root.path()).await;
+    let access = trusted("team/app");
+    let reference = "v1".parse().unwrap();
+    let rotten = engine.get_manifest(&access, &reference).await.unwrap_err();
+    assert_eq!(rotten.kind(), ErrorKind::Corrupt);
+    push_the_image(&engine).await;
+    drop(engine);
+
+    // Nobody remembers the manifest that was pushed.
+    let engine = open(root.path()).await;
+    engine.get_manifest(&access, &reference).await.unwrap();
 }
 
 #[tokio::test]

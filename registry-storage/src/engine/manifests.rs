@@ -166,7 +166,9 @@ impl Engine {
     ) -> Result<(Batch, Option<BlobKey>)> {
         let digest = manifest.digest;
         let size = manifest.bytes.len() as u64;
-        let stored = self.stored(&digest, size).await?;
+        let stored = self
+            .intact(manifest, self.stored(&digest, size).await?)
+            .await?;
         if let (Stored::Whole(key), None) = (stored, &written) {
             let reference = Reference::Digest(digest);
             let known = self
@@ -189,6 +191,27 @@ impl Engine {
             *written.insert(staged.publish(verified).await?)
         };
         Ok(keep_one(stored, key, size, self.now()))
+    }
+
+    /// What is stored of a manifest, where bytes that changed count as damaged,
+    /// too: whoever is told so pushes the manifest again.
+    async fn intact(&self, manifest: &Manifest, stored: Stored) -> Result<Stored> {
+        let Stored::Whole(key) = stored else {
+            return Ok(stored);
+        };
+        let size = manifest.bytes.len() as u64;
+        let bytes = match self.blobs().open(&key, 0..size).await {
+            Ok(body) => collect(body, size).await,
+            Err(error) => Err(error),
+        };
+        match bytes {
+            Ok(bytes) if bytes == manifest.bytes => Ok(stored),
+            Ok(_) => Ok(Stored::Damaged(key)),
+            Err(error) if matches!(error.kind(), ErrorKind::BlobUnknown | ErrorKind::Corrupt) => {
+                Ok(Stored::Damaged(key))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What has to be in the repository for the manifest to be accepted.
