@@ -7,17 +7,21 @@
     reason = "these are tests"
 )]
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use registry_core::{
-    Access, Action, Algorithm, CatalogAccess, Chunk, Deletion, Digest, ErrorKind, Event,
+    Access, Action, Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, Digest, ErrorKind, Event,
     EventAction, EventSink, EventTarget, Management, ManifestRules, MediaType, PageRequest,
-    PutManifest, Reference, Registry, Result, Tag, UploadOptions,
+    PutManifest, Reference, Registry, Result, Tag, UploadId, UploadOptions,
 };
-use registry_storage::{BlobStore, Engine, MemoryBlobs, MemoryMetadata, MetadataStore};
+use registry_storage::{
+    BlobKey, BlobStore, Engine, MemoryBlobs, MemoryMetadata, MetadataStore, StagedBlob, StoredBlob,
+};
+use tokio::sync::Notify;
 
 fn access() -> Access {
     Access::trusted("team/app".parse().unwrap())
@@ -134,6 +138,69 @@ async fn a_damaged_manifest_is_an_error_of_the_registry_and_a_push_mends_it() {
         .await
         .unwrap();
     assert_eq!(get().await.unwrap().bytes, index("a"));
+}
+
+/// Memory in which staging waits until the test lets it go on.
+#[derive(Debug, Clone, Default)]
+struct Waiting {
+    blobs: MemoryBlobs,
+    staged: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+#[async_trait]
+impl BlobStore for Waiting {
+    async fn stage(&self, upload: &UploadId, offset: u64) -> Result<Box<dyn StagedBlob>> {
+        let staged = self.blobs.stage(upload, offset).await;
+        self.staged.notify_one();
+        self.go_on.notified().await;
+        staged
+    }
+
+    async fn open_staged(&self, upload: &UploadId, range: Range<u64>) -> Result<BlobBody> {
+        self.blobs.open_staged(upload, range).await
+    }
+
+    async fn discard(&self, upload: &UploadId) -> Result<()> {
+        self.blobs.discard(upload).await
+    }
+
+    async fn list_staged(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<UploadId>> {
+        self.blobs.list_staged(after, limit).await
+    }
+
+    async fn open(&self, key: &BlobKey, range: Range<u64>) -> Result<BlobBody> {
+        self.blobs.open(key, range).await
+    }
+
+    async fn size(&self, key: &BlobKey) -> Result<u64> {
+        self.blobs.size(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<()> {
+        self.blobs.delete(key).await
+    }
+
+    async fn list(&self, after: Option<BlobKey>, limit: usize) -> Result<Vec<StoredBlob>> {
+        self.blobs.list(after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn the_expiry_of_uploads_leaves_a_manifest_alone_that_is_being_pushed() {
+    let blobs = Waiting::default();
+    let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let pushing = registry.clone();
+    let pushed = tokio::spawn(async move {
+        pushing
+            .put_manifest(&access(), push(tag("v1"), index("a")))
+            .await
+    });
+    blobs.staged.notified().await;
+    registry.expire_uploads(Duration::ZERO).await.unwrap();
+    assert_eq!(blobs.list_staged(None, 10).await.unwrap().len(), 1);
+    blobs.go_on.notify_one();
+    pushed.await.unwrap().unwrap();
 }
 
 #[tokio::test]

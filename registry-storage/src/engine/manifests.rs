@@ -186,7 +186,11 @@ impl Engine {
             let verified = hash(digest, manifest.bytes.clone())
                 .await?
                 .expect(&digest)?;
-            let mut staged = self.blobs().stage(&self.new_id()?, 0).await?;
+            let id = self.new_id()?;
+            // No record names these bytes yet, so that the expiry of uploads
+            // would take them for forgotten ones.
+            let _session = self.inner.sessions.enter(id);
+            let mut staged = self.blobs().stage(&id, 0).await?;
             staged.write(manifest.bytes.clone()).await?;
             *written.insert(staged.publish(verified).await?)
         };
