@@ -91,7 +91,7 @@ fn the_released_specification() {
 
 #[test]
 fn the_specification_under_development() {
-    conformance("dev", &[], 1000);
+    conformance("dev", &[], 950);
 }
 
 /// Runs one profile; `least` is the number of single results below which the suite cannot have run whole.
