@@ -1,7 +1,8 @@
 //! Conformance, real clients, crash and security tests, and benchmarks.
 //!
 //! The library holds what those programs share: [`harness`] starts the real `registry` binary, finds and runs the
-//! programs that talk to it, and asks it questions over plain HTTP.
+//! programs that talk to it, and asks it questions over plain HTTP; [`load`] puts it to work and remembers what it
+//! acknowledged.
 
 #![allow(
     clippy::expect_used,
@@ -13,3 +14,4 @@
 #[cfg(feature = "benchmark")]
 pub mod benchmark;
 pub mod harness;
+pub mod load;

@@ -20,6 +20,7 @@ pub struct Launch {
     root: Option<PathBuf>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    under: Option<Command>,
 }
 
 impl Launch {
@@ -49,6 +50,13 @@ impl Launch {
         self
     }
 
+    /// Run by this program, which becomes the server or lets it have its process id, as `strace -D` does.
+    #[must_use]
+    pub fn under(mut self, program: Command) -> Self {
+        self.under = Some(program);
+        self
+    }
+
     /// Starts the server and waits until it names its port.
     ///
     /// # Panics
@@ -60,15 +68,15 @@ impl Launch {
             let temporary = TempDir::with_prefix("registry-").expect("a temporary directory");
             (temporary.path().to_owned(), Some(temporary))
         };
-        let mut command = Command::new(binary());
-        // What tells the tests something would be a key of the server's configuration.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("REGISTRY_") {
-                command.env_remove(name);
+        let mut command = match self.under {
+            Some(mut under) => {
+                under.arg(binary());
+                under
             }
-        }
+            None => Command::new(binary()),
+        };
         let mut process = Process::spawn(
-            command
+            untold(&mut command)
                 .args(["serve", "--addr", "127.0.0.1:0", "--root"])
                 .arg(&root)
                 .args(self.arguments)
@@ -82,6 +90,35 @@ impl Launch {
             _temporary: temporary,
         }
     }
+}
+
+/// Runs `registry rebuild` on a root that no server uses.
+///
+/// # Panics
+/// When it fails; the message holds what it printed.
+pub fn rebuild(root: &Path) {
+    let mut command = Command::new(binary());
+    let output = untold(&mut command)
+        .arg("rebuild")
+        .arg(root)
+        .output()
+        .expect("the server's binary");
+    assert!(
+        output.status.success(),
+        "rebuild: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Without what tells the tests something: that would be a key of the server's configuration.
+fn untold(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("REGISTRY_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// A running server. Dropping it kills it and removes a temporary root.
