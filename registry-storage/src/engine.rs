@@ -3,6 +3,7 @@
 mod blobs;
 mod builder;
 mod cache;
+mod content;
 mod delivery;
 mod expiry;
 mod ingest;
@@ -27,6 +28,7 @@ use registry_core::{
 };
 
 use self::cache::ManifestCache;
+use self::content::Damages;
 use self::session::Sessions;
 use crate::portion::Portions;
 use crate::{BlobStore, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore, Operation};
@@ -111,6 +113,7 @@ struct Inner {
     incarnation: OnceLock<UploadId>,
     sessions: Sessions,
     portions: Portions,
+    damages: Damages,
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<tokio::sync::Notify>,

@@ -152,3 +152,34 @@ async fn a_directory_that_cannot_be_made_is_one_clear_error() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("permissions"), "{error}");
 }
+
+#[tokio::test]
+async fn content_whose_metadata_is_lost_is_not_mistaken_for_nothing() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    drop(engine);
+    // Until the lock is free again.
+    drop(open(root.path()).await);
+    for entry in std::fs::read_dir(root.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("metadata.")
+        {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    for _ in 0..2 {
+        let error = loop {
+            let error = Engine::open(root.path()).await.unwrap_err();
+            if !error.to_string().contains("another process") {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("backup"), "{error}");
+    }
+}

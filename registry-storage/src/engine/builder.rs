@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness};
 
 use super::cache::ManifestCache;
+use super::content::Damages;
 use super::session::Sessions;
 use super::{Engine, EngineOptions, Inner, delivery};
 use crate::portion::Portions;
@@ -79,6 +80,7 @@ impl EngineBuilder {
         let inner = Arc::new(Inner {
             sessions: Sessions::default(),
             portions: Portions::default(),
+            damages: Damages::default(),
             manifests: ManifestCache::new(self.options.manifest_cache),
             outbox: self.events.is_some().then(tokio::sync::Notify::new),
             incarnation: OnceLock::new(),

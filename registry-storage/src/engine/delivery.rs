@@ -3,13 +3,16 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use registry_core::{EventSink, Result};
+use registry_core::{ErrorKind, EventSink, Result};
 
 use super::{Engine, Inner};
 use crate::{Batch, CommitError, Operation};
 
 /// How many events are read from the outbox at once.
 const STEP: usize = 64;
+
+/// How long a listener may take over one event before it is offered again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a failed delivery waits at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
@@ -60,7 +63,11 @@ impl Engine {
         let mut outcome = Ok(());
         let mut last = None;
         for entry in entries {
-            outcome = sink.deliver(&entry.event).await;
+            outcome = tokio::time::timeout(PATIENCE, sink.deliver(&entry.event))
+                .await
+                .unwrap_or_else(
+                    |_| Err(ErrorKind::Unavailable.error("the listener took too long")),
+                );
             if outcome.is_err() {
                 break;
             }

@@ -31,6 +31,11 @@ impl Engine {
                 let Some(_session) = self.inner.sessions.enter(upload.id) else {
                     continue;
                 };
+                // It may have gone on since it was listed.
+                let now = self.metadata().upload(&upload.id).await?;
+                if now.is_none_or(|now| now.active_at > idle_since) {
+                    continue;
+                }
                 match self.forget_upload(upload).await {
                     Ok(()) => forgotten = forgotten.saturating_add(1),
                     Err(error) if error.kind() == ErrorKind::UploadUnknown => {}

@@ -75,6 +75,8 @@ impl Engine {
             if exhausted {
                 return Ok(Page::whole(items));
             }
+            // A store that answers at once would keep others waiting.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -103,6 +105,8 @@ impl Engine {
             if exhausted {
                 return Ok(Page::whole(items));
             }
+            // A store that answers at once would keep others waiting.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -38,6 +38,8 @@ impl Management for Engine {
                     total = sum(total, repository.usage);
                 }
             }
+            // A store that answers at once would keep others waiting.
+            tokio::task::yield_now().await;
             match step.last() {
                 Some(last) if step.len() == STEP => after = Some(last.name.clone()),
                 _ => return Ok(total),
@@ -67,6 +69,7 @@ impl Management for Engine {
                 continue;
             }
             if let Some(reason) = self.damage(&record).await? {
+                self.inner.damages.remember(record.key.digest);
                 items.push(Damage {
                     digest: record.key.digest,
                     reason,

@@ -7,8 +7,8 @@ use registry_core::{
     ReferenceKind, Result, Tag, Verified,
 };
 
+use super::content::{Stored, keep_one};
 use super::read_back::{blocking, collect};
-use super::uploads::{Stored, keep_one};
 use super::{COMMIT_TRIES, Engine, contended};
 use crate::{Batch, BlobKey, CommitError, ManifestRecord, Operation, Requirement};
 
@@ -136,7 +136,7 @@ impl Engine {
                 .extend(self.tell(access, EventAction::Push, target, None)?);
             match self.commit(batch).await {
                 Ok(()) => {
-                    self.drop_copy(loser).await;
+                    self.kept(&manifest.digest, loser);
                     self.inner
                         .manifests
                         .insert(manifest.digest, &manifest.bytes);
@@ -152,7 +152,7 @@ impl Engine {
                 Err(CommitError::Failed(error)) => return Err(error),
             }
         }
-        self.drop_copy(written).await;
+        self.drop_copy(written);
         Err(contended())
     }
 

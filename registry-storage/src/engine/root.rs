@@ -7,7 +7,12 @@ use registry_core::{Error, ErrorKind, Result};
 
 use super::read_back::blocking;
 use super::{Engine, EngineBuilder};
-use crate::{Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions};
+use crate::{
+    BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
+};
+
+/// How the names of the database and of its change log start.
+const METADATA: &str = "metadata.";
 
 /// The file whose lock says that a process uses the directory.
 const LOCK: &str = "lock";
@@ -35,7 +40,8 @@ impl Engine {
     ///
     /// [`ErrorKind::Unavailable`] if another process uses the directory, if it
     /// can't be written to, or if its database is lost: then
-    /// [`rebuild`](Self::rebuild) it. [`ErrorKind::Corrupt`] if the database is
+    /// [`rebuild`](Self::rebuild) it, or restore it if its change log is lost
+    /// too. [`ErrorKind::Corrupt`] if the database is
     /// damaged, where rebuilding helps too.
     pub async fn root(root: impl AsRef<Path>, durability: Durability) -> Result<EngineBuilder> {
         let root = root.as_ref().to_owned();
@@ -45,6 +51,15 @@ impl Engine {
         };
         let options = FilesystemOptions::default().durability(durability);
         let blobs = FilesystemBlobs::open(&root, options).await?;
+        let known = {
+            let root = root.clone();
+            blocking(move || has_metadata(&root)).await??
+        };
+        if !known && !blobs.list(None, 1).await?.is_empty() {
+            return Err(ErrorKind::Unavailable.error(
+                "the directory holds content but no metadata; restore the metadata from a backup",
+            ));
+        }
         let options = RedbOptions::default().durability(durability);
         let metadata = RedbMetadata::open(&root, options).await?;
         Ok(Self::builder(blobs, metadata).lock(lock))
@@ -84,6 +99,18 @@ fn lock(root: &Path) -> Result<File> {
             .error("another process uses this directory; stop it or choose another directory")),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
+}
+
+/// Whether there is a database or a change log. Content without either was not
+/// always so: to start anew would make all of it unknown.
+fn has_metadata(root: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(root).map_err(unusable)? {
+        let name = entry.map_err(unusable)?.file_name();
+        if name.to_string_lossy().starts_with(METADATA) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn unusable(source: std::io::Error) -> Error {

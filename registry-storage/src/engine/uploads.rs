@@ -5,14 +5,12 @@ use registry_core::{
     EventAction, EventTarget, Hasher, Result, Upload, UploadId, UploadOptions, Verified,
 };
 
+use super::content::keep_one;
 use super::ingest::{Ending, ingest};
 use super::read_back::hash_body;
 use super::session::Session;
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
-use crate::{
-    Batch, BlobKey, BlobRecord, BlobState, CommitError, Operation, Requirement, StagedBlob,
-    UploadRecord,
-};
+use crate::{Batch, BlobKey, CommitError, Operation, Requirement, StagedBlob, UploadRecord};
 
 impl Engine {
     pub(super) async fn begin_upload(
@@ -166,7 +164,7 @@ impl Engine {
 
     async fn append(&self, session: Session, record: UploadRecord, chunk: Chunk) -> Result<Upload> {
         let hasher = self.inherited(&record).await?;
-        let mut staged = self.blobs().stage(&record.id, record.offset).await?;
+        let mut staged = self.stage(&record).await?;
         let max_size = self.options().max_blob_size;
         let portion = self.inner.portions.enter();
         let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size, portion).await?;
@@ -224,7 +222,7 @@ impl Engine {
             // Nothing was hashed yet, so the client's choice costs nothing.
             hasher = Hasher::new(digest.algorithm());
         }
-        let mut staged = self.blobs().stage(&record.id, record.offset).await?;
+        let mut staged = self.stage(&record).await?;
         if let Some(last) = last {
             let max_size = self.options().max_blob_size;
             let portion = self.inner.portions.enter();
@@ -266,7 +264,11 @@ impl Engine {
     /// although the record did. Unless the store rules that out, they are read
     /// once more: what was acknowledged must be what is stored.
     async fn inherited(&self, record: &UploadRecord) -> Result<Hasher> {
-        let hasher = Hasher::resume(&record.hasher)?;
+        let Ok(hasher) = Hasher::resume(&record.hasher) else {
+            // Another version of the program saved it.
+            self.forget_upload(record).await?;
+            return Err(unknown());
+        };
         if record.offset == 0
             || record.incarnation == self.incarnation()?
             || self.blobs().staged_is_durable()
@@ -288,6 +290,18 @@ impl Engine {
                 self.forget_upload(record).await?;
                 Err(unknown())
             }
+        }
+    }
+
+    /// Opens the staged bytes of an upload at its end. If there are fewer than
+    /// recorded, the upload can't go on.
+    async fn stage(&self, record: &UploadRecord) -> Result<Box<dyn StagedBlob>> {
+        match self.blobs().stage(&record.id, record.offset).await {
+            Err(error) if error.kind() == ErrorKind::UploadUnknown => {
+                self.forget_upload(record).await?;
+                Err(error)
+            }
+            staged => staged,
         }
     }
 
@@ -325,14 +339,14 @@ impl Engine {
                 .extend(self.tell(access, EventAction::Push, target, None)?);
             match self.commit(batch).await {
                 Ok(()) => {
-                    self.drop_copy(loser).await;
+                    self.kept(&digest, loser);
                     return Ok(Descriptor::blob(digest, size));
                 }
                 Err(CommitError::Conflict(
                     Requirement::ContentAbsent { .. } | Requirement::ContentIs { .. },
                 )) => {}
                 Err(CommitError::Conflict(Requirement::UploadAt { .. })) => {
-                    self.drop_copy(Some(key)).await;
+                    self.drop_copy(Some(key));
                     return Err(unknown());
                 }
                 Err(CommitError::Conflict(conflict)) => return Err(unexpected(&conflict)),
@@ -340,80 +354,9 @@ impl Engine {
                 Err(CommitError::Failed(error)) => return Err(error),
             }
         }
-        self.drop_copy(Some(key)).await;
+        self.drop_copy(Some(key));
         Err(contended())
     }
-
-    /// The live record of some content, and whether its bytes are really there
-    /// in full. If they aren't, a push mends it.
-    pub(super) async fn stored(&self, digest: &Digest, size: u64) -> Result<Stored> {
-        let Some(record) = self.metadata().content(digest).await? else {
-            return Ok(Stored::Absent);
-        };
-        if record.state != BlobState::Live {
-            return Ok(Stored::Absent);
-        }
-        match self.blobs().size(&record.key).await {
-            Ok(stored) if stored == size => Ok(Stored::Whole(record.key)),
-            Ok(_) => Ok(Stored::Damaged(record.key)),
-            Err(error) if error.kind() == ErrorKind::BlobUnknown => Ok(Stored::Damaged(record.key)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Removes bytes that no record names. If that fails they are debris, which
-    /// costs space and nothing else.
-    pub(super) async fn drop_copy(&self, key: Option<BlobKey>) {
-        if let Some(key) = key
-            && let Err(error) = self.blobs().delete(&key).await
-        {
-            tracing::warn!(digest = %key.digest, %error, "a superfluous copy of a blob stays");
-        }
-    }
-}
-
-/// What is stored of some content.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stored {
-    Absent,
-    Whole(BlobKey),
-    Damaged(BlobKey),
-}
-
-/// The part of a batch that records newly stored bytes, and the copy that is
-/// superfluous once the batch is applied.
-///
-/// Bytes that are stored already keep their place, so that readers keep theirs.
-/// Storing them again first makes a push of known content cost what any push
-/// costs: it tells nobody what other repositories hold.
-pub(super) fn keep_one(
-    stored: Stored,
-    key: BlobKey,
-    size: u64,
-    now: std::time::SystemTime,
-) -> (Batch, Option<BlobKey>) {
-    let digest = key.digest;
-    let record = Operation::PutContent(BlobRecord {
-        key,
-        size,
-        state: BlobState::Live,
-        touched_at: now,
-    });
-    let (require, operation, loser) = match stored {
-        Stored::Absent => (Requirement::ContentAbsent { digest }, record, None),
-        Stored::Damaged(old) => (Requirement::ContentIs { key: old }, record, Some(old)),
-        Stored::Whole(old) => (
-            Requirement::ContentIs { key: old },
-            Operation::Touch { digest, at: now },
-            Some(key),
-        ),
-    };
-    let batch = Batch {
-        require: vec![require],
-        operations: vec![operation],
-        durable: true,
-    };
-    (batch, loser)
 }
 
 fn upload_at(record: &UploadRecord) -> Requirement {
