@@ -75,12 +75,30 @@ impl Process {
         limit: Duration,
         found: impl Fn(&str) -> Option<T>,
     ) -> T {
+        self.find(what, limit, found).unwrap_or_else(|| {
+            panic!(
+                "{} ended before it printed {what}:\n{}",
+                self.name, self.log
+            )
+        })
+    }
+
+    /// Waits like [`wait_for`](Self::wait_for), and returns nothing if the program ends before that.
+    ///
+    /// # Panics
+    /// When the program falls silent before that; the message holds what it printed.
+    pub fn find<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        found: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         loop {
             match self.lines.recv_timeout(limit) {
                 Ok(line) => {
                     let hit = found(&line);
                     self.keep(&line);
-                    if let Some(hit) = hit {
+                    if hit.is_some() {
                         return hit;
                     }
                 }
@@ -90,12 +108,7 @@ impl Process {
                         self.name, self.log
                     )
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!(
-                        "{} ended before it printed {what}:\n{}",
-                        self.name, self.log
-                    )
-                }
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }

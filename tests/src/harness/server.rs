@@ -62,6 +62,15 @@ impl Launch {
     /// # Panics
     /// When it does not get that far; the message holds what it printed.
     pub fn start(self) -> Server {
+        self.try_start()
+            .unwrap_or_else(|stopped| panic!("the server did not start:\n{}", stopped.log))
+    }
+
+    /// Starts the server; returns how it ended if it ends before it names its port.
+    ///
+    /// # Errors
+    /// When it doesn't get that far and ends by itself.
+    pub fn try_start(self) -> Result<Server, Stopped> {
         let (root, temporary) = if let Some(root) = self.root {
             (root, None)
         } else {
@@ -82,13 +91,18 @@ impl Launch {
                 .args(self.arguments)
                 .envs(self.environment),
         );
-        let port = process.wait_for("`listening on 127.0.0.1:<port>`", PATIENCE, announced_port);
-        Server {
+        let announced = "`listening on 127.0.0.1:<port>`";
+        let Some(port) = process.find(announced, PATIENCE, announced_port) else {
+            let status = process.wait(PATIENCE);
+            let log = process.log().to_owned();
+            return Err(Stopped { status, log });
+        };
+        Ok(Server {
             process,
             host: format!("127.0.0.1:{port}"),
             root,
             _temporary: temporary,
-        }
+        })
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Image {
 #[derive(Debug, Default)]
 pub struct History(Mutex<Records>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Records {
     /// A moment for each thing that happens.
     now: u64,
@@ -72,7 +72,7 @@ struct Records {
     images: BTreeMap<String, Image>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Recorded {
     effects: Vec<Effect>,
     begun: u64,
@@ -92,6 +92,12 @@ impl History {
     /// One in which nothing has happened.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that goes on by itself from here.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Mutex::new(self.records().clone()))
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
