@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 
-use crate::program::{Setup, is_there};
+use crate::program::{Setup, eventually, is_there};
 
 #[tokio::test]
 async fn it_serves_everything_without_being_configured() {
@@ -13,13 +13,13 @@ async fn it_serves_everything_without_being_configured() {
         program.address
     );
     assert!(is_there(&program.path("registry-data/blobs")));
-    let summary = program.stdout();
     let push = format!("docker push {}/", program.address);
     let data = program.path("registry-data").display().to_string();
-    assert!(
-        summary.contains(&push) && summary.contains(&data),
-        "{summary}"
-    );
+    eventually("it introduces itself", async || {
+        let summary = program.stdout();
+        summary.contains(&push) && summary.contains(&data)
+    })
+    .await;
 
     assert_eq!(program.push_blob("a/b", b"x").await, StatusCode::CREATED);
     assert_eq!(
