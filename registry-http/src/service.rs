@@ -147,6 +147,7 @@ impl RegistryService {
     }
 
     /// Adds a header to every answer, unless the answer has one of that name.
+    /// A name may be given several values, one by one.
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.with(|settings| {
             settings.headers.append(name, value);
@@ -316,9 +317,11 @@ impl Settings {
         if identity.is_from_client() || status.is_server_error() {
             headers.insert(&REQUEST_ID, header::value(identity.as_str().to_owned()));
         }
-        for (name, value) in &self.headers {
+        for name in self.headers.keys() {
             if !headers.contains_key(name) {
-                headers.insert(name.clone(), value.clone());
+                for value in self.headers.get_all(name) {
+                    headers.append(name.clone(), value.clone());
+                }
             }
         }
     }

@@ -375,3 +375,17 @@ async fn who_comes_when_all_places_are_taken_is_asked_to_come_back() {
     drop(first);
     assert_eq!(pull().await.unwrap().status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_header_of_the_operator_keeps_all_its_values() {
+    let allowed = HeaderName::from_static("access-control-allow-methods");
+    let kept = HeaderName::from_static("docker-distribution-api-version");
+    let mut service = service().header(kept, HeaderValue::from_static("other"));
+    for method in ["HEAD", "GET", "DELETE"] {
+        service = service.header(allowed.clone(), HeaderValue::from_static(method));
+    }
+    let answer = get(&service, "/v2/").await;
+    let values = |name: &str| -> Vec<_> { answer.headers.get_all(name).iter().collect() };
+    assert_eq!(values(allowed.as_str()), ["HEAD", "GET", "DELETE"]);
+    assert_eq!(values("docker-distribution-api-version"), ["registry/2.0"]);
+}
