@@ -279,7 +279,7 @@ impl Settings {
             operation,
             grant: &grant,
         };
-        let response = request.handle(body?).await?;
+        let response = request.handle(body?).await.map_err(not_the_callers)?;
         Ok((response, permit))
     }
 
@@ -324,6 +324,20 @@ impl Settings {
                 }
             }
         }
+    }
+}
+
+/// A registry behind this one that wants another login doesn't mean the
+/// caller's: asked for it, clients would send theirs again or not know how.
+///
+/// RFC 9110, section 15.5.2: 401 needs a challenge.
+fn not_the_callers(error: Error) -> Error {
+    if error.kind() == ErrorKind::Unauthorized {
+        ErrorKind::Denied
+            .error(error.to_string())
+            .with_source(error)
+    } else {
+        error
     }
 }
 

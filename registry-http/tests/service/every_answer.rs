@@ -305,6 +305,18 @@ async fn the_cause_of_a_failure_stays_inside() {
 }
 
 #[tokio::test]
+async fn a_login_that_another_registry_wants_is_not_the_callers() {
+    let service = RegistryService::new(Failing(|| {
+        ErrorKind::Unauthorized.error("the other registry asks for other credentials")
+    }));
+    let answer = get(&service, "/v2/a/manifests/v1").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.code(), "DENIED");
+    assert!(!answer.has("www-authenticate"));
+    assert!(String::from_utf8_lossy(&answer.body).contains("the other registry"));
+}
+
+#[tokio::test]
 async fn a_defect_is_an_error_and_not_the_end() {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&calls);
