@@ -13,6 +13,10 @@ use crate::access_log::Exchange;
 use crate::file_body::FileBody;
 use crate::overload::Permit;
 
+/// How much of what is in memory is handed over at once. With more, a body
+/// would seem to be over long before a slow client has taken it.
+const PIECE: usize = 64 << 10;
+
 /// The body of an answer of [`RegistryService`](crate::RegistryService).
 ///
 /// Its size is known, and it never ends early without an error.
@@ -70,9 +74,14 @@ impl Body {
         }
     }
 
-    /// Whether the bytes are all in memory.
+    /// Whether the body is over once it is handed over: whoever sends it takes
+    /// it at once, and it occupies little until the client has it.
     pub(crate) fn is_at_hand(&self) -> bool {
-        matches!(self.content, Content::Empty | Content::Bytes(_))
+        match &self.content {
+            Content::Empty => true,
+            Content::Bytes(bytes) => bytes.len() <= PIECE,
+            Content::File(..) | Content::Stream(..) => false,
+        }
     }
 
     /// The same body, which reports to `exchange` and holds `permit` until it
@@ -91,9 +100,11 @@ impl Body {
         let (next, left) = match &mut self.content {
             Content::Empty => return Poll::Ready(None),
             Content::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Empty;
-                let some = Some(bytes).filter(|bytes| !bytes.is_empty());
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                if bytes.is_empty() {
+                    self.content = Content::Empty;
+                }
+                let some = Some(piece).filter(|piece| !piece.is_empty());
                 return Poll::Ready(some.map(Ok));
             }
             Content::File(file, left) => (ready!(Pin::new(file).poll_next(cx)), left),

@@ -401,3 +401,53 @@ async fn a_header_of_the_operator_keeps_all_its_values() {
     assert_eq!(values(allowed.as_str()), ["HEAD", "GET", "DELETE"]);
     assert_eq!(values("docker-distribution-api-version"), ["registry/2.0"]);
 }
+
+#[tokio::test]
+async fn a_large_answer_keeps_its_place_until_it_was_taken() {
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    let engine = Engine::memory();
+    let long = format!(r#""note":"{}""#, "x".repeat(100 << 10));
+    let content = index("a", None).replace(r#""note":"a""#, &long);
+    push_index(
+        &RegistryService::new(engine.clone()),
+        "a",
+        "large",
+        &content,
+    )
+    .await;
+    push_index(
+        &RegistryService::new(engine.clone()),
+        "a",
+        "small",
+        &index("a", None),
+    )
+    .await;
+    let limits = Limits {
+        max_requests: 1,
+        ..Limits::default()
+    };
+    let service = RegistryService::new(engine).limits(limits);
+    let large = request(&Method::GET, "/v2/a/manifests/large", &[], nothing());
+    let mut large = service.clone().oneshot(large).await.unwrap();
+    assert_eq!(large.status(), StatusCode::OK);
+    let mut taken = large
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_data()
+        .unwrap()
+        .to_vec();
+    assert!(taken.len() < content.len());
+    let small = get(&service, "/v2/a/manifests/small").await;
+    assert_eq!(small.status, StatusCode::SERVICE_UNAVAILABLE);
+    while let Some(frame) = large.frame().await {
+        taken.extend_from_slice(&frame.unwrap().into_data().unwrap());
+    }
+    assert_eq!(taken, content.as_bytes());
+    drop(large);
+    let small = get(&service, "/v2/a/manifests/small").await;
+    assert_eq!(small.status, StatusCode::OK);
+}
