@@ -85,7 +85,7 @@ impl Htpasswd {
                 Ok(Some(Principal::new(user)))
             }
             None => {
-                let cost = users.cost_for_stranger(&fingerprint);
+                let cost = users.cost_for_stranger(&self.fingerprints, user);
                 self.workers.pretend(cost, password.clone()).await?;
                 Ok(None)
             }

@@ -57,9 +57,10 @@ impl Users {
     }
 
     /// The cost to spend on a name that isn't known: that of some user, always
-    /// the same for the same attempt, so that it shows nothing.
-    pub(super) fn cost_for_stranger(&self, fingerprint: &Fingerprint) -> u32 {
-        let [a, b, c, d, ..] = fingerprint.0;
+    /// the same for the same name, as for one that is known. Which password
+    /// comes with it makes no difference.
+    pub(super) fn cost_for_stranger(&self, fingerprints: &Fingerprints, user: &str) -> u32 {
+        let [a, b, c, d, ..] = fingerprints.of(user, &Secret::new("")).0;
         let draw = u32::from_le_bytes([a, b, c, d]);
         let index = usize::try_from(draw)
             .unwrap_or_default()
@@ -141,6 +142,22 @@ mod tests {
         }
         let others = Fingerprints::new(&SystemRandomness).unwrap();
         assert_ne!(of("ab", "c"), others.of("ab", &Secret::new("c")).0);
+    }
+
+    #[test]
+    fn s_46_a_stranger_has_a_cost_of_its_own() {
+        let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
+        let users = Users::parse(
+            b"a:$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.\n\
+              b:$2y$10$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.",
+        )
+        .unwrap();
+        let cost = |name: &str| users.cost_for_stranger(&fingerprints, name);
+        let names: Vec<_> = (0..64).map(|number| format!("user{number}")).collect();
+        let costs: Vec<_> = names.iter().map(|name| cost(name)).collect();
+        assert!(costs.contains(&5) && costs.contains(&10), "{costs:?}");
+        let again: Vec<_> = names.iter().map(|name| cost(name)).collect();
+        assert_eq!(costs, again);
     }
 
     #[tokio::test(start_paused = true)]
