@@ -152,11 +152,14 @@ async fn h_02_heads_that_are_too_large_are_refused_and_never_an_error_of_ours() 
     assert_eq!(ask("/", &format!("{close}{}", many(63))).await, [431]);
     assert_eq!(ask("/", &format!("{close}{}", long(30 << 10))).await, [200]);
     assert_eq!(ask("/", &long(33 << 10)).await, [431]);
+    let login = |length: usize| format!("{close}Authorization: {}\r\n", "y".repeat(length));
+    assert_eq!(ask("/", &login(16 << 10)).await, [200]);
+    assert_eq!(ask("/", &login((16 << 10) + 1)).await, [431]);
     assert_eq!(ask("/", &long(1 << 20)).await, [431]);
     assert_eq!(ask(&path(8 << 10), close).await, [200]);
     assert_eq!(ask(&path((8 << 10) + 1), close).await, [414]);
     assert_eq!(ask(&path(1 << 20), close).await, [414]);
-    assert_eq!(seen.lock().unwrap().len(), 3);
+    assert_eq!(seen.lock().unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -205,6 +208,11 @@ async fn h_02_http2_has_the_same_limits() {
     huge.headers_mut()
         .insert("x", "y".repeat(40 << 10).parse().unwrap());
     assert_eq!(status(huge).await.unwrap(), refused);
+    let mut login = get("http://a/");
+    login
+        .headers_mut()
+        .insert("authorization", "y".repeat(17 << 10).parse().unwrap());
+    assert_eq!(status(login).await.unwrap(), refused);
     assert_eq!(status(get("http://a/")).await.unwrap(), StatusCode::OK);
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -64,16 +64,20 @@ where
 }
 
 impl<S> Requests<S> {
-    /// HTTP/1.1 was checked on the way in. What is left can only come over
-    /// HTTP/2.
+    /// Lengths and numbers of HTTP/1.1 were checked on the way in; here they
+    /// can only be those of HTTP/2.
     fn violation(&self, request: &Request<Incoming>) -> Option<Violation> {
         let target = request.uri();
         let length = target
             .path_and_query()
             .map_or(0, |target| target.as_str().len());
+        let credentials = request.headers().get_all(AUTHORIZATION);
+        let longest = credentials.iter().map(HeaderValue::len).max();
         if length > self.limits.max_uri {
             Some(Violation::TargetTooLong)
-        } else if request.headers().len() > self.limits.max_headers {
+        } else if request.headers().len() > self.limits.max_headers
+            || longest.is_some_and(|longest| longest > self.limits.max_authorization)
+        {
             Some(Violation::HeadTooLarge)
         } else {
             None
@@ -87,7 +91,7 @@ fn refusal<B>(violation: Violation, ticket: Ticket) -> Response<Answer<B>> {
         Violation::TargetTooLong => (StatusCode::URI_TOO_LONG, "the request target is too long"),
         Violation::HeadTooLarge => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "the headers are too large or too many",
+            "the headers are too large or too many, or the Authorization is too long",
         ),
     };
     let text = format!(r#"{{"errors":[{{"code":"UNSUPPORTED","message":"{reason}"}}]}}"#);
