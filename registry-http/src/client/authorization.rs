@@ -157,7 +157,9 @@ impl RemoteRegistry {
             if follows {
                 answer = self.inner.outbound.follow(&head, answer).await?;
             }
-            let unauthorized = answer.status() == http::StatusCode::UNAUTHORIZED;
+            // What a redirect led to has no say in how to log in here.
+            let unauthorized = answer.status() == http::StatusCode::UNAUTHORIZED
+                && self.inner.outbound.is_own(answer.url());
             if !unauthorized || refused.is_some() || !repeatable || !own {
                 return Ok(answer);
             }
