@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use registry_core::testkit::{ImageBuilder, trusted};
-use registry_core::{ErrorKind, Registry, registry_suite};
+use registry_core::{Algorithm, ErrorKind, Precondition, Registry, registry_suite};
 use registry_http::{RegistryService, RemoteRegistry, TestServer};
 use registry_storage::Engine;
 
@@ -61,4 +61,29 @@ async fn a_registry_may_be_behind_a_path() {
     image.push(&registry, &access, &["v1"]).await;
     let manifest = registry.get_manifest(&access, &"v1".parse().unwrap()).await;
     assert_eq!(manifest.unwrap().bytes, image.manifest().bytes);
+}
+
+#[tokio::test]
+async fn a_condition_holds_for_a_tag_whatever_the_algorithm() {
+    let server = TestServer::start(Engine::memory()).await;
+    let registry = RemoteRegistry::new(&server.url()).unwrap();
+    let access = trusted("team/app");
+    let old = ImageBuilder::new("old").build();
+    old.push(&registry, &access, &["v1"]).await;
+    let new = ImageBuilder::new("new").build().named_by(Algorithm::Sha512);
+    new.push(&registry, &access, &[]).await;
+
+    let push = |condition| {
+        let push = new.put(&["v1"]).with_precondition(condition);
+        registry.put_manifest(&access, push)
+    };
+    let error = push(Precondition::Absent).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
+    let tag = "v1".parse().unwrap();
+    let kept = registry.resolve(&access, &tag).await.unwrap();
+    assert_eq!(kept.digest, old.manifest().digest);
+    let expected = Precondition::Is(old.manifest().digest);
+    push(expected).await.unwrap();
+    let moved = registry.resolve(&access, &tag).await.unwrap();
+    assert_eq!(moved.digest, new.manifest().digest);
 }

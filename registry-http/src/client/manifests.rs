@@ -78,6 +78,7 @@ impl RemoteRegistry {
         access.require(Action::Push)?;
         let manifest = push.manifest();
         let digest = manifest.digest;
+        let by_default = digest.algorithm() == registry_core::Algorithm::default();
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, text(manifest.media_type.as_str())?);
         match push.precondition() {
@@ -87,8 +88,8 @@ impl RemoteRegistry {
                         .error("the tag exists and you may not move it; choose another one"));
                 }
             }
-            // A condition is about what is in the path, which is one tag.
-            condition if push.tags().len() > 1 => {
+            // A condition is about what is in the path: one tag, or a digest.
+            condition if push.tags().len() > 1 || !by_default => {
                 self.check_tags(access, &push, condition).await?;
             }
             Precondition::Absent => {
@@ -98,7 +99,6 @@ impl RemoteRegistry {
                 headers.insert(header::IF_MATCH, text(&format!("\"{expected}\""))?);
             }
         }
-        let by_default = digest.algorithm() == registry_core::Algorithm::default();
         let (reference, tags) = match push.tags() {
             [tag] if by_default => (Reference::Tag(tag.clone()), &[][..]),
             tags => (Reference::Digest(digest), tags),
