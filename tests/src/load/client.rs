@@ -269,6 +269,9 @@ impl Client {
             let last = range.end.saturating_sub(1);
             request = request.header("Content-Range", format!("{}-{last}", range.start));
         }
+        if length == 0 {
+            return self.run(request.body(SendBody::none()).expect("a request"));
+        }
         let mut body = self.paced(content.read(range.start, length));
         let request = request.body(SendBody::from_reader(&mut body));
         self.run(request.expect("a request"))

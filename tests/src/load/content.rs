@@ -60,6 +60,7 @@ impl Content {
             period,
             position: 0,
             end: size,
+            past_end: 0,
         }
     }
 }
@@ -68,10 +69,21 @@ struct Bytes {
     period: Vec<u8>,
     position: u64,
     end: u64,
+    /// How often somebody read on behind the end.
+    past_end: u32,
 }
+
+/// A client that was promised more bytes would ask for them for ever.
+const PATIENCE: u32 = 1000;
 
 impl Read for Bytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position >= self.end {
+            self.past_end = self.past_end.saturating_add(1);
+            if self.past_end > PATIENCE {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
         let mut filled = 0;
         while filled < buffer.len() && self.position < self.end {
             let left =
