@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 use super::RemoteRegistry;
 use super::failure::read_limited;
 
+/// How many pages are read to fill one.
+const PAGES: usize = 1000;
+
 /// The largest page that is read, in bytes.
 const PAGE: usize = 16 << 20;
 
@@ -72,7 +75,7 @@ impl RemoteRegistry {
             ..page.clone()
         };
         let mut items: Vec<RepositoryName> = Vec::new();
-        loop {
+        for _ in 0..PAGES {
             let operation = Operation::ListRepositories {
                 page: request.clone(),
             };
@@ -101,6 +104,7 @@ impl RemoteRegistry {
                 }
             }
         }
+        Err(ErrorKind::Unavailable.error("the remote registry lists without end"))
     }
 
     /// Distribution specification, "Referrers tag schema".
