@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response, StatusCode};
@@ -71,18 +72,17 @@ impl Setup {
     }
 
     /// Runs it to its end.
-    pub(crate) fn run(mut self) -> End {
-        let output = self.command.stdin(Stdio::null()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
+    pub(crate) fn run(self) -> End {
+        let (mut program, _) = self.spawn();
+        let status = program.wait();
         End {
-            status: output.status,
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
+            status,
+            stdout: program.stdout(),
+            stderr: program.stderr(),
         }
     }
 
-    /// Starts it and waits until it listens.
-    pub(crate) fn start(mut self) -> Program {
+    fn spawn(mut self) -> (Program, Receiver<String>) {
         let mut child = self
             .command
             .stdin(Stdio::null())
@@ -90,15 +90,22 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (stdout, _) = collect(child.stdout.take().unwrap());
-        let (stderr, lines) = collect(child.stderr.take().unwrap());
-        let mut program = Program {
+        let (stdout, stdout_reader, _) = collect(child.stdout.take().unwrap());
+        let (stderr, stderr_reader, lines) = collect(child.stderr.take().unwrap());
+        let program = Program {
             child,
             address: String::new(),
             stdout,
             stderr,
+            readers: vec![stdout_reader, stderr_reader],
             directory: self.directory,
         };
+        (program, lines)
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) fn start(self) -> Program {
+        let (mut program, lines) = self.spawn();
         let found = loop {
             let Ok(line) = lines.recv_timeout(PATIENCE) else {
                 panic!("it doesn't listen: {}", program.stderr());
@@ -119,6 +126,7 @@ pub(crate) struct Program {
     pub(crate) address: String,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
     directory: TempDir,
 }
 
@@ -140,14 +148,18 @@ impl Program {
         kill_process(id, signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all that it printed.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                for reader in self.readers.drain(..) {
+                    reader.join().unwrap();
+                }
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "it doesn't end");
+            let stderr = self.stderr();
+            assert!(started.elapsed() < PATIENCE, "it doesn't end: {stderr}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -231,11 +243,14 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     }
 }
 
-fn collect(stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, Receiver<String>) {
+/// What a stream said so far, who reads it, and its lines.
+type Collected = (Arc<Mutex<String>>, JoinHandle<()>, Receiver<String>);
+
+fn collect(stream: impl Read + Send + 'static) -> Collected {
     let all = Arc::new(Mutex::new(String::new()));
     let (sender, lines) = channel();
     let collected = Arc::clone(&all);
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             {
                 let mut all = collected.lock().unwrap();
@@ -246,5 +261,5 @@ fn collect(stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, Receiver<
             let _ = sender.send(line);
         }
     });
-    (all, lines)
+    (all, reader, lines)
 }
