@@ -15,4 +15,4 @@ mod tool;
 pub use api::{Answer, Api};
 pub use process::Process;
 pub use server::{Launch, Server, Stopped, rebuild};
-pub use tool::{Output, Tool, cache_dir, is_root, not_run, tool};
+pub use tool::{Output, Tool, cache_dir, is_root, not_run, say_not_run, tool};

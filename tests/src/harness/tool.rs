@@ -41,7 +41,8 @@ pub fn not_run(reason: &str) {
     say_not_run(reason);
 }
 
-fn say_not_run(reason: &str) {
+/// Says on the terminal that a test did not run.
+pub fn say_not_run(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Printed past the test runner, which swallows the output of tests that pass.
     let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {reason}");

@@ -298,6 +298,10 @@ impl Client {
         if body.is_empty() {
             return self.run(request.body(SendBody::none()).expect("a request"));
         }
+        let mut body = Patient {
+            inner: &mut body,
+            ends: 0,
+        };
         let body = SendBody::from_reader(&mut body);
         self.run(request.body(body).expect("a request"))
     }
@@ -360,6 +364,26 @@ impl<R: Read> Read for Keeping<R> {
         let room = (1_usize << 20).saturating_sub(self.bytes.len());
         let kept = buffer.get(..read.min(room)).unwrap_or_default();
         self.bytes.extend_from_slice(kept);
+        Ok(read)
+    }
+}
+
+/// Fails whoever reads on behind the end again and again: the HTTP client does, for ever, when it sends a request a second
+/// time whose body it has read already.
+struct Patient<R> {
+    inner: R,
+    ends: u32,
+}
+
+impl<R: Read> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if read == 0 {
+            self.ends = self.ends.saturating_add(1);
+            if self.ends > 1000 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
         Ok(read)
     }
 }
