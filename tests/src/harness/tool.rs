@@ -48,12 +48,6 @@ pub fn say_not_run(reason: &str) {
     let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {reason}");
 }
 
-/// Whether a program can't be had where the tests run, as `REGISTRY_TESTS_UNAVAILABLE` (names, separated by commas) says.
-fn is_unavailable(name: &str) -> bool {
-    env::var("REGISTRY_TESTS_UNAVAILABLE")
-        .is_ok_and(|names| names.split(',').any(|unavailable| unavailable == name))
-}
-
 /// Finds a program in the tool cache or on the `PATH`; otherwise says that the test did not run, see [`not_run`].
 pub fn tool(name: &str) -> Option<Tool> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -64,12 +58,7 @@ pub fn tool(name: &str) -> Option<Tool> {
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        let reason = format!("{name} is not installed (.ci/install installs it)");
-        if is_unavailable(name) {
-            say_not_run(&reason);
-        } else {
-            not_run(&reason);
-        }
+        not_run(&format!("{name} is not installed (.ci/install installs it)"));
     }
     found.map(|path| Tool {
         path,
