@@ -1,6 +1,8 @@
 //! Blobs as files.
 
 mod batch;
+#[cfg(target_os = "linux")]
+mod direct;
 pub(crate) mod file_system;
 mod in_flight;
 mod layout;

@@ -58,7 +58,9 @@ pub fn tool(name: &str) -> Option<Tool> {
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file());
     if found.is_none() {
-        not_run(&format!("{name} is not installed (.ci/install installs it)"));
+        not_run(&format!(
+            "{name} is not installed (.ci/install installs it)"
+        ));
     }
     found.map(|path| Tool {
         path,

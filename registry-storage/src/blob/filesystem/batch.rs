@@ -55,6 +55,30 @@ impl Batch {
         self.length == 0
     }
 
+    /// Takes the last `count` bytes away, into a batch of their own.
+    pub(super) fn split_last(&mut self, count: usize) -> Self {
+        self.end_run();
+        let mut rest = count.min(self.length);
+        let mut last = Vec::new();
+        while rest > 0
+            && let Some(mut piece) = self.pieces.pop()
+        {
+            if let Some(keep) = piece.len().checked_sub(rest).filter(|keep| *keep > 0) {
+                last.push(piece.split_off(keep));
+                self.pieces.push(piece);
+                break;
+            }
+            rest = rest.saturating_sub(piece.len());
+            last.push(piece);
+        }
+        let mut split = Self::default();
+        for piece in last.into_iter().rev() {
+            split.push(piece);
+        }
+        self.length = self.length.saturating_sub(split.length);
+        split
+    }
+
     /// Writes the bytes from `offset` on.
     pub(super) fn write_to(mut self, file: &dyn File, offset: u64) -> io::Result<()> {
         self.end_run();

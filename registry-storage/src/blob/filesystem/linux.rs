@@ -14,6 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::direct::{DirectFile, DirectWrites};
 use super::file_system::{File, FileSystem, Mode, Status};
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY
@@ -30,6 +31,7 @@ const FILE: OFlags = OFlags::NOFOLLOW
 #[derive(Debug)]
 pub(crate) struct SystemFiles {
     root: Arc<OwnedFd>,
+    direct: Arc<DirectWrites>,
 }
 
 impl SystemFiles {
@@ -42,6 +44,7 @@ impl SystemFiles {
         rustix::fs::fsync(parent)?;
         Ok(Self {
             root: Arc::new(root),
+            direct: Arc::default(),
         })
     }
 
@@ -49,6 +52,7 @@ impl SystemFiles {
         Arc::new(SystemFile {
             descriptor,
             root: Arc::clone(&self.root),
+            direct: DirectFile::new(&self.direct),
             name: name.map(Path::to_owned),
         })
     }
@@ -169,6 +173,7 @@ fn size(status: &Stat) -> u64 {
 struct SystemFile {
     descriptor: OwnedFd,
     root: Arc<OwnedFd>,
+    direct: DirectFile,
     name: Option<PathBuf>,
 }
 
@@ -205,6 +210,9 @@ impl File for SystemFile {
     }
 
     fn write_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        if let Some(written) = self.direct.write_at(&self.descriptor, pieces, offset)? {
+            return Ok(written);
+        }
         Ok(rustix::io::pwritev(&self.descriptor, pieces, offset)?)
     }
 

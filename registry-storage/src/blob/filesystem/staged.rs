@@ -10,7 +10,7 @@ use registry_core::{ErrorKind, Result, UploadId, Verified};
 use tokio::task::JoinHandle;
 
 use super::batch::Batch;
-use super::file_system::File;
+use super::file_system::{BLOCK, File};
 use super::store::{Store, blocking, failed, joined};
 use super::{in_flight, layout};
 use crate::portion::Portion;
@@ -122,10 +122,13 @@ impl FilesystemStaged {
         }
     }
 
-    /// Sends the batch on its way.
+    /// Sends the batch on its way, up to where a block ends: the next one then
+    /// begins with a whole block again.
     async fn flush(&mut self) -> Result<()> {
         let file = self.settled().await?;
-        let batch = mem::take(&mut self.batch);
+        let behind = usize::try_from(self.size & (BLOCK as u64 - 1)).unwrap_or_default();
+        let rest = self.batch.split_last(behind);
+        let batch = mem::replace(&mut self.batch, rest);
         let (store, upload) = (Arc::clone(&self.store), self.upload);
         let work = self.store.in_flight.enter(self.upload);
         self.disk = Disk::Writing(tokio::task::spawn_blocking(move || {
