@@ -126,7 +126,8 @@ impl FilesystemStaged {
     /// begins with a whole block again.
     async fn flush(&mut self) -> Result<()> {
         let file = self.settled().await?;
-        let behind = usize::try_from(self.size & (BLOCK as u64 - 1)).unwrap_or_default();
+        let behind = self.size.checked_rem(BLOCK as u64).unwrap_or_default();
+        let behind = usize::try_from(behind).unwrap_or_default();
         let rest = self.batch.split_last(behind);
         let batch = mem::replace(&mut self.batch, rest);
         let (store, upload) = (Arc::clone(&self.store), self.upload);
