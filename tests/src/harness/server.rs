@@ -208,7 +208,9 @@ fn announced_port(line: &str) -> Option<u16> {
 }
 
 /// The server to test: `REGISTRY_BINARY`, or the workspace's own, brought up to date for the profile of this test.
-fn binary() -> &'static Path {
+///
+/// The first call may build it, which takes a while: whoever measures a start calls this before.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("REGISTRY_BINARY") {
         Some(path) => PathBuf::from(path),

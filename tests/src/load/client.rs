@@ -1,13 +1,14 @@
 //! Requests that change something, and how they end.
 
-use std::io::{self, Read};
 use std::time::Duration;
 
-use ureq::http::{Method, Request};
-use ureq::{Agent, SendBody};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Response};
 
 use super::Content;
-use super::content::digest_and_size;
+use super::connections::{Body, Connections, streamed, whole};
+use super::content::Summed;
 
 /// The media type of the manifests that are pushed.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -59,25 +60,26 @@ pub enum Way {
     Streamed,
 }
 
-/// One client of one registry.
+/// How much of an answer's body is kept for messages.
+const EXCERPT: usize = 4096;
+
+/// How much of pulled content is kept.
+const KEPT: usize = 1 << 20;
+
+/// One client of one registry. It sends each request once, whatever becomes of it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    agent: Agent,
-    base: String,
+    connections: Connections,
+    host: String,
     pace: Option<Duration>,
 }
 
 impl Client {
     /// Of the registry at `host`, which is `address:port`.
     pub fn new(host: &str) -> Self {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_mins(2)))
-            .build()
-            .into();
         Self {
-            agent,
-            base: format!("http://{host}"),
+            connections: Connections::new(host),
+            host: host.to_owned(),
             pace: None,
         }
     }
@@ -95,34 +97,30 @@ impl Client {
     /// When no whole answer comes.
     pub fn pull(&self, path: &str, head: bool) -> Result<Pulled, Broken> {
         let method = if head { Method::HEAD } else { Method::GET };
-        let request = self.builder(&method, path).header("Accept", "*/*");
-        let response = self
-            .agent
-            .run(request.body(SendBody::none()).expect("a request"))
-            .map_err(|error| Broken(error.to_string()))?;
-        let header = |name| {
-            let value = response.headers().get(name)?;
-            value.to_str().ok().map(str::to_owned)
-        };
-        let next = header("link").and_then(|link| {
+        let request = self.builder(&method, path).header(ACCEPT, "*/*");
+        let (mut sum, mut bytes) = (Summed::new(), Vec::new());
+        let request = request.body(whole(b"")).expect("a request");
+        let (answer, came_whole) = self.connections.run(request, |piece| {
+            sum.add(piece);
+            keep(&mut bytes, piece, KEPT);
+        })?;
+        if !came_whole {
+            return Err(Broken(format!(
+                "{path} broke off after {} bytes",
+                sum.size()
+            )));
+        }
+        let next = header(&answer, "link").and_then(|link| {
             let target = link.strip_prefix('<')?.split_once('>')?.0;
             Some(target.to_owned())
         });
-        let stated = header("docker-content-digest");
-        let status = response.status().as_u16();
-        let mut kept = Keeping {
-            inner: response.into_body().into_reader(),
-            bytes: Vec::new(),
-        };
-        let (digest, size) =
-            digest_and_size(&mut kept).map_err(|error| Broken(error.to_string()))?;
         Ok(Pulled {
-            status,
-            stated,
+            status: answer.status().as_u16(),
+            stated: header(&answer, "docker-content-digest"),
             next,
-            digest,
-            size,
-            bytes: kept.bytes,
+            size: sum.size(),
+            digest: sum.digest(),
+            bytes,
         })
     }
 
@@ -264,150 +262,63 @@ impl Client {
         range: std::ops::Range<u64>,
     ) -> Result<Reply, Broken> {
         let length = range.end.saturating_sub(range.start);
-        let mut request = self.builder(method, path).header("Content-Length", length);
+        let mut request = self.builder(method, path).header(CONTENT_LENGTH, length);
         if *method == Method::PATCH {
             let last = range.end.saturating_sub(1);
-            request = request.header("Content-Range", format!("{}-{last}", range.start));
+            request = request.header(CONTENT_RANGE, format!("{}-{last}", range.start));
         }
-        if length == 0 {
-            return self.run(request.body(SendBody::none()).expect("a request"));
-        }
-        let mut body = self.paced(content.read(range.start, length));
-        let request = request.body(SendBody::from_reader(&mut body));
-        self.run(request.expect("a request"))
+        let body = streamed(content.read(range.start, length), self.pace);
+        self.run(request, body)
     }
 
     fn stream(&self, location: &str, content: &Content) -> Result<Reply, Broken> {
-        let mut body = self.paced(content.read(0, content.size()));
-        let request = self
-            .builder(&Method::PATCH, location)
-            .header("Transfer-Encoding", "chunked")
-            .body(SendBody::from_reader(&mut body));
-        self.run(request.expect("a request"))
+        let body = streamed(content.read(0, content.size()), self.pace);
+        self.run(self.builder(&Method::PATCH, location), body)
     }
 
     fn request(&self, method: &Method, path: &str, body: &[u8]) -> Result<Reply, Broken> {
-        let mut body = body;
         let mut request = self.builder(method, path);
         if *method == Method::PUT {
-            request = request.header("Content-Type", MANIFEST);
+            request = request.header(CONTENT_TYPE, MANIFEST);
         }
-        if *method == Method::PUT || *method == Method::POST {
-            request = request.header("Content-Length", body.len());
-        }
-        if body.is_empty() {
-            return self.run(request.body(SendBody::none()).expect("a request"));
-        }
-        let mut body = Patient {
-            inner: &mut body,
-            ends: 0,
-        };
-        let body = SendBody::from_reader(&mut body);
-        self.run(request.body(body).expect("a request"))
+        self.run(request, whole(body))
     }
 
-    fn builder(&self, method: &Method, path: &str) -> ureq::http::request::Builder {
+    fn builder(&self, method: &Method, path: &str) -> Builder {
         Request::builder()
             .method(method.clone())
-            .uri(format!("{}{path}", self.base))
+            .uri(path)
+            .header(HOST, &self.host)
     }
 
-    fn run(&self, request: Request<SendBody<'_>>) -> Result<Reply, Broken> {
-        let response = self
-            .agent
-            .run(request)
-            .map_err(|error| Broken(error.to_string()))?;
-        let header = |name| {
-            let value = response.headers().get(name)?;
-            value.to_str().ok().map(str::to_owned)
-        };
-        let (location, range) = (header("location"), header("range"));
-        let status = response.status().as_u16();
+    fn run(&self, request: Builder, body: Body) -> Result<Reply, Broken> {
+        let request = request.body(body).expect("a request");
+        let mut excerpt = Vec::new();
         // The status is the answer, whether or not the body still arrives.
-        let mut body = Vec::new();
-        let _ = response
-            .into_body()
-            .into_reader()
-            .take(4096)
-            .read_to_end(&mut body);
+        let (answer, _) = self
+            .connections
+            .run(request, |piece| keep(&mut excerpt, piece, EXCERPT))?;
         Ok(Reply {
-            status,
-            location,
-            range,
-            body: String::from_utf8_lossy(&body).into_owned(),
+            status: answer.status().as_u16(),
+            location: header(&answer, "location"),
+            range: header(&answer, "range"),
+            body: String::from_utf8_lossy(&excerpt).into_owned(),
         })
     }
+}
 
-    fn paced<R: Read>(&self, inner: R) -> Paced<R> {
-        Paced {
-            inner,
-            pause: self.pace,
-            until_pause: 0,
-        }
-    }
+fn header(answer: &Response<()>, name: &str) -> Option<String> {
+    let value = answer.headers().get(name)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// Adds as much of `piece` as there is room for.
+fn keep(kept: &mut Vec<u8>, piece: &[u8], limit: usize) {
+    let room = limit.saturating_sub(kept.len()).min(piece.len());
+    kept.extend_from_slice(piece.get(..room).unwrap_or_default());
 }
 
 /// The start of each chunk.
 fn steps(size: u64, length: u64) -> impl Iterator<Item = u64> {
     (0..size).step_by(usize::try_from(length.max(1)).unwrap_or(usize::MAX))
-}
-
-/// Keeps the first bytes that pass.
-struct Keeping<R> {
-    inner: R,
-    bytes: Vec<u8>,
-}
-
-impl<R: Read> Read for Keeping<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        let room = (1_usize << 20).saturating_sub(self.bytes.len());
-        let kept = buffer.get(..read.min(room)).unwrap_or_default();
-        self.bytes.extend_from_slice(kept);
-        Ok(read)
-    }
-}
-
-/// Fails whoever reads on behind the end again and again: the HTTP client does, for ever, when it sends a request a second
-/// time whose body it has read already.
-struct Patient<R> {
-    inner: R,
-    ends: u32,
-}
-
-impl<R: Read> Read for Patient<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        if read == 0 {
-            self.ends = self.ends.saturating_add(1);
-            if self.ends > 1000 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(read)
-    }
-}
-
-struct Paced<R> {
-    inner: R,
-    pause: Option<Duration>,
-    until_pause: usize,
-}
-
-impl<R: Read> Read for Paced<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(pause) = self.pause else {
-            return self.inner.read(buffer);
-        };
-        if self.until_pause == 0 {
-            std::thread::park_timeout(pause);
-            self.until_pause = 64 << 10;
-        }
-        let count = buffer.len().min(self.until_pause);
-        let read = self
-            .inner
-            .read(buffer.get_mut(..count).unwrap_or_default())?;
-        self.until_pause = self.until_pause.saturating_sub(read);
-        Ok(read)
-    }
 }

@@ -18,7 +18,7 @@ pub struct Content {
 impl Content {
     /// The content of `size` bytes that belongs to `seed`.
     pub fn new(seed: u64, size: u64) -> Self {
-        let mut hasher = Sha256::new();
+        let mut sum = Summed::new();
         let mut reader = Self::bytes(seed, size);
         let mut buffer = vec![0; PERIOD];
         loop {
@@ -26,12 +26,12 @@ impl Content {
             if read == 0 {
                 break;
             }
-            hasher.update(buffer.get(..read).expect("what was read"));
+            sum.add(buffer.get(..read).expect("what was read"));
         }
         Self {
             seed,
             size,
-            digest: format!("sha256:{}", hex(&hasher.finalize())),
+            digest: sum.digest(),
         }
     }
 
@@ -60,7 +60,6 @@ impl Content {
             period,
             position: 0,
             end: size,
-            past_end: 0,
         }
     }
 }
@@ -69,21 +68,10 @@ struct Bytes {
     period: Vec<u8>,
     position: u64,
     end: u64,
-    /// How often somebody read on behind the end.
-    past_end: u32,
 }
-
-/// A client that was promised more bytes would ask for them for ever.
-const PATIENCE: u32 = 1000;
 
 impl Read for Bytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.position >= self.end {
-            self.past_end = self.past_end.saturating_add(1);
-            if self.past_end > PATIENCE {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
         let mut filled = 0;
         while filled < buffer.len() && self.position < self.end {
             let left =
@@ -108,18 +96,31 @@ pub fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
-/// Reads to the end; returns the digest and the size.
-pub(super) fn digest_and_size(mut reader: impl Read) -> io::Result<(String, u64)> {
-    let mut hasher = Sha256::new();
-    let mut size: u64 = 0;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = reader.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((format!("sha256:{}", hex(&hasher.finalize())), size));
+/// Counts and hashes what comes in pieces.
+pub(super) struct Summed {
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Summed {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: Sha256::new(),
+            size: 0,
         }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        size = size.saturating_add(read as u64);
+    }
+
+    pub(super) fn add(&mut self, piece: &[u8]) {
+        self.hasher.update(piece);
+        self.size = self.size.saturating_add(piece.len() as u64);
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn digest(self) -> String {
+        format!("sha256:{}", hex(&self.hasher.finalize()))
     }
 }
 

@@ -30,8 +30,8 @@ pub struct Mix {
 pub struct Outcome {
     /// How many requests or sequences of requests were answered.
     pub answered: usize,
-    /// How many clients the registry left without an answer.
-    pub broken: usize,
+    /// What clients met that the registry left without an answer.
+    pub broken: Vec<String>,
     /// Answers that nobody should get, such as a 5xx.
     pub faults: Vec<String>,
 }
@@ -68,9 +68,9 @@ impl Mix {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether all clients have ended.
-    pub fn is_over(&self) -> bool {
-        self.clients.iter().all(JoinHandle::is_finished)
+    /// Whether a client has ended. Before anybody stopped it or the registry, it met a fault or got no answer.
+    pub fn has_lost_one(&self) -> bool {
+        self.clients.iter().any(JoinHandle::is_finished)
     }
 
     /// Waits for the clients. They end when the registry has gone, or after [`stop`](Self::stop).
@@ -79,7 +79,7 @@ impl Mix {
         for client in self.clients {
             let outcome = client.join().expect("a client's thread");
             sum.answered = sum.answered.saturating_add(outcome.answered);
-            sum.broken = sum.broken.saturating_add(outcome.broken);
+            sum.broken.extend(outcome.broken);
             sum.faults.extend(outcome.faults);
         }
         sum
@@ -115,12 +115,12 @@ impl Stock {
 enum Step {
     Done,
     Fault(String),
-    Broken,
+    Broken(String),
 }
 
 impl From<Broken> for Step {
-    fn from(_: Broken) -> Self {
-        Self::Broken
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken.0)
     }
 }
 
@@ -139,8 +139,8 @@ impl Worker {
             match self.step() {
                 Step::Done => outcome.answered = outcome.answered.saturating_add(1),
                 Step::Fault(fault) => outcome.faults.push(fault),
-                Step::Broken => {
-                    outcome.broken = 1;
+                Step::Broken(broken) => {
+                    outcome.broken.push(broken);
                     break;
                 }
             }
@@ -397,20 +397,19 @@ impl Worker {
         }
     }
 
-    /// Uploads a part and goes away.
+    /// Uploads a part, if there is any, and goes away.
     fn leave_upload(&mut self, repository: &str) -> Step {
         let content = self.new_content();
-        let end = content.size() / 2;
+        let end = content.size().div_ceil(2);
         let left = self
             .client
             .begin(repository)
             .and_then(|begun| match begun.location.clone() {
-                Some(location) => self.client.append(&location, &content, 0..end.max(1)),
-                None => Ok(begun),
+                Some(location) if end > 0 => self.client.append(&location, &content, 0..end),
+                _ => Ok(begun),
             });
         match left {
-            // An empty blob has no first half.
-            Ok(reply) if reply.status == 202 || content.size() == 0 => Step::Done,
+            Ok(reply) if reply.status == 202 => Step::Done,
             Ok(reply) => fault("an upload that is left", &reply),
             Err(broken) => broken.into(),
         }

@@ -8,6 +8,7 @@
 
 mod audit;
 mod client;
+mod connections;
 mod content;
 mod history;
 mod mix;

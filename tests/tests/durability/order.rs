@@ -26,12 +26,13 @@ fn each_201_follows_what_makes_it_durable() {
     let server = Launch::new().root(&root).under(strace).start();
     let history = Arc::new(History::new());
     let mix = Mix::start(server.host(), &history, 4, 0x7ace);
-    while history.acknowledged() < ENOUGH && !mix.is_over() {
+    while history.acknowledged() < ENOUGH && !mix.has_lost_one() {
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
     mix.stop();
     let outcome = mix.join();
     assert!(outcome.faults.is_empty(), "{}", outcome.faults.join("\n"));
+    assert!(outcome.broken.is_empty(), "{}", outcome.broken.join("\n"));
     let wrong = audit(server.host(), &history, Depth::Everything);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(server.terminate().status.success());
