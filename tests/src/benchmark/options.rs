@@ -9,7 +9,7 @@ use super::launcher::Known;
 const AFTER_HELP: &str = "\
 Servers to compare (the first one named is the one the others are compared with):
   --start NAME          starts a server this program knows, on a free port of 127.0.0.1 with an empty root:
-                          registry        this workspace's own, with its default settings (nothing lost at power loss)
+                          registry        this workspace's own, durable, with the same configuration file as docker-2.8
                           docker-2.8      the Docker registry 2.8 (program docker-registry)
                           distribution-3  its successor (program distribution)
                           zot             zot (program zot)
