@@ -41,6 +41,10 @@ const UPLOAD_IDLE: Duration = Duration::from_hours(1);
 /// Uploads are remembered in memory: those begun by another process can't be
 /// gone on with.
 ///
+/// Connections are made directly: the variables that name a proxy
+/// (`HTTPS_PROXY` and the like) are not read, since a proxy decides itself
+/// which addresses it connects to.
+///
 /// ```
 /// use registry_http::RemoteRegistry;
 ///

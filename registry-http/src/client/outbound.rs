@@ -51,6 +51,9 @@ impl Outbound {
             .user_agent(concat!("registry-http/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(policy.clone())
+            // A proxy named by an environment variable would make the
+            // connections itself, to whatever address it likes.
+            .no_proxy()
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .tcp_nodelay(true);
