@@ -1,6 +1,10 @@
 //! Credentials for a remote registry go nowhere else.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "these are tests"
+)]
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -11,7 +15,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use registry_core::testkit::trusted;
-use registry_core::{Algorithm, ErrorKind, OpenOptions, Registry};
+use registry_core::{Algorithm, Chunk, ErrorKind, OpenOptions, Registry, UploadOptions};
 use registry_http::{RemoteRegistry, TestServer};
 
 const SECRET: &str = "hush-7331";
@@ -178,4 +182,95 @@ async fn s_81_what_a_redirect_leads_to_does_not_say_how_to_log_in() {
             .flatten()
             .any(|login| is_basic(login))
     );
+}
+
+/// A registry that accepts the token issued last, as long as it isn't revoked,
+/// and tells how to get one only to those who have none.
+struct Issuing {
+    server: Server,
+    issued: Arc<Mutex<usize>>,
+}
+
+impl Issuing {
+    async fn start() -> Self {
+        let server = Server::start().await;
+        let issued = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&issued);
+        let realm = format!("Bearer realm=\"{}/token\"", server.listener.url());
+        server.answers(move |path, login| {
+            let mut issued = counter.lock().unwrap();
+            if path == "/token" {
+                *issued += 1;
+                let token = format!(r#"{{"token":"t{issued}","expires_in":3600}}"#);
+                return Response::new(Full::from(token));
+            }
+            match login {
+                None => challenge(&realm),
+                Some(login) if login == format!("Bearer t{issued}") => uploading(path),
+                Some(_) => status(StatusCode::UNAUTHORIZED),
+            }
+        });
+        Self { server, issued }
+    }
+
+    /// As if somebody else had got a token: the one before is worth nothing.
+    fn revoke(&self) {
+        *self.issued.lock().unwrap() += 1;
+    }
+}
+
+/// What a registry says to any part of an upload, having no content.
+fn uploading(path: &str) -> Response<Full<Bytes>> {
+    let id = "00000000-0000-4000-8000-000000000000";
+    if !path.contains("uploads") {
+        return status(StatusCode::NOT_FOUND);
+    }
+    let mut response = status(StatusCode::ACCEPTED);
+    let headers = response.headers_mut();
+    let location = format!("/v2/team/app/blobs/uploads/{id}");
+    headers.insert(LOCATION, location.parse().unwrap());
+    headers.insert("range", "0-0".parse().unwrap());
+    response
+}
+
+#[tokio::test]
+async fn a_token_that_was_refused_is_not_sent_again() {
+    let registry = Issuing::start().await;
+    let remote = registry.server.remote(None);
+    let access = trusted("team/app");
+    let upload = remote
+        .begin_upload(&access, UploadOptions::default())
+        .await
+        .unwrap();
+    registry.revoke();
+    // Its bytes can't be sent twice, so it fails. The next one need not.
+    let append = || remote.append_upload(&access, &upload.id, Chunk::from_bytes("a"));
+    let refused = append().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unauthorized);
+    append().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_can_be_sent_again_gets_by_with_a_fresh_token() {
+    let registry = Issuing::start().await;
+    let remote = registry.server.remote(None);
+    assert_eq!(pull(&remote).await, ErrorKind::BlobUnknown);
+    registry.revoke();
+    assert_eq!(pull(&remote).await, ErrorKind::BlobUnknown);
+    assert_eq!(*registry.issued.lock().unwrap(), 3);
+    // The fresh one is kept.
+    assert_eq!(pull(&remote).await, ErrorKind::BlobUnknown);
+    assert_eq!(*registry.issued.lock().unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_sent_once() {
+    let registry = Server::start().await;
+    registry.answers(|_, _| challenge("Basic realm=\"r\""));
+    let remote = registry.remote(None);
+    for logins in 1..3 {
+        assert_eq!(pull(&remote).await, ErrorKind::Unauthorized);
+        let seen = registry.logins();
+        assert_eq!(seen.iter().flatten().count(), logins);
+    }
 }

@@ -65,6 +65,29 @@ impl Authorization {
         *scheme = Some(challenge);
     }
 
+    /// Drops a token that the registry refused for `operation`, whatever its
+    /// server said of how long it lasts, unless there is another one already.
+    fn forget(
+        &self,
+        operation: &Operation,
+        challenges: &[Option<&Challenge>],
+        refused: &HeaderValue,
+    ) {
+        let named = challenges
+            .iter()
+            .flatten()
+            .filter_map(|challenge| match challenge {
+                Challenge::Bearer { scope, .. } => scope.clone(),
+                Challenge::Basic => None,
+            });
+        for key in named.chain([scopes(operation).join(" ")]) {
+            let kept = self.tokens.get(&key);
+            if kept.is_some_and(|kept| kept.value == *refused) {
+                self.tokens.invalidate(&key);
+            }
+        }
+    }
+
     fn basic(&self) -> Result<Option<HeaderValue>> {
         let Some(credentials) = &self.credentials else {
             return Ok(None);
@@ -138,7 +161,7 @@ impl RemoteRegistry {
             } else {
                 None
             };
-            if let Some(authorization) = authorization {
+            if let Some(authorization) = authorization.clone() {
                 headers.insert(header::AUTHORIZATION, authorization);
             }
             let head = Head {
@@ -160,16 +183,30 @@ impl RemoteRegistry {
             // What a redirect led to has no say in how to log in here.
             let unauthorized = answer.status() == http::StatusCode::UNAUTHORIZED
                 && self.inner.outbound.is_own(answer.url());
-            if !unauthorized || refused.is_some() || !repeatable || !own {
+            if !unauthorized || !own {
                 return Ok(answer);
             }
             let values = answer.headers().get_all(header::WWW_AUTHENTICATE);
             let challenge =
                 Challenge::strongest(values.iter().filter_map(|value| value.to_str().ok()));
-            let Some(challenge) = challenge else {
+            let known = &self.inner.authorization;
+            if let Some(sent) = &authorization {
+                known.forget(operation, &[refused.as_ref(), challenge.as_ref()], sent);
+            }
+            if let Some(challenge) = &challenge {
+                known.learn(challenge.clone());
+            }
+            if refused.is_some() || !repeatable {
+                return Ok(answer);
+            }
+            // Without a challenge, how to log in is as it was.
+            let Some(challenge) = challenge.or_else(|| known.scheme()) else {
                 return Ok(answer);
             };
-            self.inner.authorization.learn(challenge.clone());
+            // A password doesn't become right by being sent twice.
+            if challenge == Challenge::Basic && authorization == known.basic()? {
+                return Ok(answer);
+            }
             refused = Some(challenge);
         }
         Err(ErrorKind::Unauthorized.error("the remote registry keeps asking for a login"))
