@@ -103,7 +103,7 @@ async fn several_tags_move_together_or_not_at_all() {
     let digest = Algorithm::Sha256.digest(&manifest);
     let tags = [tag("free"), tag("taken")];
     let error = registry
-        .put_manifest(&creator, push(digest, manifest).with_tags(tags))
+        .put_manifest(&creator, push(digest, manifest).with_tags(tags).unwrap())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);

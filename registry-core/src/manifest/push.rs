@@ -16,8 +16,27 @@ pub struct ManifestRules {
     pub max_descriptors: usize,
     /// The deepest nesting of JSON values. 32 unless changed.
     pub max_depth: usize,
-    /// The most tags in one push. 64 unless changed.
+    /// The most tags in one push, with the one that it names itself. 64 unless
+    /// changed.
     pub max_tags: usize,
+}
+
+impl ManifestRules {
+    /// Whether a push may carry `count` tags, for those who want to know
+    /// before the manifest is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooManyTags`].
+    pub fn check_tags(&self, count: usize) -> Result<()> {
+        if count <= self.max_tags {
+            return Ok(());
+        }
+        Err(ErrorKind::TooManyTags.error(format!(
+            "there are too many tags; this registry accepts {} in one push",
+            self.max_tags
+        )))
+    }
 }
 
 impl Default for ManifestRules {
@@ -51,6 +70,7 @@ pub struct PutManifest {
     document: Document,
     tags: Vec<Tag>,
     precondition: Precondition,
+    rules: ManifestRules,
 }
 
 impl PutManifest {
@@ -66,7 +86,7 @@ impl PutManifest {
     /// # Errors
     ///
     /// [`ErrorKind::ManifestTooLarge`], [`ErrorKind::DigestInvalid`],
-    /// [`ErrorKind::ManifestInvalid`].
+    /// [`ErrorKind::ManifestInvalid`], [`ErrorKind::TooManyTags`].
     pub fn new(
         reference: Reference,
         media_type: Option<MediaType>,
@@ -90,6 +110,7 @@ impl PutManifest {
                 (digest, Vec::new())
             }
         };
+        rules.check_tags(tags.len())?;
         let document = Document::parse(&bytes, media_type, rules)?;
         let manifest = Manifest {
             media_type: document.media_type().clone(),
@@ -101,18 +122,23 @@ impl PutManifest {
             document,
             tags,
             precondition: Precondition::None,
+            rules: rules.clone(),
         })
     }
 
-    /// The same push with more tags.
-    #[must_use]
-    pub fn with_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+    /// The same push with more tags; one that is there already is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooManyTags`] if the rules allow less.
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Result<Self> {
         for tag in tags {
             if !self.tags.contains(&tag) {
+                self.rules.check_tags(self.tags.len().saturating_add(1))?;
                 self.tags.push(tag);
             }
         }
-        self
+        Ok(self)
     }
 
     /// The same push, which goes on only if every tag is as `precondition`

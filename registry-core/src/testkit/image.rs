@@ -215,6 +215,7 @@ impl Package {
         )
         .expect("a valid manifest")
         .with_tags(tags)
+        .expect("a few tags")
     }
 
     /// Pushes the blobs, and whatever an index refers to, but not the manifest.

@@ -13,7 +13,7 @@ mod refused;
 
 use registry_core::{
     Algorithm, Digest, Document, ErrorKind, ManifestReference, ManifestRules, MediaType,
-    ReferenceKind,
+    PutManifest, Reference, ReferenceKind, Tag,
 };
 use serde_json::{Value, json};
 

@@ -307,3 +307,38 @@ fn long_input_without_repeating_it() {
     let repeated = format!("{{\"{long}\":1,\"{long}\":2}}").replace('\u{1}', "a");
     assert!(parse_text(&repeated, None).unwrap_err().to_string().len() < 400);
 }
+
+#[test]
+fn pushes_with_more_tags_than_the_rules_allow() {
+    let rules = ManifestRules {
+        max_tags: 2,
+        ..ManifestRules::default()
+    };
+    let bytes = index().to_string();
+    let push = |reference: Reference| {
+        PutManifest::new(reference, None, bytes.clone().into(), &rules).unwrap()
+    };
+    let tags = |names: &'static str| names.split(' ').map(|name| name.parse::<Tag>().unwrap());
+    let by_digest = || push(digest(&bytes).into());
+    let by_tag = || push(Reference::Tag("a".parse().unwrap()));
+    for (count, accepted) in [
+        (2, by_digest().with_tags(tags("a b a"))),
+        (2, by_tag().with_tags(tags("a b"))),
+    ] {
+        assert_eq!(accepted.unwrap().tags().len(), count);
+    }
+    for refused in [
+        by_digest().with_tags(tags("a b c")),
+        by_tag().with_tags(tags("b c")),
+        by_tag()
+            .with_tags(tags("b"))
+            .and_then(|push| push.with_tags(tags("c"))),
+    ] {
+        let error = refused.map(|push| push.tags().len()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooManyTags);
+        assert_eq!(
+            error.to_string(),
+            "there are too many tags; this registry accepts 2 in one push"
+        );
+    }
+}

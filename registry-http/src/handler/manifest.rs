@@ -74,18 +74,14 @@ pub(super) async fn put(
     let settings = request.settings;
     let access = request.access()?;
     let rules = &settings.manifest_rules;
-    if tags.len() > rules.max_tags {
-        return Err(ErrorKind::TooManyTags.error(format!(
-            "there are too many tags; this registry accepts {} in one push",
-            rules.max_tags
-        )));
-    }
+    // Before the body is read.
+    rules.check_tags(tags.len())?;
     let media_type = content_type(request.headers())?;
     let (bytes, _share) = body.collect(rules.max_size, &settings.capacity).await?;
     let push = check(reference.clone(), media_type, bytes, rules).await?;
     let precondition = precondition(request, reference).await?;
     let push = push
-        .with_tags(tags.iter().cloned())
+        .with_tags(tags.iter().cloned())?
         .with_precondition(precondition);
     let pushed = settings.registry.put_manifest(access, push).await?;
 

@@ -101,6 +101,7 @@ async fn tags_can_be_pushed_with_a_digest() {
     let uri = format!("/v2/a/manifests/{digest}?{}", many.join("&"));
     let answer = put(&service, &uri, &[], content.as_bytes()).await;
     assert_eq!(answer.status, StatusCode::URI_TOO_LONG);
+    assert_eq!(answer.code(), "MANIFEST_INVALID");
     let tags = get(&service, "/v2/a/tags/list").await.json();
     assert_eq!(tags["tags"], serde_json::json!(["one", "two"]));
 }

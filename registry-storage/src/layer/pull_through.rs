@@ -79,8 +79,10 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
                     Reference::Tag(tag) => Some(tag.clone()),
                     Reference::Digest(_) => None,
                 };
-                let push = push.with_tags(tags);
-                self.local.put_manifest(&Self::keeper(access), push).await
+                match push.with_tags(tags) {
+                    Ok(push) => self.local.put_manifest(&Self::keeper(access), push).await,
+                    Err(error) => Err(error),
+                }
             }
             Err(error) => Err(error),
         };
