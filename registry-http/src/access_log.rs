@@ -115,11 +115,14 @@ impl Exchange {
 
     /// The body of the answer can't go on.
     pub(crate) fn body_failed(&self, error: &Error) {
-        tracing::error!(
-            error = %Causes(error),
-            id = self.line.as_ref().map(|line| line.id.as_str()),
-            "an answer broke off"
-        );
+        let id = self.line.as_ref().map(|line| line.id.as_str());
+        let error_kind = error.kind();
+        let error = Causes(error);
+        if error_kind.is_server_fault() {
+            tracing::error!(%error, id, "an answer broke off");
+        } else {
+            tracing::info!(%error, id, "an answer broke off");
+        }
     }
 
     /// Everything is over: `sent` bytes of the answer's body were taken, which

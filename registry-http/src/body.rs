@@ -11,7 +11,8 @@ use registry_core::{BlobBody, ByteStream, Error, ErrorKind};
 
 use crate::access_log::Exchange;
 use crate::file_body::FileBody;
-use crate::overload::Permit;
+use crate::patience::Patience;
+use crate::places::{Delivery, Place};
 
 /// How much of what is in memory is handed over at once. With more, a body
 /// would seem to be over long before a slow client has taken it.
@@ -35,7 +36,8 @@ enum Content {
 
 struct Attendant {
     exchange: Exchange,
-    _permit: Option<Permit>,
+    delivery: Option<Delivery>,
+    _place: Option<Place>,
     sent: u64,
     complete: bool,
 }
@@ -84,12 +86,19 @@ impl Body {
         }
     }
 
-    /// The same body, which reports to `exchange` and holds `permit` until it
-    /// was sent or given up.
-    pub(crate) fn attended(mut self, exchange: Exchange, permit: Option<Permit>) -> Self {
+    /// The same body, which reports to `exchange` and holds `place` until it
+    /// was sent or given up, or the client has worn out `patience` and others
+    /// need the place.
+    pub(crate) fn attended(
+        mut self,
+        exchange: Exchange,
+        mut place: Option<Place>,
+        patience: Patience,
+    ) -> Self {
         self.attendant = Some(Box::new(Attendant {
             exchange,
-            _permit: permit,
+            delivery: place.as_mut().map(|place| place.watch(patience)),
+            _place: place,
             sent: 0,
             complete: false,
         }));
@@ -140,13 +149,27 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let next = ready!(self.poll_content(cx));
+        let attendant = self.attendant.as_mut();
+        let delivery = attendant.and_then(|attendant| attendant.delivery.as_mut());
+        let has_place = delivery.is_none_or(Delivery::taken);
+        let next = if has_place || self.is_end_stream() {
+            ready!(self.poll_content(cx))
+        } else {
+            self.content = Content::Empty;
+            Some(Err(ErrorKind::RequestIncomplete.error(
+                "the answer was taken too slowly; ask for the rest later",
+            )))
+        };
         let at_end = self.is_end_stream();
         if let Some(attendant) = &mut self.attendant {
             match &next {
                 Some(Ok(bytes)) => {
-                    attendant.sent = attendant.sent.saturating_add(bytes.len() as u64);
+                    let count = bytes.len() as u64;
+                    attendant.sent = attendant.sent.saturating_add(count);
                     attendant.complete = at_end;
+                    if let Some(delivery) = &mut attendant.delivery {
+                        delivery.handed(count);
+                    }
                 }
                 Some(Err(error)) => attendant.exchange.body_failed(error),
                 None => attendant.complete = true,

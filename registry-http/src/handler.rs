@@ -13,9 +13,9 @@ use http::{HeaderMap, Response};
 use registry_auth::Grant;
 use registry_core::{Access, CatalogAccess, ErrorKind, Operation, PageRequest, Result};
 
-use crate::Body;
 use crate::request_body::RequestBody;
 use crate::service::Settings;
+use crate::{Body, Peer};
 
 /// A request that may go on.
 pub(crate) struct Request<'r> {
@@ -67,6 +67,10 @@ impl<'r> Request<'r> {
 
     fn headers(&self) -> &'r HeaderMap {
         &self.parts.headers
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        self.parts.extensions.get().copied()
     }
 
     /// What may be done in the operation's repository.

@@ -20,13 +20,26 @@ pub struct Limits {
     // What the service enforces.
     /// How long a request body may pause before the request fails with 408.
     pub body_idle: Duration,
-    /// The slowest request body in bytes a second, on average, once
-    /// [`body_grace`](Self::body_grace) has passed. Time in which the registry
-    /// doesn't read isn't held against the client.
+    /// The slowest request body in bytes a second; none if 0. A fast start
+    /// buys no more than one pause of [`body_idle`](Self::body_idle). Time in
+    /// which the registry doesn't read isn't held against the client.
     pub body_min_rate: u64,
     /// How long a request body may be slower than
-    /// [`body_min_rate`](Self::body_min_rate).
+    /// [`body_min_rate`](Self::body_min_rate) at its beginning.
     pub body_grace: Duration,
+    /// How long a client may take nothing of an answer. From then on the
+    /// service gives the place of the answer to others that need it, and the
+    /// listener closes the connection. Over HTTP/2, where answers share a
+    /// connection, it does so after four times as long.
+    pub write_idle: Duration,
+    /// How slowly a client may take an answer, in bytes a second, with the
+    /// same consequences; at any rate if 0. A fast start buys no more than one
+    /// pause of [`write_idle`](Self::write_idle). Time in which the registry
+    /// has nothing to give isn't held against the client.
+    pub write_min_rate: u64,
+    /// How long a client may be slower than
+    /// [`write_min_rate`](Self::write_min_rate) at the beginning of an answer.
+    pub write_grace: Duration,
     /// The largest blob; any size if absent.
     pub max_blob: Option<u64>,
     /// How much of a request body is read and dropped after an error, so that
@@ -36,8 +49,13 @@ pub struct Limits {
     /// How long to read a request body after an error.
     pub drain_time: Duration,
     /// The memory for manifests on their way in that are larger than 64 KiB,
-    /// all requests together.
+    /// all requests together. Further ones wait for
+    /// [`manifest_time`](Self::manifest_time) and get 503 then.
     pub manifest_memory: usize,
+    /// How long a manifest may take to arrive, however steadily it does, not
+    /// counting the time for which it waits for memory. Then the request fails
+    /// with 408.
+    pub manifest_time: Duration,
     /// The most tags in one answer, also if the client asks for no number.
     pub max_tags_page: usize,
     /// The most repositories in one answer.
@@ -55,6 +73,17 @@ pub struct Limits {
     pub max_uploads: usize,
     /// The most blobs on their way out. Further ones get 503.
     pub max_downloads: usize,
+    /// How many of those places, and of the memory for manifests, one address
+    /// may hold at once: so many times as many as are free. With 1, the first
+    /// address that wants all gets half of them, the next one half of the
+    /// rest, and so on; beyond its share an address gets 429. With `None`, one
+    /// address may hold everything.
+    ///
+    /// An address is that of the [`Peer`](crate::Peer), for IPv6 its network of
+    /// 64 bits. Requests without a `Peer` are not kept to a share. Behind a
+    /// proxy, either the `Peer` names the proxy's clients or there should be no
+    /// share.
+    pub address_share: Option<u32>,
     /// When a client that was turned away may come back.
     pub retry_after: Duration,
 
@@ -69,8 +98,6 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may stay open with nothing to do.
     pub keep_alive: Duration,
-    /// How long a client may take nothing of an answer.
-    pub write_idle: Duration,
     /// The largest head of a request: request line and headers.
     pub max_head: usize,
     /// The most headers in a request.
@@ -108,10 +135,14 @@ impl Default for Limits {
             body_idle: Duration::from_mins(1),
             body_min_rate: 1 << 10,
             body_grace: Duration::from_secs(30),
+            write_idle: Duration::from_mins(1),
+            write_min_rate: 1 << 10,
+            write_grace: Duration::from_secs(30),
             max_blob: None,
             drain_bytes: 8 << 20,
             drain_time: Duration::from_secs(2),
             manifest_memory: 16 << 20,
+            manifest_time: Duration::from_mins(1),
             max_tags_page: 10_000,
             max_catalog_page: 1_000,
             max_referrers_page: 1_000,
@@ -120,6 +151,7 @@ impl Default for Limits {
             max_requests: 2_048,
             max_uploads: 256,
             max_downloads: 512,
+            address_share: Some(1),
             retry_after: Duration::from_secs(1),
 
             max_connections: 10_000,
@@ -127,7 +159,6 @@ impl Default for Limits {
             tls_handshake: Duration::from_secs(10),
             header_timeout: Duration::from_secs(15),
             keep_alive: Duration::from_mins(1),
-            write_idle: Duration::from_mins(1),
             max_head: 32 << 10,
             max_headers: 64,
             max_uri: 8 << 10,

@@ -1,11 +1,12 @@
 //! How much is done at once, and who is turned away beyond that.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use registry_core::{ErrorKind, Operation, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
-use crate::Limits;
+use crate::places::{NoPlace, Place, Places};
+use crate::{Limits, Peer};
 
 /// A manifest up to this size needs no share of the memory for large ones.
 const SMALL_MANIFEST: usize = 64 << 10;
@@ -13,21 +14,18 @@ const SMALL_MANIFEST: usize = 64 << 10;
 /// The room for requests in progress, by what they cost.
 #[derive(Debug, Clone)]
 pub(crate) struct Capacity {
-    requests: Arc<Semaphore>,
-    uploads: Arc<Semaphore>,
-    downloads: Arc<Semaphore>,
-    large_manifests: Arc<Semaphore>,
-    limits: Limits,
+    requests: Places,
+    uploads: Places,
+    downloads: Places,
+    large_manifests: Places,
+    manifest_time: Duration,
+    retry_after: Duration,
 }
-
-/// A place among the requests in progress.
-#[derive(Debug)]
-pub(crate) struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Capacity {
     /// The room that `limits` give; manifests have up to `max_manifest` bytes.
     pub(crate) fn new(limits: &Limits, max_manifest: usize) -> Self {
-        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        let places = |count: usize| Places::new(count, limits.address_share);
         let large = limits
             .manifest_memory
             .checked_div(max_manifest)
@@ -38,17 +36,20 @@ impl Capacity {
             uploads: places(limits.max_uploads),
             downloads: places(limits.max_downloads),
             large_manifests: places(large),
-            limits: limits.clone(),
+            manifest_time: limits.manifest_time,
+            retry_after: limits.retry_after,
         }
     }
 
-    /// A place for `operation`.
+    /// A place for `operation`, asked for by `peer`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if there is none: a client that comes back
-    /// is better off than one that waits in a line without end.
-    pub(crate) fn admit(&self, operation: &Operation) -> Result<Permit> {
+    /// [`ErrorKind::Unavailable`] if there is none, and
+    /// [`ErrorKind::TooManyRequests`] if the others are for others: a client
+    /// that comes back is better off than one that waits in a line without
+    /// end.
+    pub(crate) fn admit(&self, operation: &Operation, peer: Option<Peer>) -> Result<Place> {
         let places = match operation {
             Operation::GetBlob { .. } => &self.downloads,
             Operation::PushBlob { .. }
@@ -56,28 +57,41 @@ impl Capacity {
             | Operation::FinishUpload { .. } => &self.uploads,
             _ => &self.requests,
         };
-        Arc::clone(places)
-            .try_acquire_owned()
-            .map(Permit)
-            .map_err(|_| self.busy())
+        let household = peer.map(Peer::household);
+        places.take(household).map_err(|none| self.busy(none))
     }
 
     /// Memory for a manifest that has reached `size` bytes, if it needs a
-    /// share. Waits for others to finish, but not for ever.
-    pub(crate) async fn manifest_memory(&self, size: usize) -> Result<Option<Permit>> {
+    /// share. Waits for others to finish, but no longer than they may take.
+    pub(crate) async fn manifest_memory(
+        &self,
+        size: usize,
+        peer: Option<Peer>,
+    ) -> Result<Option<Place>> {
         if size <= SMALL_MANIFEST {
             return Ok(None);
         }
-        let place = Arc::clone(&self.large_manifests).acquire_owned();
-        match tokio::time::timeout(self.limits.body_grace, place).await {
-            Ok(Ok(permit)) => Ok(Some(Permit(permit))),
-            Ok(Err(_)) | Err(_) => Err(self.busy()),
+        let place = self.large_manifests.wait(peer.map(Peer::household));
+        match timeout_at(self.manifest_deadline(), place).await {
+            Ok(place) => Ok(Some(place)),
+            Err(_) => Err(self.busy(NoPlace::AtAll)),
         }
     }
 
-    fn busy(&self) -> registry_core::Error {
-        ErrorKind::Unavailable
-            .error("the registry is busy; try again shortly")
-            .with_retry_after(self.limits.retry_after)
+    /// Until when a manifest has to be there whose first byte is awaited now.
+    pub(crate) fn manifest_deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.manifest_time).unwrap_or(now)
+    }
+
+    fn busy(&self, none: NoPlace) -> registry_core::Error {
+        let error = match none {
+            NoPlace::AtAll => {
+                ErrorKind::Unavailable.error("the registry is busy; try again shortly")
+            }
+            NoPlace::ForYou => ErrorKind::TooManyRequests
+                .error("there are too many requests from your address; wait for some to end"),
+        };
+        error.with_retry_after(self.retry_after)
     }
 }

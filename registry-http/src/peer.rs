@@ -1,13 +1,14 @@
 //! Who is at the other end of the connection.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The address that a request came from.
 ///
 /// `RegistryService` finds it among the request's
 /// extensions, where the listener puts it; a program with a listener of its
-/// own does the same. Without it, rules about networks don't match and events
-/// name no address.
+/// own does the same. Without it, rules about networks don't match, events
+/// name no address, and no address is kept to its
+/// [share](crate::Limits::address_share).
 ///
 /// ```
 /// use registry_http::Peer;
@@ -19,4 +20,17 @@ use std::net::IpAddr;
 pub struct Peer {
     /// The client's address, or that of the last proxy in front.
     pub address: IpAddr,
+}
+
+impl Peer {
+    /// Whom the address stands for. Whoever has an IPv6 address has 2⁶⁴ of
+    /// them: those count as one.
+    pub(crate) fn household(self) -> IpAddr {
+        match self.address.to_canonical() {
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+            }
+            address @ IpAddr::V4(_) => address,
+        }
+    }
 }

@@ -19,8 +19,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use registry_core::{ByteStream, Error, ErrorKind, Result};
 use tokio::time::{Instant, Sleep};
 
-use crate::Limits;
-use crate::overload::{Capacity, Permit};
+use crate::overload::Capacity;
+use crate::patience::Patience;
+use crate::places::Place;
+use crate::{Limits, Peer};
 
 /// Any error, as bodies of other crates have them.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -95,7 +97,7 @@ impl RequestBody {
             body: Some(body),
             peeked: None,
             remains: remains.clone(),
-            patience: Patience::new(limits),
+            wait: Wait::new(limits),
             max: None,
         };
         let reader = Some(reader);
@@ -136,18 +138,20 @@ impl RequestBody {
         }
     }
 
-    /// All the bytes, at most `limit`, with the share of `capacity` that they
-    /// occupy if there are many.
+    /// All the bytes of a manifest, at most `limit`, with the share of
+    /// `capacity` that they occupy if there are many.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::ManifestTooLarge`] if there are more: before a byte is
-    /// read if the client announced it.
+    /// read if the client announced it. [`ErrorKind::RequestIncomplete`] if
+    /// they take longer than a manifest may.
     pub(crate) async fn collect(
         self,
         limit: usize,
         capacity: &Capacity,
-    ) -> Result<(Bytes, Option<Permit>)> {
+        peer: Option<Peer>,
+    ) -> Result<(Bytes, Option<Place>)> {
         let too_large = || {
             ErrorKind::ManifestTooLarge.error(format!(
                 "the manifest is too large; this registry accepts {limit} bytes"
@@ -160,13 +164,14 @@ impl RequestBody {
         let Some(mut reader) = self.reader else {
             return Ok((Bytes::new(), None));
         };
-        let mut permit = None;
-        let Some(first) = reader.next().await.transpose()? else {
+        let mut place = None;
+        let mut deadline = capacity.manifest_deadline();
+        let Some(first) = before(deadline, &mut reader).await? else {
             return Ok((Bytes::new(), None));
         };
         if length == Some(first.len() as u64) {
             // Nothing else comes; taking note of the end frees the connection.
-            return match reader.next().await.transpose()? {
+            return match before(deadline, &mut reader).await? {
                 None => Ok((first, None)),
                 Some(_) => Err(wrong_length()),
             };
@@ -176,20 +181,33 @@ impl RequestBody {
             if all.len() > limit {
                 return Err(too_large());
             }
-            let Some(bytes) = reader.next().await.transpose()? else {
+            let Some(bytes) = before(deadline, &mut reader).await? else {
                 break;
             };
-            if permit.is_none() {
+            if place.is_none() {
                 let size = all.len().saturating_add(bytes.len());
-                permit = capacity.manifest_memory(size).await?;
+                let asked = Instant::now();
+                place = capacity.manifest_memory(size, peer).await?;
+                // Waiting for others isn't held against the client.
+                deadline = deadline.checked_add(asked.elapsed()).unwrap_or(deadline);
             }
             all.extend_from_slice(&bytes);
         }
         if length.is_some_and(|length| length != all.len() as u64) {
             return Err(wrong_length());
         }
-        Ok((all.freeze(), permit))
+        Ok((all.freeze(), place))
     }
+}
+
+/// The next bytes of a manifest, if they come before `deadline`.
+async fn before(deadline: Instant, reader: &mut Reader) -> Result<Option<Bytes>> {
+    let next = tokio::time::timeout_at(deadline, reader.next());
+    if let Ok(next) = next.await {
+        return next.transpose();
+    }
+    reader.body = None;
+    Err(ErrorKind::RequestIncomplete.error("the manifest took too long to arrive; send it again"))
 }
 
 fn wrong_length() -> Error {
@@ -255,51 +273,36 @@ impl Remains {
     }
 }
 
-/// How long to wait for a client.
-struct Patience {
-    idle: Duration,
-    grace: Duration,
-    min_rate: u64,
-    /// How long the client was waited for so far.
-    waited: Duration,
-    waiting_since: Option<Instant>,
+/// A client that is waited for, or isn't.
+struct Wait {
+    patience: Patience,
+    since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl Wait {
     fn new(limits: &Limits) -> Self {
         Self {
-            idle: limits.body_idle,
-            grace: limits.body_grace,
-            min_rate: limits.body_min_rate,
-            waited: Duration::ZERO,
-            waiting_since: None,
+            patience: Patience::new(limits.body_idle, limits.body_grace, limits.body_min_rate),
+            since: None,
             timer: None,
         }
     }
 
-    /// The client sent something.
-    fn rewarded(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            self.waited = self.waited.saturating_add(since.elapsed());
-        }
+    /// The client sent `bytes`.
+    fn rewarded(&mut self, bytes: u64) {
+        let waited = self.since.take().map(|since| since.elapsed());
+        self.patience.settle(waited.unwrap_or_default(), bytes);
     }
 
-    /// The client, having sent `received` bytes, is waited for. Ready when it
-    /// was long enough.
-    fn poll_exhausted(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting_since.is_none() {
+    /// The client is waited for. Ready when it was long enough.
+    fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.since.is_none() {
             let now = Instant::now();
-            self.waiting_since = Some(now);
-            // What was sent buys time.
-            let earned = received
-                .checked_div(self.min_rate)
-                .map_or(Duration::MAX, Duration::from_secs);
-            let left = earned.max(self.grace).saturating_sub(self.waited);
-            let patience = left.min(self.idle);
+            self.since = Some(now);
             // Far enough to mean never.
             let deadline = now
-                .checked_add(patience)
+                .checked_add(self.patience.left())
                 .unwrap_or_else(|| now.checked_add(Duration::from_hours(24)).unwrap_or(now));
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(deadline),
@@ -319,7 +322,7 @@ struct Reader {
     body: Option<AnyBody>,
     peeked: Option<Bytes>,
     remains: Remains,
-    patience: Patience,
+    wait: Wait,
     max: Option<u64>,
 }
 
@@ -347,15 +350,18 @@ impl Stream for Reader {
             let frame = match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    let received = self.remains.received();
-                    return self.patience.poll_exhausted(received, cx).map(|()| {
+                    return self.wait.poll_exhausted(cx).map(|()| {
                         self.body = None;
                         Some(Err(ErrorKind::RequestIncomplete
                             .error("the body came too slowly; send the rest later")))
                     });
                 }
             };
-            self.patience.rewarded();
+            let bytes = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            self.wait.rewarded(bytes as u64);
             match frame {
                 None => {
                     self.body = None;

@@ -26,7 +26,9 @@ use crate::handler;
 use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
 use crate::location::Locations;
 use crate::metrics::{Metrics, NO_HANDLER, count_panic};
-use crate::overload::{Capacity, Permit};
+use crate::overload::Capacity;
+use crate::patience::Patience;
+use crate::places::Place;
 use crate::request_body::{BoxError, Incoming, Remains, RequestBody, erase};
 use crate::request_identity::RequestIdentity;
 use crate::{Body, Limits, Peer};
@@ -227,8 +229,8 @@ impl Settings {
             }
             Err(error) => (None, Err(error.into())),
         };
-        let (mut response, permit) = match outcome {
-            Ok((response, permit)) => (response, Some(permit)),
+        let (mut response, place) = match outcome {
+            Ok((response, place)) => (response, Some(place)),
             Err(failure) => {
                 log_failure(&failure.error, &identity);
                 let path = path.unwrap_or_default();
@@ -249,7 +251,9 @@ impl Settings {
             exchange.finish(sent, true);
             return response;
         }
-        response.map(|body| body.attended(exchange, permit))
+        let limits = &self.limits;
+        let patience = Patience::new(limits.write_idle, limits.write_grace, limits.write_min_rate);
+        response.map(|body| body.attended(exchange, place, patience))
     }
 
     /// Does what an operation asks for, if that is allowed. Nothing of the body
@@ -261,7 +265,7 @@ impl Settings {
         body: Result<RequestBody>,
         identity: &RequestIdentity,
         exchange: &mut Exchange,
-    ) -> Result<(Response<Body>, Permit), Failure> {
+    ) -> Result<(Response<Body>, Place), Failure> {
         let origin = origin(parts, identity);
         let grant = self
             .access
@@ -272,7 +276,8 @@ impl Settings {
                 challenge: refusal.challenge,
             })?;
         exchange.authorized(&grant.actor);
-        let permit = self.capacity.admit(operation)?;
+        let peer = parts.extensions.get().copied();
+        let place = self.capacity.admit(operation, peer)?;
         let request = handler::Request {
             settings: self,
             parts,
@@ -280,7 +285,7 @@ impl Settings {
             grant: &grant,
         };
         let response = request.handle(body?).await.map_err(not_the_callers)?;
-        Ok((response, permit))
+        Ok((response, place))
     }
 
     /// Sees to what the client still sends although it has its answer.

@@ -77,7 +77,9 @@ pub(super) async fn put(
     // Before the body is read.
     rules.check_tags(tags.len())?;
     let media_type = content_type(request.headers())?;
-    let (bytes, _share) = body.collect(rules.max_size, &settings.capacity).await?;
+    let (bytes, _share) = body
+        .collect(rules.max_size, &settings.capacity, request.peer())
+        .await?;
     let push = check(reference.clone(), media_type, bytes, rules).await?;
     let precondition = precondition(request, reference).await?;
     let push = push

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::Stop;
 use super::request::BoxError;
 use super::told_to_stop;
-use crate::Limits;
+use crate::{Limits, Peer};
 
 /// How long to wait before accepting again when the system can't, for example
 /// because the process has too many files open.
@@ -156,7 +156,7 @@ impl Addresses {
     }
 
     fn enter(&self, address: IpAddr) -> Option<Visit> {
-        let from = household(address);
+        let from = Peer { address }.household();
         let mut open = self.lock();
         let count = open.entry(from).or_default();
         if *count >= self.max {
@@ -189,18 +189,10 @@ impl Drop for Visit {
     }
 }
 
-/// Whoever has an IPv6 address has 2⁶⁴ of them: those count as one.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::head::Violation;
 use crate::Limits;
+use crate::patience::Patience;
 
-/// How much longer than nothing at all a client may take for the next part of
-/// an answer over HTTP/2, where several answers share a connection.
+/// How much more patience there is with a client over HTTP/2, where several
+/// answers share a connection and their clients may take them in turn.
 const STREAM_PATIENCE: u32 = 4;
 
 /// Shared by all that serve one connection.
@@ -19,6 +20,8 @@ pub(super) struct Activity {
     header_timeout: Duration,
     keep_alive: Duration,
     write_idle: Duration,
+    /// With a client at the beginning of an answer over HTTP/2.
+    stream_patience: Patience,
     state: Mutex<State>,
 }
 
@@ -34,7 +37,9 @@ struct State {
     head: Option<Instant>,
     /// Since when the client takes nothing.
     blocked: Option<Instant>,
-    /// Which answers wait for the client to take their last part, since when.
+    /// How much longer it may.
+    patience: Patience,
+    /// Which answers wait for the client to take their last part, until when.
     handed: HashMap<u64, Instant>,
     /// Which request, counted from one, must not be served.
     refused: Option<(u64, Violation)>,
@@ -56,6 +61,9 @@ pub(super) enum Verdict {
 pub(super) struct Ticket {
     activity: Arc<Activity>,
     pub(super) number: u64,
+    patience: Patience,
+    /// How much of the answer was handed over last, and when.
+    handed: Option<(Instant, u64)>,
 }
 
 impl Activity {
@@ -64,12 +72,22 @@ impl Activity {
             header_timeout: limits.header_timeout,
             keep_alive: limits.keep_alive,
             write_idle: limits.write_idle,
+            stream_patience: Patience::new(
+                limits.write_idle.saturating_mul(STREAM_PATIENCE),
+                limits.write_grace.saturating_mul(STREAM_PATIENCE),
+                limits.write_min_rate,
+            ),
             state: Mutex::new(State {
                 requests: 0,
                 busy: 0,
                 idle: Instant::now(),
                 head: None,
                 blocked: None,
+                patience: Patience::new(
+                    limits.write_idle,
+                    limits.write_grace,
+                    limits.write_min_rate,
+                ),
                 handed: HashMap::new(),
                 refused: None,
             }),
@@ -84,6 +102,8 @@ impl Activity {
         Ticket {
             activity: Arc::clone(self),
             number: state.requests,
+            patience: self.stream_patience.clone(),
+            handed: None,
         }
     }
 
@@ -108,11 +128,15 @@ impl Activity {
         }
     }
 
-    /// The client took something.
-    pub(super) fn wrote(&self) {
+    /// The client took `bytes`, or all there was.
+    pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.lock();
-        state.blocked = None;
-        if state.requests > 0 {
+        let blocked = state.blocked.take();
+        let waited = blocked.map_or(Duration::ZERO, |since| since.elapsed());
+        state.patience.settle(waited, bytes as u64);
+        // An answer may still be on its way when its request is over. What
+        // goes out without waiting, such as the echo of a ping, is no work.
+        if state.requests > 0 && blocked.is_some() {
             state.idle = Instant::now();
         }
     }
@@ -128,19 +152,17 @@ impl Activity {
         let after = |since: Instant, patience: Duration| since.checked_add(patience).unwrap_or(now);
         let head = state.head.filter(|_| state.busy == 0);
         let stuck = [
-            state.blocked.map(|since| after(since, self.write_idle)),
-            head.map(|since| after(since, self.header_timeout)),
             state
-                .handed
-                .values()
-                .min()
-                .map(|since| after(*since, self.write_idle.saturating_mul(STREAM_PATIENCE))),
+                .blocked
+                .map(|since| after(since, state.patience.left())),
+            head.map(|since| after(since, self.header_timeout)),
+            state.handed.values().min().copied(),
         ];
         let stuck = stuck.into_iter().flatten().min();
         if stuck.is_some_and(|deadline| deadline <= now) {
             return Verdict::Stuck;
         }
-        // Nothing that starts from now on can be over before this.
+        // Nothing that starts from now on can be over long before this.
         let soonest = self
             .header_timeout
             .min(self.keep_alive)
@@ -180,17 +202,21 @@ impl Ticket {
             .map(|(_, violation)| violation)
     }
 
-    /// A part of the answer was handed over.
-    pub(super) fn handed(&self) {
-        self.activity
-            .lock()
-            .handed
-            .insert(self.number, Instant::now());
+    /// The next part of the answer is asked for: the one before was taken.
+    pub(super) fn taken(&mut self) {
+        if let Some((since, bytes)) = self.handed.take() {
+            self.patience.settle(since.elapsed(), bytes);
+            self.activity.lock().handed.remove(&self.number);
+        }
     }
 
-    /// The next part of the answer was asked for and isn't there.
-    pub(super) fn waiting(&self) {
-        self.activity.lock().handed.remove(&self.number);
+    /// A part of the answer was handed over.
+    pub(super) fn handed(&mut self, bytes: usize) {
+        let (now, bytes) = (Instant::now(), bytes as u64);
+        self.handed = Some((now, bytes));
+        if let Some(until) = now.checked_add(self.patience.left_for(bytes)) {
+            self.activity.lock().handed.insert(self.number, until);
+        }
     }
 }
 
@@ -206,6 +232,7 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 mod tests {
     use tokio::time::advance;
 
@@ -216,6 +243,8 @@ mod tests {
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_mins(1),
             write_idle: Duration::from_secs(30),
+            write_grace: Duration::from_secs(20),
+            write_min_rate: 1000,
             ..Limits::default()
         })
     }
@@ -252,18 +281,63 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_stuck() {
         let activity = activity();
-        let ticket = activity.begin();
+        let mut ticket = activity.begin();
         activity.blocked();
-        assert!(matches!(after(&activity, 29).await, Verdict::Until(_)));
-        activity.wrote();
+        assert!(matches!(after(&activity, 19).await, Verdict::Until(_)));
+        activity.wrote(100_000);
         activity.blocked();
         assert!(matches!(after(&activity, 29).await, Verdict::Until(_)));
         assert_eq!(after(&activity, 1).await, Verdict::Stuck);
-        activity.wrote();
-        ticket.handed();
-        assert!(matches!(after(&activity, 119).await, Verdict::Until(_)));
+        activity.wrote(1);
+        ticket.handed(1);
+        assert!(matches!(after(&activity, 79).await, Verdict::Until(_)));
         assert_eq!(after(&activity, 1).await, Verdict::Stuck);
-        ticket.waiting();
+        ticket.taken();
         assert!(matches!(after(&activity, 1000).await, Verdict::Until(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_little_is_stuck_after_a_while() {
+        for (bytes, rounds) in [(1000, 1000), (500, 3)] {
+            let activity = activity();
+            let _ticket = activity.begin();
+            for _ in 0..rounds {
+                activity.blocked();
+                assert!(matches!(after(&activity, 9).await, Verdict::Until(_)));
+                activity.wrote(bytes * 10);
+            }
+            activity.blocked();
+            let verdict = after(&activity, 9).await;
+            assert_eq!(verdict == Verdict::Stuck, bytes == 500, "{bytes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_among_others_must_be_taken_too() {
+        let activity = activity();
+        let (mut one, mut other) = (activity.begin(), activity.begin());
+        other.handed(200_000);
+        for _ in 0..10 {
+            one.taken();
+            one.handed(100_000);
+            assert!(matches!(after(&activity, 19).await, Verdict::Until(_)));
+        }
+        assert_eq!(after(&activity, 10).await, Verdict::Stuck);
+        other.taken();
+        assert!(matches!(after(&activity, 0).await, Verdict::Until(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_out_without_waiting_is_no_work() {
+        let activity = activity();
+        drop(activity.begin());
+        for _ in 0..5 {
+            assert!(matches!(after(&activity, 10).await, Verdict::Until(_)));
+            activity.wrote(17);
+        }
+        assert_eq!(after(&activity, 10).await, Verdict::Idle);
+        activity.blocked();
+        activity.wrote(17);
+        assert!(matches!(after(&activity, 59).await, Verdict::Until(_)));
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -20,6 +20,14 @@ use super::head::Violation;
 use crate::{Limits, Peer};
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// How large a part of an answer over HTTP/2 may be to be handed over at once,
+/// and how much of a larger one is kept back. The protocol's implementation
+/// takes a part as a whole once the client wants a byte of it. If it was the
+/// last one, the answer seems to be over then; with something kept back, it
+/// goes on until the client has taken, or wants, all but that.
+const LARGE: usize = 16 << 10;
+const TAIL: usize = 1 << 10;
 
 /// The service as one connection sees it.
 #[derive(Debug)]
@@ -58,6 +66,7 @@ where
                 body: Content::Service { body },
                 ticket,
                 is_http2,
+                tail: Bytes::new(),
             }))
         })
     }
@@ -99,6 +108,7 @@ fn refusal<B>(violation: Violation, ticket: Ticket) -> Response<Answer<B>> {
         body: Content::Refusal { body: text.into() },
         ticket,
         is_http2: false,
+        tail: Bytes::new(),
     });
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
@@ -113,6 +123,8 @@ pin_project! {
         body: Content<B>,
         ticket: Ticket,
         is_http2: bool,
+        // The end of what the body gave.
+        tail: Bytes,
     }
 }
 
@@ -136,33 +148,70 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
-        let frame = match this.body.project() {
-            ContentProjection::Service { body } => body.poll_frame(cx).map_err(Into::into),
-            ContentProjection::Refusal { body } => body.poll_frame(cx).map_err(Into::into),
-        };
+        let mut this = self.project();
         // Over HTTP/1.1 the connection itself shows whether a client takes
         // what it asked for.
-        if *this.is_http2 {
-            match &frame {
-                Poll::Ready(_) => this.ticket.handed(),
-                Poll::Pending => this.ticket.waiting(),
-            }
+        if !*this.is_http2 {
+            return this.body.poll_content(cx);
         }
-        frame
+        this.ticket.taken();
+        let mut frame = if this.tail.is_empty() {
+            ready!(this.body.as_mut().poll_content(cx))
+        } else {
+            Some(Ok(Frame::data(std::mem::take(this.tail))))
+        };
+        if let Some(Ok(part)) = &mut frame
+            && let Some(data) = part.data_mut()
+        {
+            if data.len() > LARGE {
+                // Not a slice, which would keep all of the memory.
+                let tail = data.split_off(data.len().saturating_sub(TAIL));
+                *this.tail = Bytes::copy_from_slice(&tail);
+            }
+            this.ticket.handed(data.len());
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.body {
-            Content::Service { body } => body.is_end_stream(),
-            Content::Refusal { body } => body.is_end_stream(),
-        }
+        self.tail.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
+        let mut hint = match &self.body {
             Content::Service { body } => body.size_hint(),
             Content::Refusal { body } => body.size_hint(),
+        };
+        let tail = self.tail.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(tail));
+        }
+        hint.set_lower(hint.lower().saturating_add(tail));
+        hint
+    }
+}
+
+impl<B> Content<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    fn poll_content(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project() {
+            ContentProjection::Service { body } => body.poll_frame(cx).map_err(Into::into),
+            ContentProjection::Refusal { body } => body.poll_frame(cx).map_err(Into::into),
+        }
+    }
+}
+
+impl<B: Body> Content<B> {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Service { body } => body.is_end_stream(),
+            Self::Refusal { body } => body.is_end_stream(),
         }
     }
 }

@@ -200,12 +200,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Watched<T> {
-    fn note<R>(&self, result: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+    fn note(&self, result: &Poll<io::Result<usize>>) {
         match result {
-            Poll::Ready(_) => self.activity.wrote(),
+            Poll::Ready(written) => self.activity.wrote(*written.as_ref().unwrap_or(&0)),
             Poll::Pending => self.activity.blocked(),
         }
-        result
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -238,7 +237,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.note(result)
+        this.note(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -248,7 +248,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
-        this.note(result)
+        this.note(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -258,8 +259,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.io).poll_flush(cx);
-        if result.is_pending() {
-            this.activity.blocked();
+        // It is flushed only once everything was written, which a layer such as
+        // TLS may have kept.
+        match &result {
+            Poll::Ready(_) => this.activity.wrote(0),
+            Poll::Pending => this.activity.blocked(),
         }
         result
     }
@@ -282,5 +286,78 @@ impl<T> std::fmt::Debug for Watched<T> {
         f.debug_struct("Watched")
             .field("ready", &self.ready.remaining())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::server::activity::Verdict;
+
+    /// Takes everything at once, but flushes only at the second attempt.
+    struct Reluctant {
+        flushed: bool,
+    }
+
+    impl AsyncRead for Reluctant {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Reluctant {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if std::mem::replace(&mut self.flushed, true) {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_took_everything_is_not_blocked() {
+        let limits = Limits::default();
+        let activity = Activity::new(&limits);
+        let io = Reluctant { flushed: false };
+        let mut watched = Watched::new(io, Bytes::new(), None, Arc::clone(&activity), &limits);
+        let _ticket = activity.begin();
+        let flush =
+            |watched: &mut Watched<_>, cx: &mut Context<'_>| Pin::new(watched).poll_flush(cx);
+        poll_fn(|cx| Pin::new(&mut watched).poll_write(cx, b"answer"))
+            .await
+            .unwrap();
+        poll_fn(|cx| Poll::Ready(flush(&mut watched, cx).is_pending())).await;
+        advance(limits.write_grace / 2).await;
+        assert!(matches!(
+            activity.verdict(Instant::now()),
+            Verdict::Until(_)
+        ));
+        poll_fn(|cx| flush(&mut watched, cx)).await.unwrap();
+        advance(limits.write_idle * 10).await;
+        assert!(matches!(
+            activity.verdict(Instant::now()),
+            Verdict::Until(_)
+        ));
     }
 }

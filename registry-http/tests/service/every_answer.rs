@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::exchange::{
-    Answer, begin, call, get, index, nothing, post, push_blob, push_index, put, request, service,
-    sha256,
+    Answer, begin, call, get, index, post, push_blob, push_index, put, service, sha256,
 };
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use registry_auth::{AccessControl, Login, Rules};
-use registry_core::{
-    Access, Action, Descriptor, Digest, Error, ErrorKind, Manifest, OpenOptions, Reference,
-    Registry, Result,
-};
-use registry_http::{Limits, RegistryService};
+use registry_core::{Access, Action, Error, ErrorKind, Manifest, Reference, Registry, Result};
+use registry_http::RegistryService;
 use registry_storage::Engine;
 
 /// A registry with something of everything, and paths to it.
@@ -332,62 +328,6 @@ async fn a_defect_is_an_error_and_not_the_end() {
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
 }
 
-/// Has blobs that never come to an end.
-#[derive(Debug)]
-struct Endless;
-
-#[async_trait::async_trait]
-impl Registry for Endless {
-    async fn stat_blob(&self, _: &Access, digest: &Digest) -> Result<Descriptor> {
-        Ok(Descriptor::blob(*digest, 10))
-    }
-
-    async fn open_blob(
-        &self,
-        _: &Access,
-        digest: &Digest,
-        _: OpenOptions,
-    ) -> Result<registry_core::Blob> {
-        Ok(registry_core::Blob {
-            digest: *digest,
-            size: 10,
-            range: 0..10,
-            body: registry_core::BlobBody::Stream(Box::pin(futures::stream::pending())),
-        })
-    }
-}
-
-#[tokio::test]
-async fn who_comes_when_all_places_are_taken_is_asked_to_come_back() {
-    use tower::ServiceExt;
-
-    let limits = Limits {
-        max_downloads: 2,
-        retry_after: std::time::Duration::from_secs(7),
-        ..Limits::default()
-    };
-    let service = RegistryService::new(Endless).limits(limits);
-    let uri = format!("/v2/a/blobs/{}", sha256(""));
-    let pull = || {
-        service
-            .clone()
-            .oneshot(request(&Method::GET, &uri, &[], nothing()))
-    };
-    let (first, second) = (pull().await.unwrap(), pull().await.unwrap());
-    assert_eq!(
-        (first.status(), second.status()),
-        (StatusCode::OK, StatusCode::OK)
-    );
-    // Not read: if it were a download, it would never end.
-    let answer = pull().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.headers()["retry-after"], "7");
-    let other = call(&service, Method::HEAD, &uri, &[]).await;
-    assert_eq!(other.status, StatusCode::OK);
-    drop(first);
-    assert_eq!(pull().await.unwrap().status(), StatusCode::OK);
-}
-
 #[tokio::test]
 async fn a_header_of_the_operator_keeps_all_its_values() {
     let allowed = HeaderName::from_static("access-control-allow-methods");
@@ -400,54 +340,4 @@ async fn a_header_of_the_operator_keeps_all_its_values() {
     let values = |name: &str| -> Vec<_> { answer.headers.get_all(name).iter().collect() };
     assert_eq!(values(allowed.as_str()), ["HEAD", "GET", "DELETE"]);
     assert_eq!(values("docker-distribution-api-version"), ["registry/2.0"]);
-}
-
-#[tokio::test]
-async fn a_large_answer_keeps_its_place_until_it_was_taken() {
-    use http_body_util::BodyExt;
-    use tower::ServiceExt;
-
-    let engine = Engine::memory();
-    let long = format!(r#""note":"{}""#, "x".repeat(100 << 10));
-    let content = index("a", None).replace(r#""note":"a""#, &long);
-    push_index(
-        &RegistryService::new(engine.clone()),
-        "a",
-        "large",
-        &content,
-    )
-    .await;
-    push_index(
-        &RegistryService::new(engine.clone()),
-        "a",
-        "small",
-        &index("a", None),
-    )
-    .await;
-    let limits = Limits {
-        max_requests: 1,
-        ..Limits::default()
-    };
-    let service = RegistryService::new(engine).limits(limits);
-    let large = request(&Method::GET, "/v2/a/manifests/large", &[], nothing());
-    let mut large = service.clone().oneshot(large).await.unwrap();
-    assert_eq!(large.status(), StatusCode::OK);
-    let mut taken = large
-        .frame()
-        .await
-        .unwrap()
-        .unwrap()
-        .into_data()
-        .unwrap()
-        .to_vec();
-    assert!(taken.len() < content.len());
-    let small = get(&service, "/v2/a/manifests/small").await;
-    assert_eq!(small.status, StatusCode::SERVICE_UNAVAILABLE);
-    while let Some(frame) = large.frame().await {
-        taken.extend_from_slice(&frame.unwrap().into_data().unwrap());
-    }
-    assert_eq!(taken, content.as_bytes());
-    drop(large);
-    let small = get(&service, "/v2/a/manifests/small").await;
-    assert_eq!(small.status, StatusCode::OK);
 }

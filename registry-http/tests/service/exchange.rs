@@ -1,5 +1,7 @@
 //! One request to a service, and its answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{HeaderMap, LOCATION};
@@ -65,6 +67,18 @@ pub(crate) fn stalled(content: &'static [u8]) -> Sent {
     let frames = first.chain(futures::stream::pending());
     BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(
         Box::pin(frames),
+    ))))
+}
+
+/// A body of pieces of `size` bytes with a `pause` behind each.
+pub(crate) fn slow(size: usize, pause: Duration, count: usize) -> Sent {
+    let pieces = futures::stream::unfold(0, move |sent| async move {
+        tokio::time::sleep(if sent > 0 { pause } else { Duration::ZERO }).await;
+        let piece = Frame::data(Bytes::from(vec![b' '; size]));
+        (sent < count).then_some((Ok(piece), sent + 1))
+    });
+    BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(
+        Box::pin(pieces),
     ))))
 }
 

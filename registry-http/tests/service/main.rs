@@ -11,6 +11,7 @@
 )]
 
 mod blobs;
+mod crowded;
 mod every_answer;
 mod exchange;
 mod lists;

@@ -1,7 +1,5 @@
 //! Pushing, pulling and deleting manifests through the service.
 
-use std::time::Duration;
-
 use crate::exchange::{
     INDEX, call, get, index, pieces, push_blob, push_index, put, request, send, service, sha256,
     whole,
@@ -293,54 +291,4 @@ async fn where_nothing_is_deleted_every_way_to_do_so_is_closed() {
         assert!(!answer.header("allow").contains("DELETE"));
         assert_eq!(get(&service, uri).await.status, StatusCode::OK);
     }
-}
-
-/// Large manifests wait for memory while others hold it, and are turned away
-/// when that takes too long.
-#[tokio::test(start_paused = true)]
-async fn large_manifests_share_a_bounded_memory() {
-    use bytes::Bytes;
-    use http_body::Frame;
-    use http_body_util::{BodyExt, StreamBody};
-
-    let limits = registry_http::Limits {
-        manifest_memory: 4 << 20,
-        body_grace: Duration::from_secs(5),
-        ..registry_http::Limits::default()
-    };
-    let service = service().limits(limits);
-    let (sender, receiver) = futures::channel::mpsc::unbounded();
-    let body = StreamBody::new(receiver);
-    let slow = request(
-        &Method::PUT,
-        "/v2/a/manifests/slow",
-        &[],
-        BodyExt::boxed(body),
-    );
-    let piece = |size: usize| Ok(Frame::data(Bytes::from(vec![b' '; size])));
-    for _ in 0..3 {
-        sender.unbounded_send(piece(40_000)).unwrap();
-    }
-    let content = format!("{}{}", index("a", None), " ".repeat(100_000));
-    let large = || {
-        let body = pieces(content.as_bytes(), 30_000);
-        request(&Method::PUT, "/v2/a/manifests/v1", &[], body)
-    };
-    let small = || {
-        let body = pieces(index("b", None).as_bytes(), 30);
-        request(&Method::PUT, "/v2/a/manifests/v2", &[], body)
-    };
-    let other = service.clone();
-    let slow = tokio::spawn(async move { send(&other, slow).await.status });
-    tokio::task::yield_now().await;
-    let answer = send(&service, large()).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(send(&service, small()).await.status, StatusCode::CREATED);
-    sender
-        .unbounded_send(Ok(Frame::data(Bytes::from(index("a", None)))))
-        .unwrap();
-    drop(sender);
-    assert_eq!(slow.await.unwrap(), StatusCode::CREATED);
-    assert_eq!(send(&service, large()).await.status, StatusCode::CREATED);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::exchange::{
     Answer, Sent, begin, broken, call, get, nothing, pieces, post, push_blob, put, request, send,
-    service, sha256, stalled, whole,
+    service, sha256, slow, stalled, whole,
 };
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -380,16 +380,6 @@ async fn a_client_that_stops_sending_is_not_waited_for() {
     let answer = patch(&service, unknown, &[], stalled(b"hello ")).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert_eq!(started.elapsed().as_secs(), 2);
-}
-
-/// A body of pieces of `size` bytes with a `pause` behind each.
-fn slow(size: usize, pause: Duration, count: usize) -> Sent {
-    let pieces = futures::stream::unfold(0, move |sent| async move {
-        tokio::time::sleep(if sent > 0 { pause } else { Duration::ZERO }).await;
-        let piece = Frame::data(Bytes::from(vec![7; size]));
-        (sent < count).then_some((Ok(piece), sent + 1))
-    });
-    BodyExt::boxed(StreamBody::new(pieces))
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,366 @@
+//! More requests than there is room for, and clients who keep others out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt;
+use registry_core::{
+    Access, Blob, BlobBody, Descriptor, Digest, ErrorKind, OpenOptions, Registry, Result,
+};
+use registry_http::{Body, Limits, Peer, RegistryService};
+use registry_storage::Engine;
+use tokio::time::{Instant, advance};
+use tower::ServiceExt;
+
+use crate::exchange::{
+    Answer, Sent, begin, call, get, index, nothing, pieces, push_blob, push_index, request, send,
+    service, sha256, slow, stalled,
+};
+
+/// Has a blob of 10 000 bytes that come in parts of 100, or not at all.
+#[derive(Debug)]
+struct Parts {
+    come: bool,
+}
+
+#[async_trait::async_trait]
+impl Registry for Parts {
+    async fn stat_blob(&self, _: &Access, digest: &Digest) -> Result<Descriptor> {
+        Ok(Descriptor::blob(*digest, 10_000))
+    }
+
+    async fn open_blob(&self, _: &Access, digest: &Digest, _: OpenOptions) -> Result<Blob> {
+        let parts = futures::stream::repeat(Bytes::from_static(&[7; 100]))
+            .take(if self.come { 100 } else { 0 })
+            .map(Ok)
+            .chain(futures::stream::pending());
+        Ok(Blob {
+            digest: *digest,
+            size: 10_000,
+            range: 0..10_000,
+            body: BlobBody::Stream(Box::pin(parts)),
+        })
+    }
+}
+
+fn limits(max_downloads: usize) -> Limits {
+    Limits {
+        max_downloads,
+        ..Limits::default()
+    }
+}
+
+/// Asks for a blob and reads nothing of it.
+async fn pull(service: &RegistryService, uri: &str) -> Response<Body> {
+    let request = request(&Method::GET, uri, &[], nothing());
+    service.clone().oneshot(request).await.unwrap()
+}
+
+/// The next part of an answer, which must have one.
+async fn part(answer: &mut Response<Body>) -> Result<Bytes> {
+    let frame = answer.frame().await.expect("a part");
+    frame.map(|frame| frame.into_data().unwrap())
+}
+
+#[tokio::test]
+async fn who_comes_when_all_places_are_taken_is_asked_to_come_back() {
+    let limits = Limits {
+        retry_after: Duration::from_secs(7),
+        ..limits(2)
+    };
+    let service = RegistryService::new(Parts { come: false }).limits(limits);
+    let uri = format!("/v2/a/blobs/{}", sha256(""));
+    let first = pull(&service, &uri).await;
+    let second = pull(&service, &uri).await;
+    assert_eq!(
+        (first.status(), second.status()),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    let answer = pull(&service, &uri).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "7");
+    let other = call(&service, Method::HEAD, &uri, &[]).await;
+    assert_eq!(other.status, StatusCode::OK);
+    drop(first);
+    assert_eq!(pull(&service, &uri).await.status(), StatusCode::OK);
+}
+
+/// How long a pull keeps its place from others if its client takes a part
+/// every `pause` seconds.
+async fn keeps_its_place_for(service: &RegistryService, uri: &str, pause: u64) -> u64 {
+    let start = Instant::now();
+    let mut slow = pull(service, uri).await;
+    for seconds in 0..1000 {
+        if seconds % pause == 0 && slow.frame().await.is_none() {
+            break;
+        }
+        advance(Duration::from_secs(1)).await;
+        if pull(service, uri).await.status() == StatusCode::OK {
+            let error = part(&mut slow).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::RequestIncomplete);
+            assert!(slow.frame().await.is_none());
+            break;
+        }
+    }
+    start.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_an_answer_too_slowly_loses_its_place_to_others() {
+    // At 1 KiB a second, 100 bytes are worth a tenth of a second, and there
+    // are 30 seconds to begin with.
+    let parts = RegistryService::new(Parts { come: true }).limits(limits(1));
+    let uri = format!("/v2/a/blobs/{}", sha256(""));
+    let keeps = keeps_its_place_for(&parts, &uri, 1000).await;
+    assert_eq!(keeps, 30);
+    let keeps = keeps_its_place_for(&parts, &uri, 2).await;
+    assert!((30..34).contains(&keeps), "{keeps}");
+
+    let engine = Engine::memory();
+    let service = RegistryService::new(engine).limits(limits(1));
+    let uri = push_blob(&service, "a", &vec![7; 320 << 10]).await;
+    let keeps = keeps_its_place_for(&service, &uri, 1000).await;
+    assert_eq!(keeps, 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_an_answer_slowly_enough_keeps_its_place() {
+    let service = RegistryService::new(Engine::memory()).limits(limits(1));
+    let uri = push_blob(&service, "a", &vec![7; 640 << 10]).await;
+    // 64 KiB a minute are just above 1 KiB a second.
+    let mut slow = pull(&service, &uri).await;
+    for _ in 0..10 {
+        part(&mut slow).await.unwrap();
+        advance(Duration::from_mins(1)).await;
+        let other = pull(&service, &uri).await;
+        assert_eq!(other.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert!(slow.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_registry_does_not_have_yet_is_not_held_against_the_client() {
+    let service = RegistryService::new(Parts { come: false }).limits(limits(1));
+    let uri = format!("/v2/a/blobs/{}", sha256(""));
+    let mut waiting = pull(&service, &uri).await;
+    assert!(futures::poll!(waiting.frame()).is_pending());
+    advance(Duration::from_secs(1000)).await;
+    let other = pull(&service, &uri).await;
+    assert_eq!(other.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(futures::poll!(waiting.frame()).is_pending());
+}
+
+/// Who asks, if anybody is known to.
+fn from(peer: Option<&str>, mut request: http::Request<Sent>) -> http::Request<Sent> {
+    if let Some(address) = peer {
+        let address = address.parse().unwrap();
+        request.extensions_mut().insert(Peer { address });
+    }
+    request
+}
+
+/// How many of `attempts` are answered with 200, and with what the others are.
+async fn pulls(
+    service: &RegistryService,
+    peer: Option<&str>,
+    attempts: usize,
+    held: &mut Vec<Response<Body>>,
+) -> (usize, Option<StatusCode>) {
+    let uri = format!("/v2/a/blobs/{}", sha256(""));
+    let (mut served, mut refused) = (0, None);
+    for _ in 0..attempts {
+        let request = from(peer, request(&Method::GET, &uri, &[], nothing()));
+        let answer = service.clone().oneshot(request).await.unwrap();
+        if answer.status() == StatusCode::OK {
+            served += 1;
+            held.push(answer);
+        } else {
+            assert!(answer.headers().contains_key("retry-after"));
+            refused = Some(answer.status());
+        }
+    }
+    (served, refused)
+}
+
+#[tokio::test]
+async fn no_address_gets_all_downloads() {
+    let share = |address_share| Limits {
+        address_share,
+        ..limits(8)
+    };
+    let crowded = Some(StatusCode::TOO_MANY_REQUESTS);
+    let full = Some(StatusCode::SERVICE_UNAVAILABLE);
+    let service = RegistryService::new(Parts { come: false }).limits(share(Some(1)));
+    let mut held = Vec::new();
+    let mut pulls = async |peer, attempts| pulls(&service, peer, attempts, &mut held).await;
+    assert_eq!(pulls(Some("192.0.2.1"), 9).await, (4, crowded));
+    // Another spelling of the same one.
+    assert_eq!(pulls(Some("::ffff:192.0.2.1"), 1).await, (0, crowded));
+    // One network of 64 bits.
+    assert_eq!(pulls(Some("2001:db8::1"), 1).await, (1, None));
+    assert_eq!(pulls(Some("2001:db8::2"), 9).await, (1, crowded));
+    // Nobody in particular, as where a program has a listener of its own.
+    assert_eq!(pulls(None, 9).await, (2, full));
+    held.clear();
+
+    let service = RegistryService::new(Parts { come: false }).limits(share(None));
+    assert_eq!(
+        self::pulls(&service, Some("192.0.2.1"), 9, &mut held).await,
+        (8, full)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_address_gets_all_uploads() {
+    let limits = Limits {
+        max_uploads: 2,
+        ..Limits::default()
+    };
+    let service = RegistryService::new(Engine::memory()).limits(limits);
+    let patch = async |peer: &str, body: Sent| -> Answer {
+        let upload = begin(&service, "a").await;
+        let request = from(Some(peer), request(&Method::PATCH, &upload, &[], body));
+        send(&service, request).await
+    };
+    let mut endless = std::pin::pin!(patch("192.0.2.1", stalled(b"hello ")));
+    assert!(futures::poll!(endless.as_mut()).is_pending());
+    let same = patch("192.0.2.1", nothing()).await;
+    assert_eq!(same.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(same.code(), "TOOMANYREQUESTS");
+    assert_eq!(same.header("retry-after"), "1");
+    let other = patch("192.0.2.2", nothing()).await;
+    assert_eq!(other.status, StatusCode::ACCEPTED);
+    assert_eq!(endless.await.status, StatusCode::REQUEST_TIMEOUT);
+    let same = patch("192.0.2.1", nothing()).await;
+    assert_eq!(same.status, StatusCode::ACCEPTED);
+}
+
+/// A service with memory for `count` large manifests.
+fn memory_for(count: usize) -> RegistryService {
+    service().limits(Limits {
+        manifest_memory: count * (4 << 20),
+        ..Limits::default()
+    })
+}
+
+/// Sends a manifest and tells how that ended, and when.
+async fn push(service: &RegistryService, peer: Option<&str>, body: Sent) -> (StatusCode, u64) {
+    let start = Instant::now();
+    let request = request(&Method::PUT, "/v2/a/manifests/v1", &[], body);
+    let answer = send(service, from(peer, request)).await;
+    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    (answer.status, start.elapsed().as_secs())
+}
+
+/// A manifest of many bytes that come at once.
+fn large() -> Sent {
+    let content = format!("{}{}", index("a", None), " ".repeat(100_000));
+    pieces(content.as_bytes(), 30_000)
+}
+
+/// One that never ends, but is fast enough for a body.
+fn endless() -> Sent {
+    slow(40_000, Duration::from_secs(1), 10_000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_takes_too_long_makes_room_for_others() {
+    let service = memory_for(1);
+    let holding = tokio::spawn({
+        let service = service.clone();
+        // Well below the largest size when its time is over.
+        async move { push(&service, None, endless()).await }
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // Small ones need no memory of the large.
+    let small = pieces(index("b", None).as_bytes(), 30);
+    assert_eq!(push(&service, None, small).await, (StatusCode::CREATED, 0));
+    let large = push(&service, None, large()).await;
+    assert_eq!(large, (StatusCode::CREATED, 50));
+    assert_eq!(holding.await.unwrap(), (StatusCode::REQUEST_TIMEOUT, 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_waits_for_memory_as_long_as_another_one_may_take() {
+    let service = memory_for(1);
+    let push_after = async |seconds, body: Sent| {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        push(&service, None, body).await
+    };
+    let (first, second, third) = tokio::join!(
+        push_after(0, endless()),
+        push_after(1, endless()),
+        push_after(2, large()),
+    );
+    assert_eq!(first, (StatusCode::REQUEST_TIMEOUT, 60));
+    // The time for which it waited wasn't held against it.
+    assert_eq!(second, (StatusCode::REQUEST_TIMEOUT, 118));
+    assert_eq!(third, (StatusCode::SERVICE_UNAVAILABLE, 60));
+    let large = push(&service, None, large()).await;
+    assert_eq!(large, (StatusCode::CREATED, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_address_gets_all_the_memory_for_manifests() {
+    let service = memory_for(4);
+    for _ in 0..4 {
+        let service = service.clone();
+        tokio::spawn(async move { push(&service, Some("192.0.2.1"), endless()).await });
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let other = push(&service, Some("192.0.2.2"), large()).await;
+    assert_eq!(other, (StatusCode::CREATED, 0));
+    let same = push(&service, Some("192.0.2.1"), large()).await;
+    assert_eq!(same, (StatusCode::SERVICE_UNAVAILABLE, 60));
+}
+
+#[tokio::test]
+async fn a_large_answer_keeps_its_place_until_it_was_taken() {
+    let engine = Engine::memory();
+    let long = format!(r#""note":"{}""#, "x".repeat(100 << 10));
+    let content = index("a", None).replace(r#""note":"a""#, &long);
+    push_index(
+        &RegistryService::new(engine.clone()),
+        "a",
+        "large",
+        &content,
+    )
+    .await;
+    push_index(
+        &RegistryService::new(engine.clone()),
+        "a",
+        "small",
+        &index("a", None),
+    )
+    .await;
+    let limits = Limits {
+        max_requests: 1,
+        ..Limits::default()
+    };
+    let service = RegistryService::new(engine).limits(limits);
+    let large = request(&Method::GET, "/v2/a/manifests/large", &[], nothing());
+    let mut large = service.clone().oneshot(large).await.unwrap();
+    assert_eq!(large.status(), StatusCode::OK);
+    let mut taken = large
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_data()
+        .unwrap()
+        .to_vec();
+    assert!(taken.len() < content.len());
+    let small = get(&service, "/v2/a/manifests/small").await;
+    assert_eq!(small.status, StatusCode::SERVICE_UNAVAILABLE);
+    while let Some(frame) = large.frame().await {
+        taken.extend_from_slice(&frame.unwrap().into_data().unwrap());
+    }
+    assert_eq!(taken, content.as_bytes());
+    drop(large);
+    let small = get(&service, "/v2/a/manifests/small").await;
+    assert_eq!(small.status, StatusCode::OK);
+}
