@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What all may hold together, as long as each may hold more than the least.
-const ALL: usize = 8 << 20;
+const ALL: usize = 4 << 20;
 
 /// The least and the most that one may hold.
 const ONE: (usize, usize) = (128 << 10, 1 << 20);

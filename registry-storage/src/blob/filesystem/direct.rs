@@ -27,15 +27,25 @@ const LEAST: usize = 64 << 10;
 /// The most that is written at once.
 const MOST: usize = 1 << 20;
 
+/// How many direct writes go on at once. Whoever comes then writes through the
+/// cache: that needs no memory of the process.
+const WRITERS: usize = 4;
+
 /// How many buffers are kept for the next write.
-const KEPT: usize = 2;
+const KEPT: usize = 1;
 
 /// What all files of one directory tree share.
 #[derive(Debug, Default)]
 pub(super) struct DirectWrites {
     /// Whether the file system refused: then it is not asked again.
     refused: AtomicBool,
-    buffers: Mutex<Vec<AlignedBuffer>>,
+    buffers: Mutex<Buffers>,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    lent: usize,
+    kept: Vec<AlignedBuffer>,
 }
 
 /// How one file is written.
@@ -66,25 +76,39 @@ impl DirectFile {
     ) -> io::Result<Option<usize>> {
         let length = share(pieces.iter().map(|piece| piece.len()).sum());
         let suits = offset >= FROM && offset.is_multiple_of(BLOCK as u64) && length >= LEAST;
-        if !suits || !self.switch(descriptor, true)? {
-            self.switch(descriptor, false)?;
+        let buffer = if suits { self.shared.borrow() } else { None };
+        if let Some(mut buffer) = buffer {
+            let written = self.write_from(&mut buffer, descriptor, pieces, offset, length);
+            self.shared.give_back(buffer);
+            if let Some(written) = written? {
+                return Ok(Some(written));
+            }
+        }
+        self.switch(descriptor, false)?;
+        Ok(None)
+    }
+
+    fn write_from(
+        &self,
+        buffer: &mut AlignedBuffer,
+        descriptor: &OwnedFd,
+        pieces: &[IoSlice<'_>],
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Option<usize>> {
+        if !self.switch(descriptor, true)? {
             return Ok(None);
         }
-        let mut buffer = self.shared.buffer();
-        let filled = buffer.fill(pieces, length);
-        let written = match rustix::io::pwrite(descriptor, filled, offset) {
-            Ok(written) => Some(written),
+        match rustix::io::pwrite(descriptor, buffer.fill(pieces, length), offset) {
+            Ok(written) => Ok(Some(written)),
             // The file system, or the device below it, takes no direct writes
             // of this kind.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => {
                 self.shared.refused.store(true, Ordering::Relaxed);
-                self.switch(descriptor, false)?;
-                None
+                Ok(None)
             }
-            Err(error) => return Err(error.into()),
-        };
-        self.shared.keep(buffer);
-        Ok(written)
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns whether the file is in the wanted mode.
@@ -112,19 +136,21 @@ impl DirectFile {
 }
 
 impl DirectWrites {
-    fn buffer(&self) -> AlignedBuffer {
-        let kept = self
-            .buffers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        kept.unwrap_or_else(AlignedBuffer::new)
+    /// A buffer, unless too many are lent already.
+    fn borrow(&self) -> Option<AlignedBuffer> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.lent >= WRITERS {
+            return None;
+        }
+        buffers.lent = buffers.lent.saturating_add(1);
+        Some(buffers.kept.pop().unwrap_or_else(AlignedBuffer::new))
     }
 
-    fn keep(&self, buffer: AlignedBuffer) {
+    fn give_back(&self, buffer: AlignedBuffer) {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffers.len() < KEPT {
-            buffers.push(buffer);
+        buffers.lent = buffers.lent.saturating_sub(1);
+        if buffers.kept.len() < KEPT {
+            buffers.kept.push(buffer);
         }
     }
 }
@@ -226,6 +252,18 @@ mod tests {
             done += count;
         }
         assert!(read == content);
+    }
+
+    #[test]
+    fn memory_for_direct_writes_is_bounded() {
+        let shared = DirectWrites::default();
+        let lent: Vec<_> = std::iter::from_fn(|| shared.borrow()).collect();
+        assert_eq!(lent.len(), WRITERS);
+        for buffer in lent {
+            shared.give_back(buffer);
+        }
+        assert!(shared.borrow().is_some());
+        assert!(shared.buffers.lock().unwrap().kept.len() <= KEPT);
     }
 
     #[test]
