@@ -1,9 +1,12 @@
-//! What the small programs share: where they listen, and how they speak.
+//! What the programs share: where the small ones listen and how they speak,
+//! and the [configuration] of the server.
 
 #![allow(
     clippy::print_stdout,
     reason = "these are programs that talk to people"
 )]
+
+pub mod configuration;
 
 use std::io;
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::command_line::Check;
-use crate::configuration::{self, Configuration, Sources};
-use crate::problem::{Failure, Origin, Problem, sentence};
+use crate::problem::{Failure, sentence};
 use crate::setup;
+use registry_examples::configuration::{self, Configuration, Origin, Problem, Sources};
 
 /// Checks a file as it would be served, with the environment. It succeeds only
 /// if there is no problem.

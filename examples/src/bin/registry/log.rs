@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::access::AccessLog;
 use self::line::Lines;
 use self::messages::Messages;
-use crate::configuration::{Log, LogFormat};
+use registry_examples::configuration::{Log, LogFormat};
 
 /// The target of the events about requests.
 const ACCESS: &str = "registry::access";

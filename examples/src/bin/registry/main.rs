@@ -2,7 +2,6 @@
 
 mod check;
 mod command_line;
-mod configuration;
 mod health;
 mod log;
 mod problem;

@@ -1,32 +1,12 @@
-//! What is wrong, where, and how the program ends because of it.
+//! Why the program ends, and how it says so.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use registry_core::Error;
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A line of the configuration file, the first being 1.
-    Line { file: Arc<str>, line: usize },
-    /// The configuration file as a whole.
-    File(Arc<str>),
-    /// A variable of the environment.
-    Variable(Arc<str>),
-    /// A flag of the command line.
-    Flag(&'static str),
-}
-
-/// Something that the operator has to change, or may want to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) origin: Origin,
-    pub(crate) message: String,
-}
+use registry_examples::configuration::Problem;
 
 /// Why the program ends.
 #[derive(Debug)]
@@ -35,16 +15,6 @@ pub(crate) enum Failure {
     Configuration(Vec<Problem>),
     /// Something else went wrong, and this sentence says what.
     Other(String),
-}
-
-impl Origin {
-    /// The error of what is said here.
-    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem {
-            origin: self.clone(),
-            message: message.into(),
-        }
-    }
 }
 
 impl Failure {
@@ -91,21 +61,4 @@ pub(crate) fn sentence(error: &(dyn StdError + 'static)) -> String {
         source = error.source();
     }
     sentence
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line { file, line } => write!(f, "{file}:{line}"),
-            Self::File(file) => f.write_str(file),
-            Self::Variable(name) => f.write_str(name),
-            Self::Flag(name) => f.write_str(name),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.message)
-    }
 }

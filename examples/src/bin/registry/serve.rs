@@ -11,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::command_line::Serve;
-use crate::configuration::{self, Address, Configuration, Sources};
 use crate::health::Health;
 use crate::log;
 use crate::problem::Failure;
@@ -20,6 +19,7 @@ use crate::shutdown::Signals;
 use crate::side_door::SideDoor;
 use crate::summary::summary;
 use crate::upload_expiry;
+use registry_examples::configuration::{self, Address, Configuration, Sources};
 
 /// How long a thread that waited for the disk is kept for the next wait.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);

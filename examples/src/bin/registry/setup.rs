@@ -5,8 +5,8 @@ use registry_core::{Action, ReadOnly, Registry, RegistryExt, Result};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
 
-use crate::configuration::{Changes, Configuration, Http, PasswordFile, Storage};
 use crate::problem::Failure;
+use registry_examples::configuration::{Changes, Configuration, Http, PasswordFile, Storage};
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {

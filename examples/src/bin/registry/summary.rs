@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::configuration::{Changes, Configuration, Storage};
+use registry_examples::configuration::{Changes, Configuration, Storage};
 
 /// What is served, where the data is, and how to use it.
 pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> String {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use registry_storage::Engine;
 use tokio::time::sleep;
 
-use crate::configuration::UploadExpiry;
 use crate::problem::sentence;
+use registry_examples::configuration::UploadExpiry;
 
 /// How soon after the start to look for the first time at the latest, so that a
 /// server that is often restarted gets to it too.

@@ -13,7 +13,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::line::{Fields, Lines, now};
-use crate::configuration::LogFormat;
+use registry_examples::configuration::LogFormat;
 
 /// How many lines may wait to be written.
 const WAITING_MAX: usize = 8192;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-use crate::configuration::{Log, LogFormat};
+use registry_examples::configuration::{Log, LogFormat};
 
 /// Writes lines in one format.
 #[derive(Debug, Clone)]

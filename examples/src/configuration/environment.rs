@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::choice;
 use super::keys::{self, Key, Kind, Support};
+use super::problem::{Origin, Problem};
 use super::tree::{Node, Step, Value};
 use super::yaml::{self, Place};
-use crate::problem::{Origin, Problem};
 
 /// What all names begin with.
 const PREFIX: &str = "REGISTRY_";

@@ -9,13 +9,14 @@ use tokio::net::TcpListener;
 
 /// A host, or every address of the machine, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
+pub struct Address {
     host: Option<String>,
     port: u16,
 }
 
 impl Address {
-    pub(crate) fn new(host: &str, port: u16) -> Self {
+    /// A port of a host.
+    pub fn new(host: &str, port: u16) -> Self {
         Self {
             host: Some(host.to_owned()),
             port,
@@ -23,12 +24,12 @@ impl Address {
     }
 
     /// This port on every address of the machine.
-    pub(crate) fn everywhere(port: u16) -> Self {
+    pub fn everywhere(port: u16) -> Self {
         Self { host: None, port }
     }
 
     /// Listens.
-    pub(crate) async fn bind(&self) -> io::Result<TcpListener> {
+    pub async fn bind(&self) -> io::Result<TcpListener> {
         if let Some(host) = &self.host {
             return TcpListener::bind((host.as_str(), self.port)).await;
         }

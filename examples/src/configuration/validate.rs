@@ -1,9 +1,9 @@
 //! Holding a configuration to the keys that there are.
 
 use super::keys::{self, Key, Kind, Support};
+use super::problem::Problem;
 use super::tree::{Entry, Node, Value};
 use super::{duration, keys::WORDS_ELSEWHERE};
-use crate::problem::Problem;
 
 /// Finds everything that isn't known or not of its kind. Returns remarks on
 /// what changes nothing.

@@ -1,8 +1,8 @@
 //! Sections in which one of several things is chosen: the kind of storage, and
 //! how users log in.
 
+use super::problem::{Origin, Problem};
 use super::tree::{Node, Step, Value};
-use crate::problem::{Origin, Problem};
 
 /// The sections. Their choice may be said alone, as in `auth: htpasswd`.
 pub(crate) const SECTIONS: &[&str] = &["auth", "storage"];

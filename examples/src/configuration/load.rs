@@ -5,23 +5,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::problem::{Origin, Problem};
 use super::tree::{Node, Value};
 use super::yaml::{self, Place};
 use super::{Configuration, choice, environment, read, validate};
-use crate::problem::{Origin, Problem};
 
 /// The longest configuration file in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
 /// Where to look, the most important last.
 #[derive(Debug, Default)]
-pub(crate) struct Sources {
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) variables: Vec<(OsString, OsString)>,
+pub struct Sources {
+    /// The configuration file. Without it, a variable may name one.
+    pub file: Option<PathBuf>,
+    /// The variables of the environment.
+    pub variables: Vec<(OsString, OsString)>,
     /// `--addr`
-    pub(crate) address: Option<String>,
+    pub address: Option<String>,
     /// `--root`
-    pub(crate) root: Option<PathBuf>,
+    pub root: Option<PathBuf>,
+}
+
+/// A configuration file as it was read.
+#[derive(Debug)]
+pub struct Text {
+    /// What problems call it.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub content: Vec<u8>,
 }
 
 /// Reads everything.
@@ -29,15 +40,28 @@ pub(crate) struct Sources {
 /// # Errors
 ///
 /// With every problem there is, as far as one doesn't hide another.
-pub(crate) fn load(sources: Sources) -> Result<Configuration, Vec<Problem>> {
+pub fn load(sources: Sources) -> Result<Configuration, Vec<Problem>> {
     let variable = |name: &str| {
         let mut variables = sources.variables.iter();
         let (_, value) = variables.find(|(key, value)| key == name && !value.is_empty())?;
         Some(PathBuf::from(value))
     };
-    let file = sources.file.or_else(|| variable(environment::FILE));
-    let mut tree = match &file {
-        Some(path) => read_file(path).map_err(|problem| vec![problem])?,
+    let file = sources.file.clone();
+    let file = file.or_else(|| variable(environment::FILE));
+    let text = file.as_deref().map(read_file).transpose();
+    understand(text.map_err(|problem| vec![problem])?, sources)
+}
+
+/// Finds out what a file, the environment and the flags mean together. Looks at
+/// nothing else.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn understand(file: Option<Text>, sources: Sources) -> Result<Configuration, Vec<Problem>> {
+    let has_file = file.is_some();
+    let mut tree = match file {
+        Some(text) => parse(text).map_err(|problem| vec![problem])?,
         None => Node {
             origin: Origin::Variable("the environment".into()),
             value: Value::Empty,
@@ -52,7 +76,7 @@ pub(crate) fn load(sources: Sources) -> Result<Configuration, Vec<Problem>> {
         address: sources.address,
         root: sources.root,
     };
-    let configuration = read::read(&tree, file.as_deref(), flags, notes, &mut problems);
+    let configuration = read::read(&tree, has_file, flags, notes, &mut problems);
     match configuration {
         Some(configuration) if problems.is_empty() => Ok(configuration),
         _ => {
@@ -65,7 +89,7 @@ pub(crate) fn load(sources: Sources) -> Result<Configuration, Vec<Problem>> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Node, Problem> {
+fn read_file(path: &Path) -> Result<Text, Problem> {
     let name: Arc<str> = path.display().to_string().into();
     let origin = Origin::File(Arc::clone(&name));
     let unreadable =
@@ -75,6 +99,11 @@ fn read_file(path: &Path) -> Result<Node, Problem> {
         return Err(origin.problem("the file is too long for a configuration"));
     }
     let content = fs::read(path).map_err(unreadable)?;
-    let text = String::from_utf8(content).map_err(|_| origin.problem("the file isn't UTF-8"))?;
+    Ok(Text { name, content })
+}
+
+fn parse(Text { name, content }: Text) -> Result<Node, Problem> {
+    let text = String::from_utf8(content)
+        .map_err(|_| Origin::File(Arc::clone(&name)).problem("the file isn't UTF-8"))?;
     yaml::read(&text, &Place::File(name))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
+use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
-use crate::problem::{Origin, Problem};
 
 /// The deepest nesting. Known keys need far less.
 const DEPTH_MAX: usize = 32;

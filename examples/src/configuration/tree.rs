@@ -1,7 +1,7 @@
 //! A configuration before anybody asks what it means: names, values, and where
 //! each was said.
 
-use crate::problem::Origin;
+use super::problem::Origin;
 
 /// A value and where it was said.
 #[derive(Debug, Clone, PartialEq, Eq)]

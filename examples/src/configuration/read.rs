@@ -1,19 +1,19 @@
 //! From keys to what they mean, with the Docker registry's defaults if there
 //! is a file, and with friendlier ones if there is none.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Level;
 
+use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
     Address, Changes, Configuration, Debug, Http, Log, LogFormat, PasswordFile, Storage, TlsFiles,
     UploadExpiry, choice, duration, validate,
 };
-use crate::problem::{Origin, Problem};
 
 /// Where the Docker registry keeps its data.
 const DOCKER_ROOT: &str = "/var/lib/registry";
@@ -38,14 +38,14 @@ pub(crate) struct Flags {
 /// count as absent, since they were reported before.
 pub(crate) fn read(
     tree: &Node,
-    file: Option<&Path>,
+    has_file: bool,
     flags: Flags,
     notes: Vec<Problem>,
     problems: &mut Vec<Problem>,
 ) -> Option<Configuration> {
     let mut reader = Reader {
         tree,
-        has_file: file.is_some(),
+        has_file,
         problems,
     };
     let storage = reader.storage(flags.root);
@@ -70,7 +70,7 @@ pub(crate) fn read(
         changes,
         storage: storage?,
         http: http?,
-        has_file: file.is_some(),
+        has_file,
         notes,
     })
 }

@@ -1,0 +1,157 @@
+//! What the server is told: by its flags, by the environment, by a
+//! configuration file, or by nobody. The first of these that says something
+//! decides.
+
+mod address;
+mod choice;
+mod duration;
+mod environment;
+mod keys;
+mod load;
+mod problem;
+mod read;
+mod tree;
+mod validate;
+mod yaml;
+
+pub use self::address::Address;
+pub use self::load::{Sources, Text, load, understand};
+pub use self::problem::{Origin, Problem};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tracing::Level;
+
+/// Everything that can be chosen.
+#[derive(Debug)]
+pub struct Configuration {
+    /// What is logged, and how.
+    pub log: Log,
+    /// Where the data is kept.
+    pub storage: Storage,
+    /// How many threads may wait for the disk.
+    pub blocking_threads: usize,
+    /// What clients may change.
+    pub changes: Changes,
+    /// Whether manifests may refer to content that isn't there.
+    pub sparse_manifests: bool,
+    /// When unfinished uploads are forgotten, if ever.
+    pub upload_expiry: Option<UploadExpiry>,
+    /// Who may log in; without it, nobody has to.
+    pub password_file: Option<PasswordFile>,
+    /// How clients reach it.
+    pub http: Http,
+    /// Where those who watch it reach it, if anywhere.
+    pub debug: Option<Debug>,
+    /// Whether the storage belongs to the health of the server.
+    pub storage_health: bool,
+    /// Whether a file was read. Without one, the server introduces itself.
+    pub has_file: bool,
+    /// What the operator may want to know.
+    pub notes: Vec<Problem>,
+}
+
+/// What is logged.
+#[derive(Debug)]
+pub struct Log {
+    /// The least important of what is logged.
+    pub level: Level,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// What every line says.
+    pub fields: Vec<(String, String)>,
+    /// Whether requests are logged.
+    pub access: bool,
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As people read it.
+    Text,
+    /// As JSON.
+    Json,
+    /// As JSON with the names that Logstash expects.
+    Logstash,
+}
+
+/// Where data is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In this directory.
+    Filesystem(PathBuf),
+    /// In memory, until the server ends.
+    Memory,
+}
+
+/// What may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Nothing: the registry is read-only.
+    None,
+    /// Pushes are accepted.
+    Pushes,
+    /// Deletes too.
+    All,
+}
+
+/// When uploads that nobody finishes are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadExpiry {
+    /// How long an upload may rest.
+    pub idle: Duration,
+    /// How often to look.
+    pub interval: Duration,
+}
+
+/// A file of users and their hashed passwords.
+#[derive(Debug)]
+pub struct PasswordFile {
+    /// What clients are told they log in to.
+    pub realm: String,
+    /// Where the file is.
+    pub path: PathBuf,
+}
+
+/// The listener for clients.
+#[derive(Debug)]
+pub struct Http {
+    /// Where to listen.
+    pub address: Address,
+    /// The path that all of it is under, or nothing.
+    pub prefix: String,
+    /// What the registry is called by its clients, if it has to be said.
+    pub host: Option<String>,
+    /// What every answer carries.
+    pub headers: HeaderMap,
+    /// The certificate; without one, it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// How long requests may go on once the server is told to stop.
+    pub drain: Option<Duration>,
+    /// The most repositories in one answer.
+    pub max_catalog: Option<usize>,
+}
+
+/// The files that TLS needs.
+#[derive(Debug)]
+pub struct TlsFiles {
+    /// The certificate and those that vouch for it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Whether TLS 1.2 is refused.
+    pub newest_only: bool,
+}
+
+/// The listener for those who watch the server.
+#[derive(Debug)]
+pub struct Debug {
+    /// Where to listen.
+    pub address: Address,
+    /// The path of the metrics, if there are any.
+    pub metrics: Option<String>,
+}
