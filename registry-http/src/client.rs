@@ -10,10 +10,13 @@ mod authorization;
 mod blobs;
 mod challenge;
 mod failure;
+mod link;
 mod listing;
 mod manifests;
 mod outbound;
 mod registry;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod uploads;
 
 use std::fmt;

@@ -51,6 +51,8 @@ mod service;
 mod test_server;
 
 pub use body::Body;
+#[cfg(all(feature = "client", feature = "testkit"))]
+pub use client::testkit;
 #[cfg(feature = "client")]
 pub use client::{RemoteRegistry, RemoteRegistryBuilder};
 pub use limits::Limits;

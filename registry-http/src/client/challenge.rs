@@ -19,19 +19,15 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The strongest challenge in the values of `WWW-Authenticate`.
+    /// The strongest challenge in the values of `WWW-Authenticate`, each of
+    /// which may hold several.
     pub(super) fn strongest<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut basic = None;
-        for value in values {
-            let (scheme, parameters) = value
-                .trim()
-                .split_once(char::is_whitespace)
-                .unwrap_or((value.trim(), ""));
+        for (scheme, parameters) in values.flat_map(|value| Reader(value).challenges()) {
             if scheme.eq_ignore_ascii_case("basic") {
                 basic = Some(Self::Basic);
             }
             if scheme.eq_ignore_ascii_case("bearer") {
-                let parameters = parse_parameters(parameters);
                 let find = |wanted: &str| {
                     parameters
                         .iter()
@@ -51,39 +47,74 @@ impl Challenge {
     }
 }
 
-/// Parameters such as `a="b", c=d`. What can't be read ends the list.
-fn parse_parameters(mut rest: &str) -> Vec<(String, String)> {
-    let mut parameters = Vec::new();
-    while let Some((name, after)) = rest.split_once('=') {
-        let name = name.trim_matches([' ', '\t', ',']).to_owned();
-        let after = after.trim_start();
-        let mut value = String::new();
-        let mut end = after.len();
-        if let Some(quoted) = after.strip_prefix('"') {
-            let mut escaped = false;
-            for (position, char) in quoted.char_indices() {
-                match char {
-                    _ if escaped => {
-                        value.push(char);
-                        escaped = false;
-                    }
-                    '\\' => escaped = true,
-                    '"' => {
-                        // One for each quotation mark.
-                        end = position.saturating_add(2);
-                        break;
-                    }
-                    _ => value.push(char),
+/// Names and values such as `a="b", c=d`.
+type Parameters<'a> = Vec<(&'a str, String)>;
+
+/// What is left to read of a value.
+struct Reader<'a>(&'a str);
+
+impl<'a> Reader<'a> {
+    /// Schemes with their parameters. What can't be read ends the list.
+    fn challenges(mut self) -> Vec<(&'a str, Parameters<'a>)> {
+        let mut challenges: Vec<(&str, Parameters<'_>)> = Vec::new();
+        loop {
+            self.skip(&[' ', '\t', ',']);
+            let word = self.word();
+            if word.is_empty() {
+                return challenges;
+            }
+            let before = self.0;
+            self.skip(&[' ', '\t']);
+            match (self.0.strip_prefix('='), challenges.last_mut()) {
+                (Some(rest), Some((_, parameters))) => {
+                    self.0 = rest;
+                    self.skip(&[' ', '\t']);
+                    parameters.push((word, self.value()));
+                }
+                (Some(_), None) => return challenges,
+                (None, _) => {
+                    self.0 = before;
+                    challenges.push((word, Vec::new()));
                 }
             }
-        } else {
-            end = after.find([',', ' ', '\t']).unwrap_or(after.len());
-            value.push_str(after.get(..end).unwrap_or_default());
         }
-        parameters.push((name, value));
-        rest = after.get(end..).unwrap_or_default();
     }
-    parameters
+
+    fn skip(&mut self, separators: &[char]) {
+        self.0 = self.0.trim_start_matches(separators);
+    }
+
+    /// The text up to one of `ends`.
+    fn until(&mut self, ends: &[char]) -> &'a str {
+        let end = self.0.find(ends).unwrap_or(self.0.len());
+        let (text, rest) = self.0.split_at(end);
+        self.0 = rest;
+        text
+    }
+
+    /// A scheme, or the name of a parameter.
+    fn word(&mut self) -> &'a str {
+        self.until(&[' ', '\t', ',', '=', '"'])
+    }
+
+    /// Values without quotation marks may hold more than the standard allows,
+    /// such as a URL.
+    fn value(&mut self) -> String {
+        let Some(quoted) = self.0.strip_prefix('"') else {
+            return self.until(&[' ', '\t', ',']).to_owned();
+        };
+        let mut value = String::new();
+        let mut chars = quoted.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                '"' => break,
+                '\\' => value.extend(chars.next()),
+                _ => value.push(char),
+            }
+        }
+        self.0 = chars.as_str();
+        value
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +148,16 @@ mod tests {
             (
                 &[r#"Basic realm="x""#, r#"Bearer realm="y""#],
                 Some(bearer("y", None, None)),
+            ),
+            (
+                &[
+                    r#"Negotiate, Digest a="Bearer realm=z", Bearer realm="y",scope="s" , Basic realm="x""#,
+                ],
+                Some(bearer("y", None, Some("s"))),
+            ),
+            (
+                &[r#"Negotiate YWJj==, Basic realm="x""#],
+                Some(Challenge::Basic),
             ),
             (&["Bearer"], None),
             (&[r#"Digest realm="x""#], None),

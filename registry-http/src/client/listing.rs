@@ -7,10 +7,9 @@ use registry_core::{
 };
 use reqwest::Response;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::RemoteRegistry;
 use super::failure::read_limited;
+use super::{RemoteRegistry, link};
 
 /// How many pages are read to fill one.
 const PAGES: usize = 1000;
@@ -26,12 +25,9 @@ impl RemoteRegistry {
             page,
         };
         let answer = self.ask(&operation, HeaderMap::new()).await?;
-        let next = next(&answer);
-        let list: TagList = read_json(answer).await?;
-        Ok(Page {
-            items: list.tags.unwrap_or_default(),
-            next,
-        })
+        let next = continuation(&answer);
+        let items = tags(&read_limited(answer, PAGE).await?)?;
+        Ok(Page { items, next })
     }
 
     pub(super) async fn referrers(
@@ -55,9 +51,8 @@ impl RemoteRegistry {
             }
             answer => answer?,
         };
-        let next = next(&answer);
-        let list: ReferrerList = read_json(answer).await?;
-        let mut items = list.manifests.unwrap_or_default();
+        let next = continuation(&answer);
+        let mut items = referrers(&read_limited(answer, PAGE).await?)?;
         items.retain(|referrer| filter.matches(referrer));
         Ok(Page { items, next })
     }
@@ -80,9 +75,8 @@ impl RemoteRegistry {
                 page: request.clone(),
             };
             let answer = self.ask(&operation, HeaderMap::new()).await?;
-            let next = next(&answer);
-            let list: Catalog = read_json(answer).await?;
-            let names = list.repositories.unwrap_or_default();
+            let next = continuation(&answer);
+            let names = repositories(&read_limited(answer, PAGE).await?)?;
             for name in names.into_iter().filter(|name| access.permits(name)) {
                 if page.limit.is_some_and(|limit| items.len() >= limit) {
                     let next = items.last().map(ToString::to_string);
@@ -119,9 +113,7 @@ impl RemoteRegistry {
         let tag: Tag = format!("{}-{hex}", subject.algorithm()).parse()?;
         match self.get_manifest(access, &Reference::Tag(tag)).await {
             Ok(index) if index.media_type == MediaType::OCI_INDEX => {
-                let list: ReferrerList =
-                    serde_json::from_slice(&index.bytes).map_err(not_a_list)?;
-                let mut items = list.manifests.unwrap_or_default();
+                let mut items = referrers(&index.bytes)?;
                 items.retain(|referrer| filter.matches(referrer));
                 Ok(Page::whole(items))
             }
@@ -132,24 +124,34 @@ impl RemoteRegistry {
     }
 }
 
-#[derive(Deserialize)]
-struct TagList {
-    tags: Option<Vec<Tag>>,
+/// The tags that a list holds.
+pub(super) fn tags(list: &[u8]) -> Result<Vec<Tag>> {
+    #[derive(Deserialize)]
+    struct List {
+        tags: Option<Vec<Tag>>,
+    }
+    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
+    Ok(list.tags.unwrap_or_default())
 }
 
-#[derive(Deserialize)]
-struct ReferrerList {
-    manifests: Option<Vec<Descriptor>>,
+/// The descriptors that an index holds.
+pub(super) fn referrers(list: &[u8]) -> Result<Vec<Descriptor>> {
+    #[derive(Deserialize)]
+    struct List {
+        manifests: Option<Vec<Descriptor>>,
+    }
+    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
+    Ok(list.manifests.unwrap_or_default())
 }
 
-#[derive(Deserialize)]
-struct Catalog {
-    repositories: Option<Vec<RepositoryName>>,
-}
-
-async fn read_json<T: DeserializeOwned>(answer: Response) -> Result<T> {
-    let body = read_limited(answer, PAGE).await?;
-    serde_json::from_slice(&body).map_err(not_a_list)
+/// The names that a catalog holds.
+pub(super) fn repositories(list: &[u8]) -> Result<Vec<RepositoryName>> {
+    #[derive(Deserialize)]
+    struct List {
+        repositories: Option<Vec<RepositoryName>>,
+    }
+    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
+    Ok(list.repositories.unwrap_or_default())
 }
 
 fn not_a_list(source: serde_json::Error) -> Error {
@@ -159,16 +161,8 @@ fn not_a_list(source: serde_json::Error) -> Error {
 }
 
 /// The position that the link to the next page names.
-///
-/// RFC 8288; only the query of the link counts, since the request is built
-/// anew.
-fn next(answer: &Response) -> Option<String> {
-    let link = answer.headers().get(header::LINK)?.to_str().ok()?;
-    let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
-    if !relation.contains("next") {
-        return None;
-    }
-    let url = answer.url().join(target).ok()?;
-    let last = url.query_pairs().find(|(name, _)| name == "last")?;
-    Some(last.1.into_owned())
+fn continuation(answer: &Response) -> Option<String> {
+    let links = answer.headers().get_all(header::LINK);
+    let links = links.iter().filter_map(|link| link.to_str().ok());
+    link::next(links, answer.url())
 }
