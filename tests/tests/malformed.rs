@@ -79,6 +79,93 @@ fn malformed_requests_are_refused_and_leave_nothing_behind() {
     );
 }
 
+/// Clients keep their connections: what follows a refused request is answered, or the refusal said that nothing will be.
+#[test]
+fn a_refused_request_leaves_its_connection_usable_or_says_that_it_closes() {
+    let server = Launch::new().start();
+    let manifest = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
+    let upload = "/v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000";
+    let requests = [
+        ("PUT /v2/a/manifests/-x", manifest, 400),
+        ("PUT /v2/a/manifests/sha256:bad", manifest, 400),
+        ("PUT /v2/a/manifests/v1", manifest, 400),
+        ("PUT /v2/A/manifests/v1", manifest, 400),
+        ("PATCH /v2/a/blobs/uploads/x", "", 404),
+        (&format!("PATCH {upload}"), "", 404),
+        (&format!("PUT {upload}"), "", 400),
+        (&format!("PUT {upload}?digest=bad"), "", 400),
+        ("POST /v2/a/blobs/uploads/?digest=bad", "", 400),
+        ("POST /v2/a/blobs/uploads/?digest-algorithm=md5", "", 400),
+        ("PUT /v2/nothing/here", "", 404),
+        ("POST /v1/", "", 404),
+        ("POST /v2/a/tags/list", "", 405),
+    ];
+    for length in [5, 200_000, 20_000_000] {
+        for (request, headers, expected) in requests {
+            let what = format!("{request}, {length} bytes");
+            let mut stream = TcpStream::connect(server.host()).expect("a connection");
+            let limit = Some(Duration::from_secs(20));
+            stream.set_read_timeout(limit).expect("a time limit");
+            stream.set_write_timeout(limit).expect("a time limit");
+            let head = format!(
+                "{request} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: {length}\r\n\r\n",
+                server.host()
+            );
+            stream.write_all(head.as_bytes()).expect("a head to send");
+            // Only a server that has said that it closes may read no further.
+            let sent = stream.write_all(&vec![b'x'; length]);
+            let refusal = answer(&mut stream);
+            // Its length alone can be reason enough.
+            let is_too_large = length > 4 << 20 && status(&refusal) == Some(413);
+            assert!(
+                is_too_large || status(&refusal) == Some(expected),
+                "{what}: {refusal}"
+            );
+            if refusal
+                .to_ascii_lowercase()
+                .contains("\r\nconnection: close\r\n")
+            {
+                continue;
+            }
+            sent.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let next = format!("GET /v2/ HTTP/1.1\r\nHost: {}\r\n\r\n", server.host());
+            stream
+                .write_all(next.as_bytes())
+                .expect("a request to send");
+            let next = answer(&mut stream);
+            assert_eq!(status(&next), Some(200), "{what}, then: {next:?}");
+        }
+    }
+}
+
+/// One answer with a `Content-Length`, or as much of it as came.
+fn answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let lengths = head.lines().filter_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                let is_length = name.eq_ignore_ascii_case("content-length");
+                is_length.then(|| value.parse::<usize>().ok())?
+            });
+            if body.len() >= lengths.sum() {
+                return text;
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return text,
+            Ok(read) => answer.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+fn status(answer: &str) -> Option<u16> {
+    let rest = answer.strip_prefix("HTTP/1.")?;
+    rest.get(2..5)?.parse().ok()
+}
+
 /// Sends one request; returns the status of the answer, if one came.
 fn send(host: &str, seed: u64, number: u64) -> Result<Option<u16>, String> {
     let mut random = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9).wrapping_add(number));
@@ -109,10 +196,7 @@ fn send(host: &str, seed: u64, number: u64) -> Result<Option<u16>, String> {
     if answer.is_empty() {
         return Ok(None);
     }
-    let status = answer
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.get(2..5)?.parse().ok());
-    match status {
+    match status(&answer) {
         Some(500..) => Err(problem(&answer)),
         Some(status) => Ok(Some(status)),
         None => Err(problem(&format!("no status in {answer:?}"))),
