@@ -153,8 +153,8 @@ async fn a_directory_that_cannot_be_made_is_one_clear_error() {
     assert!(error.to_string().contains("permissions"), "{error}");
 }
 
-#[tokio::test]
-async fn content_whose_metadata_is_lost_is_not_mistaken_for_nothing() {
+/// A root with an image, and without any file of its metadata.
+async fn root_without_metadata() -> TempDir {
     let root = TempDir::new().unwrap();
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
@@ -163,18 +163,18 @@ async fn content_whose_metadata_is_lost_is_not_mistaken_for_nothing() {
     drop(open(root.path()).await);
     for entry in std::fs::read_dir(root.path()).unwrap() {
         let path = entry.unwrap().path();
-        if path
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .starts_with("metadata.")
-        {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("metadata.") {
             std::fs::remove_file(path).unwrap();
         }
     }
+    root
+}
+
+async fn assert_asks_for_a_backup(root: &Path) {
     for _ in 0..2 {
         let error = loop {
-            let error = Engine::open(root.path()).await.unwrap_err();
+            let error = Engine::open(root).await.unwrap_err();
             if !error.to_string().contains("another process") {
                 break error;
             }
@@ -182,4 +182,29 @@ async fn content_whose_metadata_is_lost_is_not_mistaken_for_nothing() {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("backup"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn content_whose_metadata_is_lost_is_not_mistaken_for_nothing() {
+    let root = root_without_metadata().await;
+    assert_asks_for_a_backup(root.path()).await;
+}
+
+#[tokio::test]
+async fn what_is_only_named_like_metadata_is_no_metadata() {
+    for leftover in [
+        "metadata.redb.bak",
+        "metadata.redb.replaced",
+        "metadata.redb.draft",
+        "metadata.redb.damaged",
+        "metadata.00000000000000000001.log.old",
+        "metadata.1.log",
+    ] {
+        let root = root_without_metadata().await;
+        std::fs::write(root.path().join(leftover), "something").unwrap();
+        assert_asks_for_a_backup(root.path()).await;
+    }
+    let root = root_without_metadata().await;
+    std::fs::write(root.path().join("metadata.redb"), "").unwrap();
+    assert_asks_for_a_backup(root.path()).await;
 }

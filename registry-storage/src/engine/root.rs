@@ -11,9 +11,6 @@ use crate::{
     BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
 };
 
-/// How the names of the database and of its change log start.
-const METADATA: &str = "metadata.";
-
 /// The file whose lock says that a process uses the directory.
 const LOCK: &str = "lock";
 
@@ -51,10 +48,9 @@ impl Engine {
         };
         let options = FilesystemOptions::default().durability(durability);
         let blobs = FilesystemBlobs::open(&root, options).await?;
-        let known = {
-            let root = root.clone();
-            blocking(move || has_metadata(&root)).await??
-        };
+        // Content without a database or a change log was not always so: to start
+        // anew would make all of it unknown.
+        let known = RedbMetadata::is_stored(&root).await?;
         if !known && !blobs.list(None, 1).await?.is_empty() {
             return Err(ErrorKind::Unavailable.error(
                 "the directory holds content but no metadata; restore the metadata from a backup",
@@ -99,18 +95,6 @@ fn lock(root: &Path) -> Result<File> {
             .error("another process uses this directory; stop it or choose another directory")),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
-}
-
-/// Whether there is a database or a change log. Content without either was not
-/// always so: to start anew would make all of it unknown.
-fn has_metadata(root: &Path) -> Result<bool> {
-    for entry in std::fs::read_dir(root).map_err(unusable)? {
-        let name = entry.map_err(unusable)?.file_name();
-        if name.to_string_lossy().starts_with(METADATA) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn unusable(source: std::io::Error) -> Error {

@@ -159,6 +159,13 @@ impl RedbMetadata {
         blocking(move || rebuild::rebuild(&directory_at(&directory)?, &options)).await
     }
 
+    /// Whether `directory` holds a database, or a change log to rebuild it
+    /// from.
+    pub(crate) async fn is_stored(directory: impl AsRef<Path>) -> Result<bool> {
+        let directory = directory.as_ref().to_owned();
+        blocking(move || open::is_stored(&*directory_at(&directory)?)).await
+    }
+
     /// Whether a commit failed, after which nothing is written any more.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)

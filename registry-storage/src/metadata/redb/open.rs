@@ -69,6 +69,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
     })
 }
 
+/// Whether there is anything to open or to rebuild from. What else bears the
+/// database's name, a copy that was moved away or a draft, is neither.
+pub(super) fn is_stored(disk: &dyn Disk) -> Result<bool> {
+    let files = Files::list(disk).map_err(unusable)?;
+    Ok(!files.is_empty() || is_there(disk)?)
+}
+
 /// Opens a database file, or makes a new one, and keeps others out.
 fn create(disk: &dyn Disk, name: &str, options: &RedbOptions) -> Result<Database> {
     let file = disk.open(name).map_err(unusable)?;
