@@ -5,6 +5,7 @@ mod memory;
 mod record;
 #[cfg(feature = "redb")]
 mod redb;
+mod referrer_page;
 mod timestamp;
 
 pub use batch::{Batch, CommitError, Operation, Requirement};
@@ -16,12 +17,14 @@ pub use record::{
 #[cfg(feature = "redb")]
 pub use redb::{Rebuilt, RedbMetadata, RedbOptions};
 
+pub(crate) use referrer_page::ReferrerPage;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use registry_core::{Descriptor, Digest, Reference, RepositoryName, Result, Tag, UploadId};
+use registry_core::{Descriptor, Digest, Page, Reference, RepositoryName, Result, Tag, UploadId};
 
 /// Keeps the facts about repositories: which content they hold, which manifests
 /// and tags, what refers to what, which uploads are open, which events wait.
@@ -127,14 +130,19 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Option<Vec<(Tag, TagRecord)>>>;
 
     /// The manifests that are about `subject`, in the order of their digests,
-    /// behind `after`, at most `limit`.
+    /// behind `after`, at most `limit`, and no more than about `max_bytes` of
+    /// what is written of them in a list; one is never too many. Descriptors
+    /// are as large as the annotations that clients push, so a store must not
+    /// read more of them than that. The page's `next` is the last of its
+    /// digests if there are more.
     async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<Descriptor>>;
+        max_bytes: usize,
+    ) -> Result<Page<Descriptor>>;
 
     /// An open upload.
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>>;
@@ -228,8 +236,11 @@ impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
         subject: &Digest,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<Descriptor>> {
-        (**self).referrers(repository, subject, after, limit).await
+        max_bytes: usize,
+    ) -> Result<Page<Descriptor>> {
+        (**self)
+            .referrers(repository, subject, after, limit, max_bytes)
+            .await
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {

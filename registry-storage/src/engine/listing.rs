@@ -6,6 +6,7 @@ use registry_core::{
 };
 
 use super::Engine;
+use crate::metadata::ReferrerPage;
 
 /// How many records are read at once where some of them may not be wanted.
 const STEP: usize = 256;
@@ -52,28 +53,27 @@ impl Engine {
             })?),
             None => None,
         };
-        let mut items: Vec<Descriptor> = Vec::new();
-        let mut bytes = 0_usize;
+        let mut wanted = ReferrerPage::new(limit, REFERRERS_BYTES);
         loop {
+            // Each step holds no more than a page may.
             let step = self
                 .metadata()
-                .referrers(access.repository(), subject, after.as_ref(), STEP)
+                .referrers(
+                    access.repository(),
+                    subject,
+                    after.as_ref(),
+                    STEP,
+                    REFERRERS_BYTES,
+                )
                 .await?;
-            let exhausted = step.len() < STEP;
-            for referrer in step {
-                after = Some(referrer.digest);
-                if !filter.matches(&referrer) {
-                    continue;
+            after = step.items.last().map(|last| last.digest);
+            for referrer in step.items {
+                if filter.matches(&referrer) && !wanted.push(referrer) {
+                    return Ok(wanted.finish());
                 }
-                bytes = bytes.saturating_add(json_size(&referrer));
-                if items.len() >= limit || (bytes > REFERRERS_BYTES && !items.is_empty()) {
-                    let next = items.last().map(|last| last.digest.to_string());
-                    return Ok(Page { items, next });
-                }
-                items.push(referrer);
             }
-            if exhausted {
-                return Ok(Page::whole(items));
+            if step.next.is_none() {
+                return Ok(wanted.finish());
             }
             // A store that answers at once would keep others waiting.
             tokio::task::yield_now().await;
@@ -114,17 +114,4 @@ impl Engine {
         let max = self.options().max_page;
         page.limit.map_or(max, |limit| limit.min(max))
     }
-}
-
-/// About how many bytes a descriptor takes in a list.
-fn json_size(descriptor: &Descriptor) -> usize {
-    let annotations: usize = descriptor
-        .annotations
-        .iter()
-        .map(|(key, value)| key.len().saturating_add(value.len()).saturating_add(8))
-        .sum();
-    annotations
-        .saturating_add(descriptor.artifact_type.as_ref().map_or(0, String::len))
-        .saturating_add(descriptor.media_type.as_str().len())
-        .saturating_add(256)
 }

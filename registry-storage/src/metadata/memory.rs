@@ -6,11 +6,11 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use registry_core::{Descriptor, Digest, Reference, RepositoryName, Result, Tag, UploadId};
+use registry_core::{Descriptor, Digest, Page, Reference, RepositoryName, Result, Tag, UploadId};
 
 use super::{
-    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, RepositoryRecord,
-    TagRecord, UploadRecord,
+    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, ReferrerPage,
+    RepositoryRecord, TagRecord, UploadRecord,
 };
 use state::State;
 
@@ -180,16 +180,22 @@ impl MetadataStore for MemoryMetadata {
         subject: &Digest,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<Descriptor>> {
+        max_bytes: usize,
+    ) -> Result<Page<Descriptor>> {
         let state = self.read();
+        let mut page = ReferrerPage::new(limit, max_bytes);
         let repository = state.repositories.get(repository);
-        Ok(repository
+        let referrers = repository
             .into_iter()
             .flat_map(|repository| repository.manifests.range(behind(after)))
             .filter(|(_, manifest)| manifest.record.subject.as_ref() == Some(subject))
-            .filter_map(|(_, manifest)| manifest.referrer.clone())
-            .take(limit)
-            .collect())
+            .filter_map(|(_, manifest)| manifest.referrer.as_ref());
+        for referrer in referrers {
+            if !page.push(referrer.clone()) {
+                break;
+            }
+        }
+        Ok(page.finish())
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {

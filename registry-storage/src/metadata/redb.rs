@@ -28,7 +28,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use redb::{Database, ReadOnlyTable, ReadableDatabase};
 use registry_core::{
-    Descriptor, Digest, Error, ErrorKind, Reference, RepositoryName, Result, Tag, UploadId,
+    Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryName, Result, Tag, UploadId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,8 +39,8 @@ use self::value::{Emitted, Referrer, Repository, TagTarget, Upload, decode};
 use self::writer::{FACTS, Pending};
 use super::timestamp::to_nanoseconds;
 use super::{
-    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, RepositoryRecord,
-    TagRecord, UploadRecord,
+    Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, ReferrerPage,
+    RepositoryRecord, TagRecord, UploadRecord,
 };
 use crate::Durability;
 
@@ -377,14 +377,17 @@ impl MetadataStore for RedbMetadata {
         subject: &Digest,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<Descriptor>> {
+        max_bytes: usize,
+    ) -> Result<Page<Descriptor>> {
         let after = after.map(digest_bytes);
+        let mut page = ReferrerPage::new(limit, max_bytes);
         self.read_in(repository, |facts, identity| {
             let prefix = Key::within(Family::Referrer, identity).digest(subject);
-            facts.list(&prefix, after.as_deref(), limit, |_, value| {
-                decode::<Referrer>(value)?.descriptor()
+            facts.each(&prefix, after.as_deref(), |_, value| {
+                Ok(page.push(decode::<Referrer>(value)?.descriptor()?))
             })
-        })
+        })?;
+        Ok(page.finish())
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {

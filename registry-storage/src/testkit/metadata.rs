@@ -98,6 +98,7 @@ macro_rules! metadata_store_suite {
                 a_tag_moves
                 tags_are_listed_in_the_order_of_bytes
                 referrers_are_listed_for_their_subject
+                referrers_are_read_within_a_number_of_bytes
                 an_upload_is_fenced_by_its_offset
                 uploads_are_counted_and_found_when_idle
                 events_wait_in_the_order_of_commits

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use registry_core::{
-    Descriptor, Digest, Error, ErrorKind, Reference, RepositoryName, Result, Tag, UploadId,
+    Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryName, Result, Tag, UploadId,
 };
 
 use crate::{
@@ -162,9 +162,12 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         subject: &Digest,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<Descriptor>> {
+        max_bytes: usize,
+    ) -> Result<Page<Descriptor>> {
         let store = self.reading()?;
-        store.referrers(repository, subject, after, limit).await
+        store
+            .referrers(repository, subject, after, limit, max_bytes)
+            .await
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use registry_core::{Descriptor, Event, EventAction, EventTarget, MediaType, Reference};
+use registry_core::{Descriptor, Digest, Event, EventAction, EventTarget, MediaType, Reference};
 
 use super::history::uploads;
 use super::make::{
@@ -203,19 +203,21 @@ pub async fn referrers_are_listed_for_their_subject(store: &dyn MetadataStore) {
     let mut listed = Vec::new();
     loop {
         let page = store
-            .referrers(&name("a"), &digest(9), listed.last(), 2)
+            .referrers(&name("a"), &digest(9), listed.last(), 2, usize::MAX)
             .await;
         let page = page.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        for descriptor in page {
+        assert!(page.items.len() <= 2);
+        for descriptor in page.items {
             let number = &descriptor.annotations["number"];
             assert_eq!(
                 descriptor.artifact_type,
                 Some(format!("application/x.{number}"))
             );
             listed.push(descriptor.digest);
+        }
+        assert_eq!(page.next.is_some(), listed.len() < ordered.len());
+        if page.next.is_none() {
+            break;
         }
     }
     assert_eq!(listed, ordered);
@@ -227,20 +229,60 @@ pub async fn referrers_are_listed_for_their_subject(store: &dyn MetadataStore) {
     };
     store.put([delete, put(6, Some(9), true)]).await;
     let page = store
-        .referrers(&name("a"), &digest(9), None, 9)
+        .referrers(&name("a"), &digest(9), None, 9, usize::MAX)
         .await
-        .unwrap();
+        .unwrap()
+        .items;
     assert_eq!(page.len(), 5);
     let page = store
-        .referrers(&name("a"), &digest(8), None, 9)
+        .referrers(&name("a"), &digest(8), None, 9, usize::MAX)
         .await
-        .unwrap();
+        .unwrap()
+        .items;
     assert_eq!(page, []);
     let page = store
-        .referrers(&name("b"), &digest(9), None, 9)
+        .referrers(&name("b"), &digest(9), None, 9, usize::MAX)
         .await
-        .unwrap();
+        .unwrap()
+        .items;
     assert_eq!(page, []);
+}
+
+/// Of referrers with large annotations no more are read than asked for.
+pub async fn referrers_are_read_within_a_number_of_bytes(store: &dyn MetadataStore) {
+    let put = |number: u8| {
+        let mut manifest = manifest_record(number, 7);
+        manifest.subject = Some(digest(9));
+        let mut descriptor = Descriptor::new(MediaType::OCI_MANIFEST, manifest.digest, 7);
+        let note = "x".repeat(100_000);
+        descriptor.annotations.insert("note".to_owned(), note);
+        Operation::PutManifest {
+            repository: name("a"),
+            manifest,
+            references: Vec::new(),
+            referrer: Some(descriptor),
+        }
+    };
+    store.put([1, 2, 3, 4, 5, 6, 7].map(put)).await;
+    for (max_bytes, most) in [(0, 1), (99_999, 1), (250_000, 2), (350_000, 3)] {
+        let mut listed: Vec<Digest> = Vec::new();
+        loop {
+            let after = listed.last();
+            let page = store
+                .referrers(&name("a"), &digest(9), after, 100, max_bytes)
+                .await
+                .unwrap();
+            assert!((1..=most).contains(&page.items.len()), "{max_bytes}");
+            listed.extend(page.items.iter().map(|referrer| referrer.digest));
+            let Some(next) = page.next else {
+                break;
+            };
+            assert_eq!(Some(next), listed.last().map(ToString::to_string));
+        }
+        let mut ordered: Vec<_> = (1..8).map(digest).collect();
+        ordered.sort();
+        assert_eq!(listed, ordered);
+    }
 }
 
 /// One writer gets on with an upload; the others learn that they don't.

@@ -138,10 +138,12 @@ async fn observe_digest(
     let manifests = store.manifests(name, Some(&digest), 1).await.unwrap();
     notes.note(("manifests", name, digest), manifests);
     for after in [None, Some(digest)] {
-        for limit in [1, 100] {
-            let referrers = store.referrers(name, &digest, after.as_ref(), limit).await;
+        for (limit, max_bytes) in [(1, usize::MAX), (100, 0), (100, usize::MAX)] {
+            let referrers = store
+                .referrers(name, &digest, after.as_ref(), limit, max_bytes)
+                .await;
             notes.note(
-                ("referrers", name, digest, after, limit),
+                ("referrers", name, digest, after, limit, max_bytes),
                 referrers.unwrap(),
             );
         }
