@@ -12,7 +12,10 @@
 use std::path::Path;
 
 use registry_core::testkit::{ImageBuilder, trusted};
-use registry_core::{Algorithm, Deletion, ErrorKind, PageRequest, Registry, registry_suite};
+use registry_core::{
+    Algorithm, CatalogAccess, Deletion, ErrorKind, Management, MountSource, OpenOptions,
+    PageRequest, Registry, registry_suite,
+};
 use registry_storage::{Durability, Engine};
 use tempfile::TempDir;
 
@@ -107,6 +110,69 @@ fn rot(directory: &Path) {
             content[0] ^= 1;
             std::fs::write(&path, content).unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn pushing_an_image_again_mends_blobs_that_nobody_knew_to_be_rotten() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    rot(&root.path().join("blobs"));
+    push_the_image(&engine).await;
+    let page = engine
+        .verify(&CatalogAccess::trusted(), PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(page.items, []);
+}
+
+/// Whoever is told that a blob is there doesn't push it.
+#[tokio::test]
+async fn a_damaged_blob_counts_as_absent_once_it_was_found_so() {
+    for cut_short in [false, true] {
+        let root = TempDir::new().unwrap();
+        let engine = open(root.path()).await;
+        let access = trusted("team/app");
+        push_the_image(&engine).await;
+        let image = ImageBuilder::new("image").build();
+        let blob = &image.blobs()[0];
+        let digest = Algorithm::Sha256.digest(blob);
+        let directory = root.path().join("blobs/sha256").join(&digest.hex()[..2]);
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.to_string_lossy().contains(digest.hex().as_str()) {
+                continue;
+            }
+            if cut_short {
+                std::fs::write(path, &blob[1..]).unwrap();
+            } else {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let open_blob = async || {
+            engine
+                .open_blob(&access, &digest, OpenOptions::default())
+                .await
+        };
+        for _ in 0..2 {
+            assert_eq!(open_blob().await.unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        let stat = engine.stat_blob(&access, &digest).await.unwrap_err();
+        assert_eq!(stat.kind(), ErrorKind::BlobUnknown);
+        let other = trusted("team/other");
+        let mounted = engine
+            .mount_blob(&other, &digest, MountSource::Repository(&access))
+            .await;
+        assert_eq!(mounted.unwrap(), None);
+        let push = image.put(&["v2"]);
+        let refused = engine.put_manifest(&access, push).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ManifestBlobUnknown);
+
+        push_the_image(&engine).await;
+        engine.stat_blob(&access, &digest).await.unwrap();
+        open_blob().await.unwrap();
+        assert_holds_the_image(&engine).await;
     }
 }
 

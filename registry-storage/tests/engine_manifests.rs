@@ -187,6 +187,35 @@ impl BlobStore for Waiting {
 }
 
 #[tokio::test]
+async fn a_push_that_loses_the_tag_leaves_no_bytes() {
+    let blobs = Waiting::default();
+    let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let creator = access().limited([Action::Pull, Action::Push]);
+    let mut pushes = Vec::new();
+    for note in ["first", "second"] {
+        let (registry, creator) = (registry.clone(), creator.clone());
+        pushes.push(tokio::spawn(async move {
+            registry
+                .put_manifest(&creator, push(tag("v1"), index(note)))
+                .await
+        }));
+        blobs.staged.notified().await;
+    }
+    let mut pushes = pushes.into_iter();
+    blobs.go_on.notify_one();
+    pushes.next().unwrap().await.unwrap().unwrap();
+    blobs.go_on.notify_one();
+    let lost = pushes.next().unwrap().await.unwrap().unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::Denied);
+    // They go a moment later.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let stored = blobs.list(None, 10).await.unwrap();
+    assert_eq!(stored.len(), 1, "{stored:?}");
+}
+
+#[tokio::test]
 async fn the_expiry_of_uploads_leaves_a_manifest_alone_that_is_being_pushed() {
     let blobs = Waiting::default();
     let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();

@@ -1,8 +1,10 @@
 //! Blobs of a repository: asking, opening, mounting and removing.
 
+use std::ops::Range;
+
 use registry_core::{
-    Access, Action, Blob, CatalogAccess, Descriptor, Digest, Error, ErrorKind, EventAction,
-    EventTarget, MountSource, OpenOptions, RepositoryName, Result,
+    Access, Action, Blob, BlobBody, CatalogAccess, Descriptor, Digest, Error, ErrorKind,
+    EventAction, EventTarget, MountSource, OpenOptions, RepositoryName, Result,
 };
 
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
@@ -16,6 +18,10 @@ impl Engine {
     pub(super) async fn stat_blob(&self, access: &Access, digest: &Digest) -> Result<Descriptor> {
         access.require(Action::Pull)?;
         let record = self.blob_record(access.repository(), digest).await?;
+        if self.inner.damages.contains(&record.key) {
+            return Err(ErrorKind::BlobUnknown
+                .error("the stored content is damaged; push it again to mend it"));
+        }
         Ok(Descriptor::blob(*digest, record.size))
     }
 
@@ -31,6 +37,9 @@ impl Engine {
             Some(range) => range.resolve(record.size)?,
             None => 0..record.size,
         };
+        if self.inner.damages.contains(&record.key) {
+            return Err(damaged());
+        }
         let body = self.open_content(&record, range.clone()).await?;
         Ok(Blob {
             digest: *digest,
@@ -61,6 +70,9 @@ impl Engine {
             let Some(record) = self.metadata().blob(&source, digest).await? else {
                 return Ok(None);
             };
+            if self.inner.damages.contains(&record.key) {
+                return Ok(None);
+            }
             let size = record.size;
             let target = EventTarget::Blob {
                 digest: *digest,
@@ -143,18 +155,35 @@ impl Engine {
     }
 
     /// Opens recorded bytes. If they are missing, that is damage and not
-    /// absence: a client must not conclude that it may forget them.
+    /// absence: whoever pulls must not conclude that nobody has them. Whoever
+    /// pushes is told that they are absent from then on.
     pub(super) async fn open_content(
         &self,
         record: &BlobRecord,
-        range: std::ops::Range<u64>,
-    ) -> Result<registry_core::BlobBody> {
-        match self.blobs().open(&record.key, range).await {
-            Err(error) if error.kind() == ErrorKind::BlobUnknown => Err(ErrorKind::Corrupt
-                .error("the stored content is missing; push it again to mend it")
-                .with_source(error)),
-            opened => opened,
+        range: Range<u64>,
+    ) -> Result<BlobBody> {
+        let mut key = record.key;
+        for _ in 0..COMMIT_TRIES {
+            let error = match self.blobs().open(&key, range.clone()).await {
+                Err(error) if is_damage(&error) => error,
+                opened => return opened,
+            };
+            match self.live_content(&key.digest).await? {
+                // They were pushed again meanwhile.
+                Some(now) if now.key != key => key = now.key,
+                now => {
+                    if now.is_some() {
+                        self.inner.damages.remember(&key);
+                    }
+                    return Err(ErrorKind::Corrupt
+                        .error(
+                            "the stored content is missing or cut short; push it again to mend it",
+                        )
+                        .with_source(error));
+                }
+            }
         }
+        Err(contended())
     }
 
     /// A repository that holds the blob and that the caller may pull from.
@@ -169,6 +198,15 @@ impl Engine {
             .await?;
         Ok(holders.into_iter().find(|holder| visible.permits(holder)))
     }
+}
+
+/// Whether the error says that stored bytes aren't what they should be.
+pub(super) fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::BlobUnknown | ErrorKind::Corrupt)
+}
+
+pub(super) fn damaged() -> Error {
+    ErrorKind::Corrupt.error("the stored content is damaged; push it again to mend it")
 }
 
 fn unknown() -> Error {

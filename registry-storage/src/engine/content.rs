@@ -1,10 +1,10 @@
 //! One copy of each content, although many push it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use registry_core::{Digest, ErrorKind, Result};
+use registry_core::{Digest, Result, UploadId};
 
 use super::Engine;
 use crate::{Batch, BlobKey, BlobRecord, BlobState, Operation, Requirement};
@@ -12,56 +12,84 @@ use crate::{Batch, BlobKey, BlobRecord, BlobState, Operation, Requirement};
 /// How much damaged content is remembered.
 const REMEMBERED: usize = 10_000;
 
+/// Longer than clocks are apart.
+const A_CENTURY: Duration = Duration::from_hours(876_000);
+
 /// What is stored of some content.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stored {
     Absent,
+    /// The bytes are there, and were compared with what is pushed.
     Whole(BlobKey),
-    Damaged(BlobKey),
+    /// Bytes are there that nobody looked at lately, or that are damaged.
+    Doubtful(BlobKey),
+    /// Somebody else's push of the same bytes ended during this one, so they
+    /// are as good, wherever they are by now.
+    Renewed,
 }
 
 /// Content that was found damaged by reading it, until it is pushed again.
+///
+/// It is the bytes under one key that are damaged: what is pushed meanwhile has
+/// another.
 #[derive(Debug, Default)]
-pub(super) struct Damages(Mutex<BTreeSet<Digest>>);
+pub(super) struct Damages(Mutex<BTreeMap<Digest, UploadId>>);
 
 impl Damages {
-    fn known(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Digest, UploadId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn remember(&self, digest: Digest) {
+    /// Takes note of damage, so that the content counts as absent until it is
+    /// pushed again: a client that is told that it is there won't do that.
+    pub(super) fn remember(&self, key: &BlobKey) {
         let mut known = self.known();
-        if known.len() < REMEMBERED {
-            known.insert(digest);
+        if known.len() < REMEMBERED || known.contains_key(&key.digest) {
+            let before = known.insert(key.digest, key.generation);
+            if before != Some(key.generation) {
+                tracing::error!(digest = %key.digest, "stored content is damaged until it is pushed again");
+            }
         }
+    }
+
+    pub(super) fn forget(&self, key: &BlobKey) {
+        let mut known = self.known();
+        if known.get(&key.digest) == Some(&key.generation) {
+            known.remove(&key.digest);
+        }
+    }
+
+    pub(super) fn contains(&self, key: &BlobKey) -> bool {
+        self.known().get(&key.digest) == Some(&key.generation)
+    }
+
+    fn may_contain(&self, digest: &Digest) -> bool {
+        self.known().contains_key(digest)
     }
 }
 
 impl Engine {
-    /// What is stored of some content: whether its bytes are there in full, and
-    /// nobody found them damaged. If they aren't, a push mends them.
-    pub(super) async fn stored(&self, digest: &Digest, size: u64) -> Result<Stored> {
-        let Some(record) = self.metadata().content(digest).await? else {
-            return Ok(Stored::Absent);
-        };
-        if record.state != BlobState::Live {
-            return Ok(Stored::Absent);
-        }
-        if self.inner.damages.known().contains(digest) {
-            return Ok(Stored::Damaged(record.key));
-        }
-        match self.blobs().size(&record.key).await {
-            Ok(stored) if stored == size => Ok(Stored::Whole(record.key)),
-            Ok(_) => Ok(Stored::Damaged(record.key)),
-            Err(error) if error.kind() == ErrorKind::BlobUnknown => Ok(Stored::Damaged(record.key)),
-            Err(error) => Err(error),
-        }
+    /// The live bytes of a digest.
+    pub(super) async fn live_content(&self, digest: &Digest) -> Result<Option<BlobRecord>> {
+        let record = self.metadata().content(digest).await?;
+        Ok(record.filter(|record| record.state == BlobState::Live))
     }
 
-    /// Takes note that a batch of [`keep_one`] was applied: the content is
-    /// whole, and the other copy superfluous.
-    pub(super) fn kept(&self, digest: &Digest, loser: Option<BlobKey>) {
-        self.inner.damages.known().remove(digest);
+    /// Whether the bytes of a digest were found damaged.
+    pub(super) async fn is_damaged(&self, digest: &Digest) -> Result<bool> {
+        if !self.inner.damages.may_contain(digest) {
+            return Ok(false);
+        }
+        let record = self.live_content(digest).await?;
+        Ok(record.is_some_and(|record| self.inner.damages.contains(&record.key)))
+    }
+
+    /// Takes note that a batch of [`keep_one`] was applied: the other copy is
+    /// superfluous.
+    pub(super) fn kept(&self, loser: Option<BlobKey>) {
+        if let Some(key) = &loser {
+            self.inner.damages.forget(key);
+        }
         self.drop_copy(loser);
     }
 
@@ -90,10 +118,11 @@ impl Engine {
 /// The part of a batch that records newly stored bytes, and the copy that is
 /// superfluous once the batch is applied.
 ///
-/// Bytes that are stored already keep their place, so that readers keep theirs
-/// and pushes of the same content don't get into each other's way. Storing them
-/// again first makes a push of known content cost what any push costs: it tells
-/// nobody what other repositories hold.
+/// Stored bytes that nobody looked at give way to the new ones, which were
+/// hashed just now: a push mends what rotted, without reading it. Whoever reads
+/// the old ones goes on doing so. Storing the bytes first makes a push of known
+/// content cost what any push costs: it tells nobody what other repositories
+/// hold.
 pub(super) fn keep_one(
     stored: Stored,
     key: BlobKey,
@@ -107,14 +136,18 @@ pub(super) fn keep_one(
         state: BlobState::Live,
         touched_at: now,
     });
+    let touch = Operation::Touch { digest, at: now };
     let (require, operation, loser) = match stored {
         Stored::Absent => (Requirement::ContentAbsent { digest }, record, None),
-        Stored::Damaged(old) => (Requirement::ContentIs { key: old }, record, Some(old)),
-        Stored::Whole(old) => (
-            Requirement::ContentIs { key: old },
-            Operation::Touch { digest, at: now },
-            Some(key),
-        ),
+        Stored::Doubtful(old) => (Requirement::ContentIs { key: old }, record, Some(old)),
+        Stored::Whole(old) => (Requirement::ContentIs { key: old }, touch, Some(key)),
+        // That there are any: pushes of the same bytes must not get into each
+        // other's way for long.
+        Stored::Renewed => {
+            let at = now.checked_add(A_CENTURY).unwrap_or(now);
+            let live = Requirement::NotTouchedSince { digest, at };
+            (live, touch, Some(key))
+        }
     };
     let batch = Batch {
         require: vec![require],

@@ -68,12 +68,16 @@ impl Management for Engine {
             if record.state != BlobState::Live {
                 continue;
             }
-            if let Some(reason) = self.damage(&record).await? {
-                self.inner.damages.remember(record.key.digest);
-                items.push(Damage {
-                    digest: record.key.digest,
-                    reason,
-                });
+            match self.damage(&record).await? {
+                // Somebody may have put back what was missing.
+                None => self.inner.damages.forget(&record.key),
+                Some(reason) => {
+                    self.inner.damages.remember(&record.key);
+                    items.push(Damage {
+                        digest: record.key.digest,
+                        reason,
+                    });
+                }
             }
         }
         Ok(Page { items, next })

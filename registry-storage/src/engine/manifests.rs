@@ -7,6 +7,7 @@ use registry_core::{
     ReferenceKind, Result, Tag, Verified,
 };
 
+use super::blobs::{damaged, is_damage};
 use super::content::{Stored, keep_one};
 use super::read_back::{blocking, collect};
 use super::{COMMIT_TRIES, Engine, contended};
@@ -81,27 +82,50 @@ impl Engine {
 
     /// Reads a manifest from the store, checks it, and keeps it in memory.
     async fn read_manifest(&self, record: &ManifestRecord) -> Result<Bytes> {
-        let damaged =
-            || ErrorKind::Corrupt.error("the stored manifest is damaged; push it again to mend it");
         let content = self.metadata().content(&record.digest).await?;
         let content = content.ok_or_else(damaged)?;
         let body = self.open_content(&content, 0..record.size).await?;
-        let bytes = collect(body, record.size).await?;
+        let bytes = match collect(body, record.size).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if is_damage(&error) {
+                    self.inner.damages.remember(&content.key);
+                }
+                return Err(error);
+            }
+        };
         let verified = hash(record.digest, bytes.clone()).await?;
-        verified.expect(&record.digest).map_err(|_| damaged())?;
+        if verified.expect(&record.digest).is_err() {
+            self.inner.damages.remember(&content.key);
+            return Err(damaged());
+        }
         self.inner.manifests.insert(record.digest, &bytes);
         Ok(bytes)
     }
 
     async fn put(&self, access: &Access, push: &PutManifest) -> Result<Pushed> {
+        let mut written = None;
+        let pushed = self.put_and_write(access, push, &mut written).await;
+        if pushed.is_err() {
+            self.drop_copy(written);
+        }
+        pushed
+    }
+
+    /// Leaves in `written` the bytes that are superfluous if it fails.
+    async fn put_and_write(
+        &self,
+        access: &Access,
+        push: &PutManifest,
+        written: &mut Option<BlobKey>,
+    ) -> Result<Pushed> {
         let manifest = push.manifest();
         let size = manifest.bytes.len() as u64;
-        let mut written = None;
         for _ in 0..COMMIT_TRIES {
             let mut require = self.require_references(access, push).await?;
             require.extend(self.require_tags(access, push).await?);
 
-            let (mut batch, loser) = self.require_content(access, manifest, &mut written).await?;
+            let (mut batch, loser) = self.require_content(access, manifest, written).await?;
             batch.require.extend(require);
             let at = self.now();
             let repository = access.repository();
@@ -136,7 +160,7 @@ impl Engine {
                 .extend(self.tell(access, EventAction::Push, target, None)?);
             match self.commit(batch).await {
                 Ok(()) => {
-                    self.kept(&manifest.digest, loser);
+                    self.kept(loser);
                     self.inner
                         .manifests
                         .insert(manifest.digest, &manifest.bytes);
@@ -149,10 +173,12 @@ impl Engine {
                 // Something changed in between: look at it again.
                 Err(CommitError::Conflict(_)) => {}
                 // The outcome is unknown, so the bytes stay.
-                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Failed(error)) => {
+                    *written = None;
+                    return Err(error);
+                }
             }
         }
-        self.drop_copy(written);
         Err(contended())
     }
 
@@ -166,9 +192,7 @@ impl Engine {
     ) -> Result<(Batch, Option<BlobKey>)> {
         let digest = manifest.digest;
         let size = manifest.bytes.len() as u64;
-        let stored = self
-            .intact(manifest, self.stored(&digest, size).await?)
-            .await?;
+        let stored = self.stored(manifest).await?;
         if let (Stored::Whole(key), None) = (stored, &written) {
             let reference = Reference::Digest(digest);
             let known = self
@@ -197,23 +221,24 @@ impl Engine {
         Ok(keep_one(stored, key, size, self.now()))
     }
 
-    /// What is stored of a manifest, where bytes that changed count as damaged,
-    /// too: whoever is told so pushes the manifest again.
-    async fn intact(&self, manifest: &Manifest, stored: Stored) -> Result<Stored> {
-        let Stored::Whole(key) = stored else {
-            return Ok(stored);
+    /// What is stored of a manifest. Manifests are small enough to compare.
+    async fn stored(&self, manifest: &Manifest) -> Result<Stored> {
+        let Some(record) = self.live_content(&manifest.digest).await? else {
+            return Ok(Stored::Absent);
         };
+        let key = record.key;
         let size = manifest.bytes.len() as u64;
         let bytes = match self.blobs().open(&key, 0..size).await {
             Ok(body) => collect(body, size).await,
             Err(error) => Err(error),
         };
         match bytes {
-            Ok(bytes) if bytes == manifest.bytes => Ok(stored),
-            Ok(_) => Ok(Stored::Damaged(key)),
-            Err(error) if matches!(error.kind(), ErrorKind::BlobUnknown | ErrorKind::Corrupt) => {
-                Ok(Stored::Damaged(key))
+            Ok(bytes) if bytes == manifest.bytes => {
+                self.inner.damages.forget(&key);
+                Ok(Stored::Whole(key))
             }
+            Ok(_) => Ok(Stored::Doubtful(key)),
+            Err(error) if is_damage(&error) => Ok(Stored::Doubtful(key)),
             Err(error) => Err(error),
         }
     }
@@ -263,6 +288,11 @@ impl Engine {
         };
         if !as_manifest && !as_blob {
             return Ok(Some(None));
+        }
+        // What is damaged has to be pushed again, which is said in the same way
+        // as that it is absent.
+        if self.is_damaged(&digest).await? {
+            return Ok(None);
         }
         if as_blob && self.metadata().blob(repository, &digest).await?.is_some() {
             return Ok(Some(Some(Requirement::BlobLinked {

@@ -5,7 +5,7 @@ use registry_core::{
     EventAction, EventTarget, Hasher, Result, Upload, UploadId, UploadOptions, Verified,
 };
 
-use super::content::keep_one;
+use super::content::{Stored, keep_one};
 use super::ingest::{Ending, ingest};
 use super::read_back::hash_body;
 use super::session::Session;
@@ -159,7 +159,9 @@ impl Engine {
         digest: &Digest,
     ) -> Result<Option<Descriptor>> {
         let blob = self.metadata().blob(access.repository(), digest).await?;
-        Ok(blob.map(|record| Descriptor::blob(*digest, record.size)))
+        Ok(blob
+            .filter(|record| !self.inner.damages.contains(&record.key))
+            .map(|record| Descriptor::blob(*digest, record.size)))
     }
 
     async fn append(&self, session: Session, record: UploadRecord, chunk: Chunk) -> Result<Upload> {
@@ -253,7 +255,13 @@ impl Engine {
             }
         };
         let key = staged.publish(verified).await?;
-        let descriptor = self.link_upload(access, &record, verified, key).await;
+        let mut superfluous = Some(key);
+        let descriptor = self
+            .link_upload(access, &record, verified, key, &mut superfluous)
+            .await;
+        if descriptor.is_err() {
+            self.drop_copy(superfluous);
+        }
         drop(session);
         descriptor
     }
@@ -311,18 +319,26 @@ impl Engine {
         hash_body(Hasher::new(algorithm), body).await
     }
 
-    /// Makes stored bytes a blob of the repository, and ends the upload.
+    /// Makes stored bytes a blob of the repository, and ends the upload. Leaves
+    /// in `superfluous` those that are to go if it fails.
     async fn link_upload(
         &self,
         access: &Access,
         upload: &UploadRecord,
         verified: Verified,
         key: BlobKey,
+        superfluous: &mut Option<BlobKey>,
     ) -> Result<Descriptor> {
         let digest = verified.digest();
         let size = verified.size();
+        let at_first = self.live_content(&digest).await?.map(|record| record.key);
+        let mut now = at_first;
         for _ in 0..COMMIT_TRIES {
-            let stored = self.stored(&digest, size).await?;
+            let stored = match now {
+                None => Stored::Absent,
+                Some(old) if now == at_first => Stored::Doubtful(old),
+                Some(_) => Stored::Renewed,
+            };
             let (mut batch, loser) = keep_one(stored, key, size, self.now());
             batch.require.push(upload_at(upload));
             batch.operations.push(Operation::LinkBlob {
@@ -339,22 +355,23 @@ impl Engine {
                 .extend(self.tell(access, EventAction::Push, target, None)?);
             match self.commit(batch).await {
                 Ok(()) => {
-                    self.kept(&digest, loser);
+                    self.kept(loser);
                     return Ok(Descriptor::blob(digest, size));
                 }
                 Err(CommitError::Conflict(
-                    Requirement::ContentAbsent { .. } | Requirement::ContentIs { .. },
-                )) => {}
-                Err(CommitError::Conflict(Requirement::UploadAt { .. })) => {
-                    self.drop_copy(Some(key));
-                    return Err(unknown());
-                }
+                    Requirement::ContentAbsent { .. }
+                    | Requirement::ContentIs { .. }
+                    | Requirement::NotTouchedSince { .. },
+                )) => now = self.live_content(&digest).await?.map(|record| record.key),
+                Err(CommitError::Conflict(Requirement::UploadAt { .. })) => return Err(unknown()),
                 Err(CommitError::Conflict(conflict)) => return Err(unexpected(&conflict)),
                 // The outcome is unknown, so the bytes stay.
-                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Failed(error)) => {
+                    *superfluous = None;
+                    return Err(error);
+                }
             }
         }
-        self.drop_copy(Some(key));
         Err(contended())
     }
 }
