@@ -1,15 +1,22 @@
 //! How much is done at once, and who is turned away beyond that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{ErrorKind, Operation, Result};
 use tokio::time::{Instant, timeout_at};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::places::{NoPlace, Place, Places};
 use crate::{Limits, Peer};
 
 /// A manifest up to this size needs no share of the memory for large ones.
 const SMALL_MANIFEST: usize = 64 << 10;
+
+/// How many large manifests are read and stored at once. Each takes several
+/// times its size meanwhile, but not for long.
+const MANIFESTS_AT_WORK: usize = 1;
 
 /// The room for requests in progress, by what they cost.
 #[derive(Debug, Clone)]
@@ -18,6 +25,7 @@ pub(crate) struct Capacity {
     uploads: Places,
     downloads: Places,
     large_manifests: Places,
+    manifests_at_work: Arc<Semaphore>,
     manifest_time: Duration,
     retry_after: Duration,
 }
@@ -36,6 +44,7 @@ impl Capacity {
             uploads: places(limits.max_uploads),
             downloads: places(limits.max_downloads),
             large_manifests: places(large),
+            manifests_at_work: Arc::new(Semaphore::new(MANIFESTS_AT_WORK)),
             manifest_time: limits.manifest_time,
             retry_after: limits.retry_after,
         }
@@ -76,6 +85,16 @@ impl Capacity {
             Ok(place) => Ok(Some(place)),
             Err(_) => Err(self.busy(NoPlace::AtAll)),
         }
+    }
+
+    /// Waits until a manifest of `size` bytes, which is there whole, may be read
+    /// and stored.
+    pub(crate) async fn manifest_work(&self, size: usize) -> Option<SemaphorePermit<'_>> {
+        if size <= SMALL_MANIFEST {
+            return None;
+        }
+        // It is never closed.
+        self.manifests_at_work.acquire().await.ok()
     }
 
     /// Until when a manifest has to be there whose first byte is awaited now.

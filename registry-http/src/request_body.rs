@@ -191,6 +191,11 @@ impl RequestBody {
                 // Waiting for others isn't held against the client.
                 deadline = deadline.checked_add(asked.elapsed()).unwrap_or(deadline);
             }
+            if let Some(length) = length {
+                // Once, instead of doubling again and again.
+                let length = usize::try_from(length).unwrap_or(limit).min(limit);
+                all.reserve(length.saturating_sub(all.len()));
+            }
             all.extend_from_slice(&bytes);
         }
         if length.is_some_and(|length| length != all.len() as u64) {

@@ -159,6 +159,16 @@ mod tests {
                 &[r#"Negotiate YWJj==, Basic realm="x""#],
                 Some(Challenge::Basic),
             ),
+            (
+                &[
+                    r#"Negotiate, Digest a="Bearer realm=z", Bearer realm="y",scope="s" , Basic realm="x""#,
+                ],
+                Some(bearer("y", None, Some("s"))),
+            ),
+            (
+                &[r#"Negotiate YWJj==, Basic realm="x""#],
+                Some(Challenge::Basic),
+            ),
             (&["Bearer"], None),
             (&[r#"Digest realm="x""#], None),
             (&[""], None),

@@ -80,6 +80,7 @@ pub(super) async fn put(
     let (bytes, _share) = body
         .collect(rules.max_size, &settings.capacity, request.peer())
         .await?;
+    let _turn = settings.capacity.manifest_work(bytes.len()).await;
     let push = check(reference.clone(), media_type, bytes, rules).await?;
     let precondition = precondition(request, reference).await?;
     let push = push

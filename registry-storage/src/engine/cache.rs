@@ -7,6 +7,11 @@ use bytes::Bytes;
 use moka::sync::Cache;
 use registry_core::Digest;
 
+/// The largest manifest that is kept. The cache gives memory back a while after
+/// it has dropped something, so a few large ones would take many times its
+/// size; they are rare, and the system keeps their files in memory.
+const LARGEST: usize = 128 << 10;
+
 /// Recently used manifests, up to a number of bytes.
 #[derive(Debug)]
 pub(super) struct ManifestCache(Cache<Digest, Bytes>);
@@ -26,6 +31,8 @@ impl ManifestCache {
     /// Keeps a manifest. It is copied, so that a small part of a large buffer
     /// doesn't keep the whole.
     pub(super) fn insert(&self, digest: Digest, manifest: &Bytes) {
-        self.0.insert(digest, Bytes::copy_from_slice(manifest));
+        if manifest.len() <= LARGEST {
+            self.0.insert(digest, Bytes::copy_from_slice(manifest));
+        }
     }
 }
