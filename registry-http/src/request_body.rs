@@ -220,13 +220,15 @@ fn wrong_length() -> Error {
 }
 
 fn announced_length(headers: &HeaderMap) -> Result<Option<u64>> {
-    let Some(length) = headers.get(CONTENT_LENGTH) else {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
         return Ok(None);
     };
-    let digits = length
-        .to_str()
-        .ok()
-        .filter(|length| !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_only = lengths.next().is_none();
+    let digits = length.to_str().ok().filter(|length| {
+        let all_digits = length.bytes().all(|byte| byte.is_ascii_digit());
+        is_only && all_digits && !length.is_empty()
+    });
     match digits.and_then(|digits| digits.parse().ok()) {
         Some(length) => Ok(Some(length)),
         None => Err(ErrorKind::RequestInvalid.error("the Content-Length is not a number of bytes")),

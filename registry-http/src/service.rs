@@ -60,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) anonymous_mount: bool,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) capacity: Capacity,
+    namespaces: Vec<String>,
     headers: HeaderMap,
     metrics: Arc<Metrics>,
 }
@@ -86,6 +87,7 @@ impl RegistryService {
                 anonymous_mount: true,
                 randomness: Arc::new(SystemRandomness),
                 capacity,
+                namespaces: Vec::new(),
                 headers: HeaderMap::new(),
                 metrics: Arc::default(),
             }),
@@ -140,6 +142,15 @@ impl RegistryService {
     /// Whether `/v2/_catalog` lists the repositories that the caller may see.
     pub fn catalog(self, catalog: bool) -> Self {
         self.with(|settings| settings.catalog = catalog)
+    }
+
+    /// Says that what is served is what `host` serves, such as `docker.io`:
+    /// clients that ask a mirror on behalf of that host (`?ns=docker.io`) are
+    /// told so. A mirror of several hosts is told of each.
+    ///
+    /// Distribution specification, "Registry proxying".
+    pub fn mirror_of(self, host: &str) -> Self {
+        self.with(|settings| settings.namespaces.push(host.to_owned()))
     }
 
     /// Whether a mount that names no source looks for the blob in every
@@ -235,7 +246,11 @@ impl Settings {
         };
         let (mut response, place) = match outcome {
             Ok((response, place)) => (response, Some(place)),
-            Err(failure) => {
+            Err(mut failure) => {
+                let error = &failure.error;
+                if error.kind() == ErrorKind::TooManyRequests && error.retry_after().is_none() {
+                    failure.error = failure.error.with_retry_after(self.limits.retry_after);
+                }
                 log_failure(&failure.error, &identity);
                 let path = path.unwrap_or_default();
                 let operation = operation.as_ref();
@@ -319,8 +334,11 @@ impl Settings {
         let headers = response.headers_mut();
         headers.insert(&API_VERSION, API_VERSION_2);
         headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-        if let Some(namespace) = namespace(parts) {
-            headers.insert(&OCI_NAMESPACE, namespace);
+        if !self.namespaces.is_empty()
+            && let Some(namespace) = asked_namespace(parts)
+            && self.namespaces.contains(&namespace)
+        {
+            headers.insert(&OCI_NAMESPACE, header::value(namespace));
         }
         // So that a user can tell the operator which request it was.
         if identity.is_from_client() || status.is_server_error() {
@@ -378,23 +396,21 @@ fn origin(parts: &Parts, identity: &RequestIdentity) -> RequestOrigin {
     }
 }
 
-/// The host on whose behalf a mirror was asked, to be named in the answer.
+/// The host on whose behalf a mirror was asked, if it says one and the same.
 ///
 /// Distribution specification, "Registry proxying".
-fn namespace(parts: &Parts) -> Option<HeaderValue> {
-    let is_host = |text: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".:-_[]".contains(&byte);
-        !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed)
-    };
-    let query = parts.uri.query()?;
+fn asked_namespace(parts: &Parts) -> Option<String> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let encoded = query.split('&').find_map(|pair| pair.strip_prefix("ns="))?;
-    let host = percent_encoding::percent_decode_str(encoded)
-        .decode_utf8()
-        .ok()?;
-    is_host(&host).then(|| header::value(host.into_owned()))
+    let pairs = parts.uri.query()?.split('&');
+    let mut hosts = pairs
+        .filter_map(|pair| pair.strip_prefix("ns="))
+        .map(|host| percent_encoding::percent_decode_str(host).decode_utf8());
+    let host = hosts.next()?.ok()?;
+    hosts
+        .all(|other| other.is_ok_and(|other| other == host))
+        .then(|| host.into_owned())
 }
 
 impl fmt::Debug for RegistryService {

@@ -1,6 +1,6 @@
 //! Blobs on their way in.
 
-use http::header::{HeaderMap, RANGE};
+use http::header::{CACHE_CONTROL, HeaderMap, RANGE};
 use http::{Response, StatusCode};
 use registry_core::{
     Access, Algorithm, Chunk, Digest, ErrorKind, MountSource, RepositoryName, Result, Upload,
@@ -13,7 +13,8 @@ use crate::access_log::Causes;
 use crate::content_range::ContentRange;
 use crate::error_response::upload_range;
 use crate::header::{
-    self, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, insert_location, respond, respond_empty,
+    self, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, NO_STORE, insert_location, respond,
+    respond_empty,
 };
 use crate::request_body::{RequestBody, too_large};
 
@@ -107,6 +108,8 @@ pub(super) async fn status(request: &Request<'_>, id: &UploadId) -> Result<Respo
     let access = request.access()?;
     let upload = request.settings.registry.upload(access, id).await?;
     let mut response = respond(StatusCode::NO_CONTENT);
+    // It is true for a moment only.
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     describe(request, access, &upload, response.headers_mut());
     Ok(response)
 }

@@ -241,16 +241,35 @@ async fn what_the_client_has_is_not_sent_again() {
 
 #[tokio::test]
 async fn the_host_of_a_mirror_is_named_back_if_it_is_one() {
-    let service = service();
-    let uri = push_blob(&service, "a", CONTENT).await;
-    let answer = get(&service, &format!("{uri}?x=%zz&ns=docker.io%3A443")).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.header("oci-namespace"), "docker.io:443");
-    for ns in ["", "a%0d%0ab", "a%20b", "%ff"] {
-        let answer = get(&service, &format!("{uri}?ns={ns}")).await;
-        assert_eq!(answer.status, StatusCode::OK, "{ns}");
-        assert!(!answer.has("oci-namespace"), "{ns}");
+    let plain = service();
+    let mirror = plain
+        .clone()
+        .mirror_of("docker.io")
+        .mirror_of("r.example:5000");
+    let uri = push_blob(&plain, "a", CONTENT).await;
+    let named = async |service: &RegistryService, query: &str| {
+        let answer = get(service, &format!("{uri}?{query}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{query}");
+        let name = answer.headers.get("oci-namespace");
+        name.map(|name| name.to_str().unwrap().to_owned())
+    };
+    for query in ["ns=docker.io", "x=%zz&ns=docker%2eio&ns=docker.io"] {
+        assert_eq!(named(&mirror, query).await.unwrap(), "docker.io");
     }
+    let other = named(&mirror, "ns=r.example%3A5000").await;
+    assert_eq!(other.unwrap(), "r.example:5000");
+    for query in [
+        "",
+        "ns=",
+        "ns=quay.io",
+        "ns=docker.io&ns=r.example:5000",
+        "ns=docker.io%0d%0ax",
+        "ns=%ff",
+    ] {
+        assert_eq!(named(&mirror, query).await, None, "{query}");
+    }
+    // What serves only itself answers all the same, and claims nothing.
+    assert_eq!(named(&plain, "ns=docker.io").await, None);
 }
 
 #[tokio::test]

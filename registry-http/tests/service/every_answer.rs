@@ -97,6 +97,45 @@ async fn every_answer_names_the_protocol_and_may_not_be_sniffed() {
     }
 }
 
+/// A cache that several clients share knows nothing of their rights.
+#[tokio::test]
+async fn h_11_no_shared_cache_may_keep_an_answer() {
+    let (service, paths) = furnished().await;
+    for path in paths {
+        for headers in [
+            &[][..],
+            &["if-none-match: *"],
+            &["range: bytes=1-2"],
+            &["range: bytes=1-2,3-4"],
+            &["range: bytes=9-"],
+        ] {
+            let answer = call(&service, Method::GET, &path, headers).await;
+            let kept = answer.header("cache-control");
+            let private = kept == "no-store" || kept.split(", ").any(|word| word == "private");
+            assert!(private, "{path} {headers:?} {kept}");
+        }
+    }
+}
+
+/// Wants everybody to slow down, and doesn't say for how long.
+#[derive(Debug)]
+struct Busy;
+
+#[async_trait::async_trait]
+impl Registry for Busy {
+    async fn get_manifest(&self, _: &Access, _: &Reference) -> Result<Manifest> {
+        Err(ErrorKind::TooManyRequests.error("slow down"))
+    }
+}
+
+#[tokio::test]
+async fn who_is_to_slow_down_is_told_when_to_come_back() {
+    let answer = get(&RegistryService::new(Busy), "/v2/a/manifests/v1").await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.code(), "TOOMANYREQUESTS");
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
 #[tokio::test]
 async fn a_method_that_a_path_does_not_have_is_told_which_ones_it_has() {
     let service = service();

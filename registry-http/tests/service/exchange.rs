@@ -103,7 +103,7 @@ pub(crate) fn request(method: &Method, uri: &str, headers: &[&str], body: Sent) 
     let mut request = Request::builder().method(method).uri(uri);
     for header in headers {
         let (name, value) = header.split_once(':').unwrap();
-        request = request.header(name, value.trim());
+        request = request.header(name.trim(), value.trim());
     }
     request.body(body).unwrap()
 }

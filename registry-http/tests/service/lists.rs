@@ -144,6 +144,36 @@ async fn who_asks_for_nothing_is_not_sent_on() {
 }
 
 #[tokio::test]
+async fn s_61_a_number_of_items_is_one_or_is_refused() {
+    let service = with_tags(&["a", "b", "c"]).await;
+    let referrers = format!("/v2/team/app/referrers/{}", sha256(""));
+    for list in ["/v2/team/app/tags/list", "/v2/_catalog", &referrers] {
+        for n in [
+            "0",
+            "1",
+            "007",
+            "1&n=1",
+            "%31",
+            "2147483648",
+            "9223372036854775808",
+            "18446744073709551616",
+            "999999999999999999999999999999",
+        ] {
+            let answer = get(&service, &format!("{list}?n={n}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{list} {n}");
+        }
+        for n in [
+            "-1", "+1", "%2B1", "1e9", "", "%20", "%201", "1%20", "1.0", "0x1", "1&n=2", "1&n=",
+            "%D9%A1", "%ff", "%", "1%00", "n", "1,2",
+        ] {
+            let answer = get(&service, &format!("{list}?n={n}")).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{list} {n}");
+            assert_eq!(answer.code(), "UNSUPPORTED", "{list} {n}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_page_is_never_larger_than_the_limit() {
     let limits = Limits {
         max_tags_page: 2,

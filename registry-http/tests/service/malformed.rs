@@ -22,6 +22,7 @@ const CORPUS: &str = "
 400 SIZE_INVALID        | PUT /v2/team/new/manifests/v1 | content-length: 99 | {}
 400 SIZE_INVALID        | PUT /v2/team/new/manifests/v1 | content-length: 1 | {}
 400 UNSUPPORTED         | PUT /v2/team/new/manifests/v1 | content-length: x | {}
+400 UNSUPPORTED         | PUT /v2/team/new/manifests/v1 | content-length: 2; content-length: 2 | {}
 400 UNSUPPORTED         | PUT /v2/team/new/manifests/v1 | content-length: -1 | {}
 400 UNSUPPORTED         | PUT /v2/team/new/manifests/v1?tag=v2 | | {}
 400 MANIFEST_INVALID    | PUT /v2/team/new/manifests/$DIGEST?tag=%ff | | {}

@@ -346,6 +346,64 @@ async fn nothing_is_read_before_the_decision() {
     }
 }
 
+/// Whoever asks before sending is told in time.
+#[tokio::test]
+async fn nothing_is_read_of_a_body_that_can_not_be_accepted() {
+    let limits = Limits {
+        max_blob: Some(1 << 20),
+        ..Limits::default()
+    };
+    let service = RegistryService::new(Engine::memory()).limits(limits);
+    let upload = begin(&service, "a").await;
+    patch(&service, &upload, &[], whole("hello")).await;
+    let unknown = "/v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000";
+    let digest = sha256("");
+    for (status, method, uri, header) in [
+        (404, Method::PATCH, unknown, ""),
+        (404, Method::PUT, &*format!("{unknown}?digest={digest}"), ""),
+        (400, Method::PUT, &*upload, ""),
+        (400, Method::PUT, &*format!("{upload}?digest=sha256:1"), ""),
+        (416, Method::PATCH, &*upload, "content-range: 0-99999"),
+        (
+            416,
+            Method::PUT,
+            &*format!("{upload}?digest={digest}"),
+            "content-range: 6-100005",
+        ),
+        (400, Method::PATCH, &*upload, "content-range: 5-9"),
+        (400, Method::PATCH, &*upload, "content-range: x"),
+        (413, Method::PATCH, &*upload, "content-length: 2000000"),
+        (
+            413,
+            Method::POST,
+            &*format!("/v2/a/blobs/uploads/?digest={digest}"),
+            "content-length: 2000000",
+        ),
+        (
+            413,
+            Method::PUT,
+            "/v2/a/manifests/v1",
+            "content-length: 4194305",
+        ),
+        (400, Method::PUT, "/v2/a/manifests/-", ""),
+        (400, Method::PUT, "/v2/a/manifests/v1", "content-type: x"),
+        (405, Method::PUT, "/v2/a/tags/list", ""),
+        (404, Method::PUT, "/v2/a/nothing", ""),
+    ] {
+        let (body, asked) = watched(100_000);
+        let mut headers = vec!["expect: 100-continue"];
+        headers.extend(Some(header).filter(|header| !header.is_empty()));
+        if !header.starts_with("content-length") {
+            headers.push("content-length: 100000");
+        }
+        let answer = send(&service, request(&method, uri, &headers, body)).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {uri} {header}");
+        assert_eq!(answer.header("connection"), "close");
+        assert!(!asked.load(Ordering::Relaxed), "{method} {uri} {header}");
+    }
+    assert_eq!(get(&service, &upload).await.header("range"), "0-4");
+}
+
 #[tokio::test]
 async fn after_an_error_a_body_is_read_up_to_a_bound() {
     let limits = Limits {
