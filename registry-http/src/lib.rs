@@ -47,6 +47,7 @@ mod request_identity;
 #[cfg(feature = "server")]
 mod server;
 mod service;
+mod storage;
 #[cfg(feature = "testkit")]
 mod test_server;
 

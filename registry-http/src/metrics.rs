@@ -18,6 +18,7 @@ const REQUEST_SIZE: &str = "registry_http_request_size_bytes";
 const RESPONSE_SIZE: &str = "registry_http_response_size_bytes";
 const UPLOAD: &str = "registry_storage_blob_upload_bytes";
 const DOWNLOAD: &str = "registry_storage_blob_download_bytes";
+const ACTION: &str = "registry_storage_action_seconds";
 const PANICS: &str = "registry_http_panics_total";
 
 /// The handler of requests that aren't understood.
@@ -57,6 +58,11 @@ impl Metrics {
         metrics::describe_histogram!(RESPONSE_SIZE, Unit::Bytes, "Bytes of answer bodies sent.");
         metrics::describe_histogram!(UPLOAD, Unit::Bytes, "Bytes of blobs received.");
         metrics::describe_histogram!(DOWNLOAD, Unit::Bytes, "Bytes of blobs sent.");
+        metrics::describe_histogram!(
+            ACTION,
+            Unit::Seconds,
+            "Time that the registry takes for what it is asked, without that of clients."
+        );
         metrics::describe_counter!(PANICS, "Requests that met a defect of the program.");
     }
 
@@ -74,6 +80,11 @@ impl Metrics {
             .or_insert_with(|| Arc::new(Meter::new(key.0, key.1)));
         Arc::clone(meter)
     }
+}
+
+/// The series of one action of the registry behind the service.
+pub(crate) fn storage_action(driver: &str, action: &'static str) -> Histogram {
+    metrics::histogram!(ACTION, "driver" => driver.to_owned(), "action" => action)
 }
 
 /// Counts a panic in a handler.

@@ -31,6 +31,7 @@ use crate::patience::Patience;
 use crate::places::Place;
 use crate::request_body::{BoxError, Incoming, Remains, RequestBody, erase};
 use crate::request_identity::RequestIdentity;
+use crate::storage::Storage;
 use crate::{Body, Limits, Peer};
 
 /// A registry as a [`tower_service::Service`] for requests with any body.
@@ -50,7 +51,7 @@ pub struct RegistryService {
 /// How a service is set up.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) registry: Storage,
     pub(crate) access: AccessControl,
     pub(crate) locations: Locations,
     pub(crate) limits: Limits,
@@ -77,7 +78,7 @@ impl RegistryService {
         let capacity = Capacity::new(&limits, manifest_rules.max_size);
         Self {
             settings: Arc::new(Settings {
-                registry: Arc::new(registry),
+                registry: Storage::new(Arc::new(registry), "registry"),
                 access: AccessControl::open(),
                 locations: Locations::default(),
                 limits,
@@ -92,6 +93,13 @@ impl RegistryService {
                 metrics: Arc::default(),
             }),
         }
+    }
+
+    /// Calls the registry `driver` where it is measured how long it takes for
+    /// its work (`registry_storage_action_seconds`), such as `filesystem`; else
+    /// it is called `registry`.
+    pub fn storage_driver(self, driver: &str) -> Self {
+        self.with(|settings| settings.registry = settings.registry.named(driver))
     }
 
     /// Lets `access` decide who may do what.

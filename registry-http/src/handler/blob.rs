@@ -1,7 +1,5 @@
 //! Blobs on their way out.
 
-use std::sync::Arc;
-
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, HeaderValue,
@@ -128,7 +126,7 @@ async fn several(
     }
     let multipart = Multipart::new(parts, blob.size, request.settings.randomness.bytes()?);
     let content_type = multipart.content_type();
-    let registry = Arc::clone(&request.settings.registry);
+    let registry = request.settings.registry.registry();
     let body = multipart.into_body(blob, registry, access.clone());
     let mut response = respond(StatusCode::PARTIAL_CONTENT);
     let headers = response.headers_mut();

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use crate::exchange::{call, get, index, nothing, push_blob, push_index, request, service, sha256};
+use crate::exchange::{
+    begin, call, get, index, nothing, push_blob, push_index, request, send, service, sha256, slow,
+};
 use http::{Method, StatusCode};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use registry_http::{Peer, RegistryService};
@@ -21,9 +24,23 @@ fn run<F: Future>(future: F) -> F::Output {
 
 /// The measured values, by name and labels.
 fn measure<F: Future>(future: F) -> BTreeMap<String, f64> {
+    measured(|| run(future))
+}
+
+/// The same, with time that passes only when everybody waits for it.
+fn measure_paused<F: Future>(future: F) -> BTreeMap<String, f64> {
+    measured(|| {
+        run(async {
+            tokio::time::pause();
+            future.await
+        })
+    })
+}
+
+fn measured<T>(action: impl FnOnce() -> T) -> BTreeMap<String, f64> {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    metrics::with_local_recorder(&recorder, || run(future));
+    metrics::with_local_recorder(&recorder, action);
     let values = snapshotter.snapshot().into_vec().into_iter();
     values
         .map(|(key, _, _, value)| {
@@ -168,6 +185,65 @@ impl registry_core::Registry for Slow {
     }
 }
 
+#[test]
+fn what_the_registry_takes_is_measured_without_what_the_client_takes() {
+    let values = measure_paused(async {
+        let service = service().storage_driver("memory");
+        let pause = Duration::from_secs(10);
+        let upload = begin(&service, "a").await;
+        for _ in 0..2 {
+            let body = slow(10, pause, 3);
+            send(&service, request(&Method::PATCH, &upload, &[], body)).await;
+        }
+        let content = " ".repeat(90);
+        let uri = format!("{upload}?digest={}", sha256(&content));
+        let body = slow(10, pause, 3);
+        send(&service, request(&Method::PUT, &uri, &[], body)).await;
+        let blob = format!("/v2/a/blobs/{}", sha256(&content));
+        let answer = get(&service, &blob).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        push_index(&service, "a", "v1", &index("a", None)).await;
+        get(&service, "/v2/a/tags/list").await;
+
+        let service = RegistryService::new(Late);
+        get(&service, "/v2/a/tags/list").await;
+    });
+    let series = |driver, action| {
+        let name = format!("registry_storage_action_seconds{{action={action},driver={driver}}}");
+        *values
+            .get(&name)
+            .unwrap_or_else(|| panic!("no {name} in {values:#?}"))
+    };
+    for action in [
+        "begin_upload",
+        "append_upload",
+        "finish_upload",
+        "open_blob",
+        "put_manifest",
+        "tags",
+    ] {
+        let seconds = series("memory", action);
+        assert!(seconds < 1.0, "{action} {seconds}");
+    }
+    assert!((series("registry", "tags") - 7.0).abs() < 0.1);
+}
+
+/// Needs seven seconds to find out that it has no tags.
+#[derive(Debug)]
+struct Late;
+
+#[async_trait::async_trait]
+impl registry_core::Registry for Late {
+    async fn tags(
+        &self,
+        _: &registry_core::Access,
+        _: registry_core::PageRequest,
+    ) -> registry_core::Result<registry_core::Page<registry_core::Tag>> {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        Ok(registry_core::Page::whole(Vec::new()))
+    }
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -190,6 +266,7 @@ fn log() -> &'static Log {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .json()
+            .with_max_level(tracing::Level::DEBUG)
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::set_global_default(subscriber).unwrap();
@@ -289,4 +366,45 @@ async fn the_cause_of_a_failure_is_logged() {
         failure["fields"]["error"],
         "no tags now: the disk is on fire"
     );
+}
+
+/// Says something while it works.
+#[derive(Debug)]
+struct Talkative;
+
+#[async_trait::async_trait]
+impl registry_core::Registry for Talkative {
+    async fn tags(
+        &self,
+        access: &registry_core::Access,
+        _: registry_core::PageRequest,
+    ) -> registry_core::Result<registry_core::Page<registry_core::Tag>> {
+        tracing::info!(heard = access.repository().as_str(), "looking for tags");
+        Ok(registry_core::Page::whole(Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn what_happens_during_a_request_is_in_its_span() {
+    let log = log();
+    let service = RegistryService::new(Talkative);
+    let headers = ["x-request-id: spanned"];
+    let uri = "/v2/span/test/tags/list?token=hush-7331";
+    call(&service, Method::GET, uri, &headers).await;
+    let text = log.text();
+    let heard = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|event| event["fields"]["heard"] == "span/test")
+        .unwrap();
+    for (name, value) in [
+        ("name", "request"),
+        ("id", "spanned"),
+        ("operation", "list_tags"),
+        ("method", "GET"),
+        ("path", "/v2/span/test/tags/list"),
+    ] {
+        assert_eq!(heard["span"][name], value, "{heard}");
+    }
+    assert!(!text.contains("hush-7331"));
 }
