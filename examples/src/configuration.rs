@@ -21,8 +21,17 @@ pub use self::problem::{Origin, Problem};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
 use tracing::Level;
+
+/// A value and where it was said, for what only shows once it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said<T> {
+    /// What was said.
+    pub value: T,
+    /// Where.
+    pub origin: Origin,
+}
 
 /// Everything that can be chosen.
 #[derive(Debug)]
@@ -110,9 +119,9 @@ pub struct UploadExpiry {
 #[derive(Debug)]
 pub struct PasswordFile {
     /// What clients are told they log in to.
-    pub realm: String,
+    pub realm: Said<String>,
     /// Where the file is.
-    pub path: PathBuf,
+    pub path: Said<PathBuf>,
 }
 
 /// The listener for clients.
@@ -123,9 +132,9 @@ pub struct Http {
     /// The path that all of it is under, or nothing.
     pub prefix: String,
     /// What the registry is called by its clients, if it has to be said.
-    pub host: Option<String>,
+    pub host: Option<Said<String>>,
     /// What every answer carries.
-    pub headers: HeaderMap,
+    pub headers: Vec<Said<(HeaderName, HeaderValue)>>,
     /// The certificate; without one, it speaks plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Whether HTTP/2 is spoken.
@@ -140,9 +149,9 @@ pub struct Http {
 #[derive(Debug)]
 pub struct TlsFiles {
     /// The certificate and those that vouch for it.
-    pub certificate: PathBuf,
+    pub certificate: Said<PathBuf>,
     /// Its private key.
-    pub key: PathBuf,
+    pub key: Said<PathBuf>,
     /// Whether TLS 1.2 is refused.
     pub newest_only: bool,
 }

@@ -39,6 +39,50 @@ pub(crate) const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no
 /// For errors and for addresses that are rights.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
+/// Headers that frame an answer, belong to its connection, or mean something in
+/// the protocol: only the registry and its server know their values.
+///
+/// RFC 9110, section 7.6.1, and the distribution specification.
+const OURS: &[&str] = &[
+    "accept-ranges",
+    "allow",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "docker-content-digest",
+    "docker-distribution-api-version",
+    "docker-upload-uuid",
+    "etag",
+    "keep-alive",
+    "link",
+    "location",
+    "oci-chunk-max-length",
+    "oci-chunk-min-length",
+    "oci-filters-applied",
+    "oci-namespace",
+    "oci-subject",
+    "oci-tag",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "retry-after",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "www-authenticate",
+    "x-request-id",
+];
+
+/// Whether nobody else may set the header.
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    OURS.contains(&name.as_str())
+}
+
 /// An answer without a body, and with room for the headers of any handler.
 pub(crate) fn respond(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());

@@ -169,10 +169,21 @@ impl RegistryService {
 
     /// Adds a header to every answer, unless the answer has one of that name.
     /// A name may be given several values, one by one.
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        self.with(|settings| {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if the header frames an answer, belongs to
+    /// the connection, or is one by which the protocol says something: a value
+    /// that isn't the registry's own would break or falsify answers.
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Result<Self> {
+        if header::is_ours(&name) {
+            return Err(ErrorKind::RequestInvalid.error(format!(
+                "the header `{name}` is set by the registry where it is needed; leave it out"
+            )));
+        }
+        Ok(self.with(|settings| {
             settings.headers.append(name, value);
-        })
+        }))
     }
 
     /// Takes the identities of requests from `randomness`.

@@ -16,7 +16,7 @@ use registry_core::{
     Algorithm, CatalogAccess, Deletion, ErrorKind, Management, MountSource, OpenOptions,
     PageRequest, Registry, registry_suite,
 };
-use registry_storage::{Durability, Engine};
+use registry_storage::{Durability, Engine, RedbOptions};
 use tempfile::TempDir;
 
 registry_suite!(directory, {
@@ -95,7 +95,9 @@ async fn a_lost_database_is_rebuilt() {
     assert_eq!(lost.kind(), ErrorKind::Unavailable);
     assert!(lost.to_string().contains("rebuild"), "{lost}");
 
-    Engine::rebuild(root.path()).await.unwrap();
+    Engine::rebuild(root.path(), RedbOptions::default())
+        .await
+        .unwrap();
     assert_holds_the_image(&open(root.path()).await).await;
 }
 
@@ -204,7 +206,8 @@ async fn one_process_at_a_time_uses_a_directory() {
     let error = Engine::open(root.path()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("another process"), "{error}");
-    let error = Engine::rebuild(root.path()).await.map(drop).unwrap_err();
+    let rebuilt = Engine::rebuild(root.path(), RedbOptions::default()).await;
+    let error = rebuilt.map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     first.check().await.unwrap();
 }
@@ -216,7 +219,12 @@ async fn a_directory_that_cannot_be_made_is_one_clear_error() {
     std::fs::write(&file, "").unwrap();
     let error = Engine::open(file.join("root")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("permissions"), "{error}");
+    assert!(
+        error.to_string().contains("leads through a file"),
+        "{error}"
+    );
+    let error = Engine::open(file).await.unwrap_err();
+    assert_eq!(error.to_string(), "it is a file; choose a directory");
 }
 
 /// A root with an image, and without any file of its metadata.

@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Flag,
     /// A whole number.
     Number,
+    /// A whole number from the first to the last of these.
+    Between(u64, u64),
     /// A time such as `1h30m`.
     Duration,
     /// One of these words.
@@ -40,6 +42,9 @@ pub(crate) struct Key {
     pub(crate) kind: Kind,
     pub(crate) support: Support,
 }
+
+/// More threads than the last never make a disk faster, and each takes memory.
+const THREADS: Kind = Kind::Between(2, 4096);
 
 const LEVELS: &[&str] = &[
     "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace",
@@ -90,7 +95,7 @@ pub(crate) const KEYS: &[Key] = &[
     yes("storage", Kind::Section),
     yes("storage.filesystem", Kind::Section),
     yes("storage.filesystem.rootdirectory", Kind::Text),
-    yes("storage.filesystem.maxthreads", Kind::Number),
+    yes("storage.filesystem.maxthreads", THREADS),
     yes("storage.inmemory", Kind::Section),
     not("storage.s3"),
     not("storage.gcs"),
@@ -135,6 +140,7 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.htpasswd", Kind::Section),
     yes("auth.htpasswd.realm", Kind::Text),
     yes("auth.htpasswd.path", Kind::Text),
+    yes("auth.none", Kind::Section),
     not("auth.token"),
     not("auth.silly"),
     not("middleware"),

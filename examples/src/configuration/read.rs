@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use tracing::Level;
 
 use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
-    Address, Changes, Configuration, Debug, Http, Log, LogFormat, PasswordFile, Storage, TlsFiles,
-    UploadExpiry, choice, duration, validate,
+    Address, Changes, Configuration, Debug, Http, Log, LogFormat, PasswordFile, Said, Storage,
+    TlsFiles, UploadExpiry, choice, duration, validate,
 };
 
 /// Where the Docker registry keeps its data.
@@ -26,6 +26,9 @@ const PORT: u16 = 5000;
 /// How many threads wait for the disk unless told otherwise: enough to keep it
 /// busy, few enough to take little memory.
 const BLOCKING_THREADS: u64 = 64;
+
+/// What the listener for watchers has besides metrics.
+const PAGES: &[&str] = &["/livez", "/readyz", "/debug/health"];
 
 /// What the command line says.
 #[derive(Debug, Default)]
@@ -62,9 +65,7 @@ pub(crate) fn read(
         upload_expiry: reader.upload_expiry().filter(|_| changes != Changes::None),
         password_file: reader.password_file(),
         debug: reader.debug(),
-        blocking_threads: reader
-            .number("storage.filesystem.maxthreads", BLOCKING_THREADS)
-            .max(1),
+        blocking_threads: reader.number("storage.filesystem.maxthreads", BLOCKING_THREADS),
         sparse_manifests: reader.is("validation.disabled", false),
         storage_health: reader.is("health.storagedriver.enabled", true),
         changes,
@@ -112,10 +113,19 @@ impl Reader<'_> {
         }
     }
 
-    /// A path that has to be said, since `section` was.
-    fn required(&mut self, section: &str, name: &str) -> Option<String> {
-        if let Some(text) = self.text(&format!("{section}.{name}")) {
-            return Some(text.to_owned());
+    /// The text at `path`, with its place.
+    fn said(&self, path: &str) -> Option<Said<String>> {
+        let node = self.tree.at(path)?;
+        Some(Said {
+            value: node.text()?.to_owned(),
+            origin: node.origin.clone(),
+        })
+    }
+
+    /// A text that has to be said, since `section` was.
+    fn required(&mut self, section: &str, name: &str) -> Option<Said<String>> {
+        if let Some(said) = self.said(&format!("{section}.{name}")) {
+            return Some(said);
         }
         let origin = self.origin_of(section)?;
         self.problems
@@ -210,7 +220,7 @@ impl Reader<'_> {
                 let path = self.required("auth.htpasswd", "path");
                 Some(PasswordFile {
                     realm: realm?,
-                    path: path?.into(),
+                    path: path?.into_path(),
                 })
             }
             // Another choice was reported before.
@@ -240,7 +250,7 @@ impl Reader<'_> {
         Some(Http {
             address: address?,
             prefix: self.text("http.prefix").unwrap_or_default().to_owned(),
-            host: self.text("http.host").map(str::to_owned),
+            host: self.said("http.host"),
             headers: self.headers(),
             http2: !self.is("http.http2.disabled", false) && (tls.is_some() || plain_http2),
             tls,
@@ -260,14 +270,14 @@ impl Reader<'_> {
         let certificate = self.required(SECTION, "certificate");
         let key = self.required(SECTION, "key");
         Some(TlsFiles {
-            certificate: certificate?.into(),
-            key: key?.into(),
+            certificate: certificate?.into_path(),
+            key: key?.into_path(),
             newest_only: self.text("http.tls.minimumtls") == Some("tls1.3"),
         })
     }
 
-    fn headers(&mut self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(&mut self) -> Vec<Said<(HeaderName, HeaderValue)>> {
+        let mut headers = Vec::new();
         let entries = self.tree.at("http.headers").map(Node::entries);
         for entry in entries.unwrap_or_default() {
             if let Err(message) = header(entry, &mut headers) {
@@ -277,19 +287,55 @@ impl Reader<'_> {
         headers
     }
 
+    fn metrics_path(&mut self) -> String {
+        const PATH: &str = "http.debug.prometheus.path";
+        let Some(said) = self.said(PATH) else {
+            return "/metrics".to_owned();
+        };
+        let path = said.value;
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%".contains(&byte);
+        let wrong = if !path.starts_with('/') {
+            Some(format!("write `/{path}`"))
+        } else if !path.bytes().all(is_plain) {
+            Some("it takes a path without a query, such as `/metrics`".to_owned())
+        } else if PAGES.contains(&path.as_str()) {
+            Some("there is another page; choose another path".to_owned())
+        } else {
+            None
+        };
+        if let Some(advice) = wrong {
+            let message = format!("`{PATH}` can't be `{path}`; {advice}");
+            self.problems.push(said.origin.problem(message));
+        }
+        path
+    }
+
     fn debug(&mut self) -> Option<Debug> {
-        let address = self.parsed("http.debug.addr")?;
-        let path = self.text("http.debug.prometheus.path");
-        let path = path.unwrap_or("/metrics").to_owned();
+        let path = self.metrics_path();
         let enabled = self.is("http.debug.prometheus.enabled", false);
+        if enabled && self.text("http.debug.addr").is_none() {
+            let origin = self.origin_of("http.debug.prometheus.enabled")?;
+            self.problems.push(origin.problem(
+                "`http.debug.prometheus` needs `http.debug.addr`, the address to show metrics on",
+            ));
+        }
         Some(Debug {
-            address,
+            address: self.parsed("http.debug.addr")?,
             metrics: enabled.then_some(path),
         })
     }
 }
 
-fn header(entry: &Entry, headers: &mut HeaderMap) -> Result<(), String> {
+impl Said<String> {
+    fn into_path(self) -> Said<PathBuf> {
+        Said {
+            value: self.value.into(),
+            origin: self.origin,
+        }
+    }
+}
+
+fn header(entry: &Entry, headers: &mut Vec<Said<(HeaderName, HeaderValue)>>) -> Result<(), String> {
     let name: HeaderName = entry
         .name
         .parse()
@@ -299,9 +345,12 @@ fn header(entry: &Entry, headers: &mut HeaderMap) -> Result<(), String> {
         _ => std::slice::from_ref(&entry.node),
     };
     for value in values {
-        let value = HeaderValue::from_str(value.text().unwrap_or_default())
+        let text = HeaderValue::from_str(value.text().unwrap_or_default())
             .map_err(|_| format!("the value of the header `{}` is malformed", entry.name))?;
-        headers.append(name.clone(), value);
+        headers.push(Said {
+            value: (name.clone(), text),
+            origin: value.origin.clone(),
+        });
     }
     Ok(())
 }

@@ -102,6 +102,15 @@ fn scalar(path: &str, kind: Kind, text: &str) -> Result<(), String> {
         Kind::Number if text.parse::<u64>().is_err() => {
             Err(format!("`{path}` is a whole number, not `{text}`"))
         }
+        Kind::Between(least, most)
+            if !text
+                .parse::<u64>()
+                .is_ok_and(|number| (least..=most).contains(&number)) =>
+        {
+            Err(format!(
+                "`{path}` is a whole number from {least} to {most}, not `{text}`"
+            ))
+        }
         Kind::Duration => match duration::parse(text) {
             Ok(_) => Ok(()),
             Err(message) => Err(format!("`{path}`: {message}")),

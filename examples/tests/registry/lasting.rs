@@ -58,6 +58,40 @@ async fn a_lost_database_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_damaged_change_log_is_skipped_only_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let program = on(root.to_str().unwrap()).start();
+    push(&program).await;
+    for content in [b"y", b"z"] {
+        assert_eq!(program.push_blob("a/b", content).await, StatusCode::CREATED);
+    }
+    program.end(Signal::TERM);
+    let log = std::fs::read_dir(&root).unwrap();
+    let mut log = log.map(|entry| entry.unwrap().path());
+    let log = log.find(|path| path.extension().is_some_and(|end| end == "log"));
+    let log = log.unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    // In the last line but one.
+    let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    let behind: usize = lines.iter().rev().take(2).map(|line| line.len()).sum();
+    let at = bytes.len() - behind + 100;
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    std::fs::remove_file(root.join("metadata.redb")).unwrap();
+
+    let root = root.to_str().unwrap();
+    let end = Setup::new().arguments(&["rebuild", root]).run();
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(end.stderr.contains("--skip-damage"), "{}", end.stderr);
+    let skip = ["rebuild", "--skip-damage", root];
+    let end = Setup::new().arguments(&skip).run();
+    assert!(end.status.success(), "{end:?}");
+    assert!(end.stdout.contains("1 damaged places"), "{}", end.stdout);
+    assert_there(&on(root).start()).await;
+}
+
+#[tokio::test]
 async fn an_upload_that_nobody_finishes_is_forgotten() {
     let program = Setup::new()
         .arguments(&["--addr", "127.0.0.1:0"])

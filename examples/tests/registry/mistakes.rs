@@ -56,6 +56,33 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("log:\n  level: loud\n", 2, "it takes panic"),
     ("log: {level: info}\n", 1, "`storage` is missing"),
     ("a: b: c\n", 1, "YAML"),
+    (
+        "storage:\n  filesystem:\n    maxthreads: 18446744073709551615\n",
+        3,
+        "from 2 to 4096",
+    ),
+    (
+        "storage:\n  filesystem:\n    maxthreads: 1\n",
+        3,
+        "from 2 to 4096",
+    ),
+    (
+        "http:\n  debug:\n    prometheus:\n      enabled: true\n",
+        4,
+        "needs `http.debug.addr`",
+    ),
+    (
+        "http:\n  debug:\n    addr: :0\n    prometheus: {enabled: true,\n      path: metrics}\n",
+        5,
+        "write `/metrics`",
+    ),
+    (
+        "http:\n  debug:\n    prometheus:\n      path: /livez\n",
+        4,
+        "another page",
+    ),
+    ("auth:\n  none:\n    realm: r\n", 3, "unknown key"),
+    ("auth:\n  none:\n  htpasswd:\n", 3, "at once"),
 ];
 
 #[test]
@@ -103,6 +130,70 @@ fn checking_says_the_same_without_serving() {
     assert!(end.stdout.contains("nothing is wrong"), "{end:?}");
 }
 
+/// Each value that only shows when it is used, its line, and what the sentence
+/// has to hold.
+const UNUSABLE: &[(&str, usize, &str)] = &[
+    (
+        "http:\n  tls:\n    certificate: missing\n    key: missing\n",
+        5,
+        "the certificate missing can't be read",
+    ),
+    (
+        "http:\n  tls:\n    certificate: c.pem\n    key: missing\n",
+        6,
+        "the key missing can't be read",
+    ),
+    (
+        "auth:\n  htpasswd:\n    realm: r\n    path: missing\n",
+        6,
+        "the password file missing can't be read",
+    ),
+    (
+        "auth:\n  htpasswd:\n    realm: \"\\x01\"\n    path: users\n",
+        5,
+        "realm",
+    ),
+    ("http:\n  host: registry.example\n", 4, "http"),
+    (
+        "http:\n  headers:\n    X-Content-Type-Options: [nosniff]\n    Transfer-Encoding: [chunked]\n",
+        6,
+        "`transfer-encoding` is set by the registry",
+    ),
+    (
+        "http:\n  headers:\n    Content-Length:\n      - 7\n",
+        6,
+        "leave it out",
+    ),
+];
+
+#[test]
+fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    for (rest, line, what) in UNUSABLE {
+        let file = format!("version: 0.1\nstorage: inmemory\n{rest}");
+        let setup = || {
+            Setup::new()
+                .file("config.yml", &file)
+                .file("c.pem", certificate.cert.pem())
+                .file("users", &users)
+        };
+        let end = setup().arguments(&["check", "config.yml"]).run();
+        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        let place = format!("config.yml:{line}: ");
+        assert!(end.stdout.starts_with(&place), "{file}{end:?}");
+        assert!(end.stdout.contains(what), "{file}{end:?}");
+        assert_eq!(end.stdout.lines().count(), 1, "{file}{end:?}");
+
+        let serve = ["serve", "config.yml"];
+        let end = setup().variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0");
+        let end = end.arguments(&serve).run();
+        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        assert!(end.stderr.contains(&place), "{file}{end:?}");
+        assert!(end.stderr.contains(what), "{file}{end:?}");
+    }
+}
+
 #[test]
 fn a_mistake_elsewhere_is_told_by_its_name() {
     for (setup, what) in [
@@ -117,6 +208,13 @@ fn a_mistake_elsewhere_is_told_by_its_name() {
         (
             Setup::new().variable("REGISTRY_STORAGE_DELETE_ENABLED", "maybe"),
             "REGISTRY_STORAGE_DELETE_ENABLED: `storage.delete.enabled` is true or false",
+        ),
+        (
+            Setup::new().variable(
+                "REGISTRY_STORAGE_FILESYSTEM_MAXTHREADS",
+                "18446744073709551615",
+            ),
+            "REGISTRY_STORAGE_FILESYSTEM_MAXTHREADS: `storage.filesystem.maxthreads` is a whole number from 2",
         ),
         (
             Setup::new().arguments(&["--addr", "x"]),
@@ -174,7 +272,22 @@ fn what_can_not_be_used_is_told_in_one_sentence() {
                 .file("file", "")
                 .arguments(listen)
                 .arguments(&["--root", "file/data"]),
-            "the data in file/data can't be used".to_owned(),
+            "the data in file/data can't be used: its path leads through a file".to_owned(),
+        ),
+        (
+            Setup::new()
+                .file("file", "")
+                .arguments(listen)
+                .arguments(&["--root", "file"]),
+            "registry: the data in file can't be used: it is a file; choose a directory\n".to_owned(),
+        ),
+        (
+            tls(String::new(), String::new()).variable("REGISTRY_HTTP_TLS_KEY", "missing"),
+            "there is no certificate in PEM form in c.pem\n".to_owned(),
+        ),
+        (
+            tls(one.cert.pem(), String::new()).variable("REGISTRY_HTTP_TLS_KEY", "missing"),
+            "registry: REGISTRY_HTTP_TLS_KEY: the key missing can't be read: No such file or directory (os error 2)\n".to_owned(),
         ),
         (
             password_file("missing"),

@@ -20,6 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     command: Command,
     directory: TempDir,
+    is_heard: bool,
 }
 
 /// How the program ended.
@@ -41,7 +42,11 @@ impl Setup {
             }
         }
         command.current_dir(directory.path());
-        Self { command, directory }
+        Self {
+            command,
+            directory,
+            is_heard: true,
+        }
     }
 
     /// Serving what this configuration file says.
@@ -57,6 +62,12 @@ impl Setup {
 
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// With nobody who reads its messages once it listens.
+    pub(crate) fn unheard(mut self) -> Self {
+        self.is_heard = false;
         self
     }
 
@@ -90,8 +101,8 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (stdout, stdout_reader, _) = collect(child.stdout.take().unwrap());
-        let (stderr, stderr_reader, lines) = collect(child.stderr.take().unwrap());
+        let (stdout, stdout_reader, _) = collect(child.stdout.take().unwrap(), true);
+        let (stderr, stderr_reader, lines) = collect(child.stderr.take().unwrap(), self.is_heard);
         let program = Program {
             child,
             address: String::new(),
@@ -246,12 +257,14 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
 /// What a stream said so far, who reads it, and its lines.
 type Collected = (Arc<Mutex<String>>, JoinHandle<()>, Receiver<String>);
 
-fn collect(stream: impl Read + Send + 'static) -> Collected {
+fn collect(stream: impl Read + Send + 'static, to_the_end: bool) -> Collected {
     let all = Arc::new(Mutex::new(String::new()));
     let (sender, lines) = channel();
     let collected = Arc::clone(&all);
     let reader = std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        let mut stream = BufReader::new(stream);
+        for line in stream.by_ref().lines().map_while(Result::ok) {
+            let is_last = !to_the_end && line.contains("listening on ");
             {
                 let mut all = collected.lock().unwrap();
                 all.push_str(&line);
@@ -259,6 +272,11 @@ fn collect(stream: impl Read + Send + 'static) -> Collected {
             }
             // Whoever waited for a line may have found it.
             let _ = sender.send(line);
+            if is_last {
+                // Open, and full in the end.
+                std::mem::forget(stream);
+                return;
+            }
         }
     });
     (all, reader, lines)

@@ -50,3 +50,16 @@ async fn it_speaks_tls_with_the_certificate_it_was_given() {
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);
 }
+
+#[tokio::test]
+async fn everybody_gets_in_once_that_is_what_was_chosen() {
+    let file = "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\n";
+    let with_users = format!("{file}auth: {{htpasswd: {{realm: r, path: missing}}}}\n");
+    for setup in [
+        Setup::serve(&format!("{file}auth: none\n")),
+        Setup::serve(&with_users).variable("REGISTRY_AUTH", "none"),
+    ] {
+        let program = setup.start();
+        assert_eq!(program.get("/v2/").await.0, StatusCode::OK);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use reqwest::StatusCode;
 use rustix::process::Signal;
 
 use crate::program::{Setup, eventually};
@@ -66,4 +67,15 @@ async fn requests_that_take_too_long_are_cut_off() {
     assert_eq!(program.wait().code(), Some(1));
     let stderr = program.stderr();
     assert!(stderr.contains("1 connections were cut off"), "{stderr}");
+}
+
+#[tokio::test]
+async fn it_stops_also_if_nobody_reads_its_messages() {
+    // One message is more than fits into a pipe.
+    let fields = format!("log: {{fields: {{x: {}}}}}\n", "x".repeat(200_000));
+    let file = "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\n";
+    let mut program = Setup::serve(&format!("{file}{fields}")).unheard().start();
+    assert_eq!(program.get("/v2/").await.0, StatusCode::OK);
+    program.signal(Signal::TERM);
+    assert!(program.wait().success());
 }

@@ -215,7 +215,14 @@ fn unreadable(what: &str, path: &Path, source: pem::Error) -> Error {
         pem::Error::NoItemsFound => format!("there is no {what} in PEM form in {path}"),
         other => format!("the {what} {path} is malformed: {other}"),
     };
-    ErrorKind::RequestInvalid.error(reason).with_source(source)
+    let error = ErrorKind::RequestInvalid.error(reason);
+    match source {
+        // What wraps it says the same in other words.
+        pem::Error::Io(source) => error.with_source(source),
+        // It would add nothing.
+        pem::Error::NoItemsFound => error,
+        source => error.with_source(source),
+    }
 }
 
 fn stamp(path: &Path) -> Option<(u64, Option<SystemTime>, [i64; 4])> {

@@ -1,6 +1,7 @@
 //! The embedded default: an engine that keeps everything in one directory.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 
 use registry_core::{Error, ErrorKind, Result};
@@ -65,24 +66,33 @@ impl Engine {
     /// beside it. Open uploads are gone; everything acknowledged is there. An
     /// existing database is kept under another name.
     ///
+    /// With [`RedbOptions::skip_damage`] it goes on behind damage in the change
+    /// log, and loses what that held.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] if a process uses the directory or if there
-    /// is no change log; [`ErrorKind::Corrupt`] if the change log is damaged.
-    pub async fn rebuild(root: impl AsRef<Path>) -> Result<Rebuilt> {
+    /// is no change log; [`ErrorKind::Corrupt`] if the change log is damaged
+    /// and damage isn't skipped.
+    pub async fn rebuild(root: impl AsRef<Path>, options: RedbOptions) -> Result<Rebuilt> {
         let root = root.as_ref().to_owned();
         let _lock = {
             let root = root.clone();
             blocking(move || lock(&root)).await??
         };
-        RedbMetadata::rebuild(&root, RedbOptions::default()).await
+        RedbMetadata::rebuild(&root, options).await
     }
 }
 
 /// Makes the directory and takes its lock, which lasts until the file is
 /// closed.
 fn lock(root: &Path) -> Result<File> {
-    std::fs::create_dir_all(root).map_err(unusable)?;
+    match std::fs::metadata(root) {
+        Ok(found) if !found.is_dir() => {
+            return Err(ErrorKind::Unavailable.error("it is a file; choose a directory"));
+        }
+        _ => std::fs::create_dir_all(root).map_err(unusable)?,
+    }
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -97,8 +107,19 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
-fn unusable(source: std::io::Error) -> Error {
-    ErrorKind::Unavailable
-        .error("the directory can't be used; see to its permissions and free space")
-        .with_source(source)
+fn unusable(source: io::Error) -> Error {
+    let reason = match source.kind() {
+        io::ErrorKind::NotADirectory => "its path leads through a file; choose another directory",
+        io::ErrorKind::PermissionDenied => {
+            "this user isn't permitted to use the directory; see to its permissions"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its file system is read-only; make it writable or choose another directory"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "there is no space left for it; free some or choose another directory"
+        }
+        _ => "the directory can't be read or written; see to its disk",
+    };
+    ErrorKind::Unavailable.error(reason).with_source(source)
 }

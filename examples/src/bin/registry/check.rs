@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::command_line::Check;
-use crate::problem::{Failure, sentence};
+use crate::problem::Failure;
 use crate::setup;
 use registry_examples::configuration::{self, Configuration, Origin, Problem, Sources};
 
@@ -21,7 +21,7 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
     };
     let (problems, notes) = match configuration::load(sources) {
         Ok(configuration) => {
-            let problems = files(&configuration, &origin);
+            let problems = uses(&configuration);
             (problems, configuration.notes)
         }
         Err(problems) => (problems, Vec::new()),
@@ -41,18 +41,17 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
     })
 }
 
-/// What is wrong with the files that a configuration names.
-fn files(configuration: &Configuration, origin: &Origin) -> Vec<Problem> {
+/// What is wrong with the files that a configuration names, and with what else
+/// only shows when it is used.
+fn uses(configuration: &Configuration) -> Vec<Problem> {
     let http = &configuration.http;
-    [
+    let files = [
         setup::tls(http).err(),
         setup::access(configuration.password_file.as_ref()).err(),
-        setup::host(http).err(),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|error| origin.problem(sentence(&error)))
-    .collect()
+    ];
+    let mut problems: Vec<_> = files.into_iter().flatten().collect();
+    problems.extend(setup::answers(http));
+    problems
 }
 
 fn as_text(origin: &Origin, problems: &[Problem], notes: &[Problem]) -> String {

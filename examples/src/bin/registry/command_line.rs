@@ -99,6 +99,9 @@ pub(crate) struct Rebuild {
     /// The data directory. No server may use it.
     #[arg(value_name = "DIRECTORY")]
     pub(crate) root: PathBuf,
+    /// Go on behind damage in the change log, and lose what that held.
+    #[arg(long)]
+    pub(crate) skip_damage: bool,
 }
 
 impl CommandLine {

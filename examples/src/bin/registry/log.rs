@@ -30,7 +30,9 @@ const TALKATIVE: &[&str] = &["h2", "hyper", "hyper_util", "rustls"];
 /// when it goes.
 #[must_use]
 pub(crate) struct Guard {
+    // It may have a message about what is missing.
     _access: Option<access::Guard>,
+    _messages: messages::Guard,
 }
 
 /// Begins to log.
@@ -41,7 +43,8 @@ pub(crate) fn install(log: &Log) -> Result<Guard, Box<dyn Error>> {
     for target in TALKATIVE {
         filter = filter.with_target(*target, log.level.min(Level::WARN));
     }
-    let messages = Messages::new(Lines::new(log)).with_filter(filter);
+    let (messages, messages_guard) = Messages::start(Lines::new(log))?;
+    let messages = messages.with_filter(filter);
     let (access, guard) = if log.access {
         let (layer, guard) = AccessLog::start(Lines::new(log))?;
         let filter = Targets::new().with_target(ACCESS, Level::INFO);
@@ -53,7 +56,10 @@ pub(crate) fn install(log: &Log) -> Result<Guard, Box<dyn Error>> {
         .with(messages)
         .with(access)
         .try_init()?;
-    Ok(Guard { _access: guard })
+    Ok(Guard {
+        _access: guard,
+        _messages: messages_guard,
+    })
 }
 
 /// Says on standard error what other programs wait for, whatever is logged.

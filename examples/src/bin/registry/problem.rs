@@ -48,6 +48,12 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Other(problem.to_string())
+    }
+}
+
 /// An error with its causes, without those that an error before has named.
 pub(crate) fn sentence(error: &(dyn StdError + 'static)) -> String {
     let mut sentence = error.to_string();

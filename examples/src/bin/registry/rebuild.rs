@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use registry_storage::Engine;
+use registry_core::ErrorKind;
+use registry_storage::{Engine, RedbOptions};
 
 use crate::command_line::Rebuild;
-use crate::problem::Failure;
+use crate::problem::{Failure, sentence};
 
 /// Rebuilds the database of a directory from the change log beside it.
 pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
@@ -22,8 +23,17 @@ pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::new("the runtime can't be started", &error))?;
     let rebuilt = runtime
-        .block_on(Engine::rebuild(&options.root))
-        .map_err(|error| Failure::new(what, &error))?;
+        .block_on(Engine::rebuild(
+            &options.root,
+            RedbOptions::default().skip_damage(options.skip_damage),
+        ))
+        .map_err(|error| {
+            if error.kind() == ErrorKind::Corrupt && !options.skip_damage {
+                let advice = "`registry rebuild --skip-damage` does the latter";
+                return Failure::Other(format!("{what}: {}; {advice}", sentence(&error)));
+            }
+            Failure::new(what, &error)
+        })?;
     let damage = match rebuilt.skipped {
         0 => String::new(),
         skipped => format!(

@@ -1,12 +1,14 @@
 //! Putting the libraries together as the configuration says.
 
 use registry_auth::{AccessControl, Challenge, Htpasswd, Rules};
-use registry_core::{Action, ReadOnly, Registry, RegistryExt, Result};
+use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
 
-use crate::problem::Failure;
-use registry_examples::configuration::{Changes, Configuration, Http, PasswordFile, Storage};
+use crate::problem::{Failure, sentence};
+use registry_examples::configuration::{
+    Changes, Configuration, Http, PasswordFile, Problem, Said, Storage,
+};
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
@@ -31,7 +33,10 @@ pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Fail
 }
 
 /// The registry behind HTTP.
-pub(crate) fn service(configuration: &Configuration, engine: Engine) -> Result<RegistryService> {
+pub(crate) fn service(
+    configuration: &Configuration,
+    engine: Engine,
+) -> Result<RegistryService, Problem> {
     let http = &configuration.http;
     let service = if configuration.changes == Changes::None {
         with_registry(engine.layer(ReadOnly))
@@ -44,12 +49,18 @@ pub(crate) fn service(configuration: &Configuration, engine: Engine) -> Result<R
         .deletes(configuration.changes == Changes::All)
         .prefix(&http.prefix);
     if let Some(host) = &http.host {
-        service = service.host(host)?;
+        service = service.host(&host.value).map_err(wrong(host))?;
     }
-    for (name, value) in &http.headers {
-        service = service.header(name.clone(), value.clone());
+    for header in &http.headers {
+        let (name, value) = header.value.clone();
+        service = service.header(name, value).map_err(wrong(header))?;
     }
     Ok(service)
+}
+
+/// Says where the configuration has what turned out to be unusable.
+fn wrong<T>(said: &Said<T>) -> impl Fn(Error) -> Problem {
+    |error| said.origin.problem(sentence(&error))
 }
 
 fn with_registry(registry: impl Registry) -> RegistryService {
@@ -71,14 +82,18 @@ pub(crate) fn limits(http: &Http) -> Limits {
 /// # Errors
 ///
 /// If the password file can't be used, or the realm isn't plain text.
-pub(crate) fn access(password_file: Option<&PasswordFile>) -> Result<AccessControl> {
+pub(crate) fn access(password_file: Option<&PasswordFile>) -> Result<AccessControl, Problem> {
     let Some(file) = password_file else {
         return Ok(AccessControl::open());
     };
-    let rules = Rules::new().signed_in("**", &Action::ALL).check()?;
+    let PasswordFile { realm, path } = file;
+    let rules = Rules::new().signed_in("**", &Action::ALL);
+    let rules = rules.check().map_err(wrong(path))?;
+    let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
+    let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
     Ok(AccessControl::new(rules)
-        .authenticator(Htpasswd::open(&file.path)?)
-        .challenge(Challenge::basic(&file.realm)?))
+        .authenticator(users)
+        .challenge(challenge))
 }
 
 /// The certificate, if there is one.
@@ -86,11 +101,20 @@ pub(crate) fn access(password_file: Option<&PasswordFile>) -> Result<AccessContr
 /// # Errors
 ///
 /// If the files can't be used.
-pub(crate) fn tls(http: &Http) -> Result<Option<Tls>> {
+pub(crate) fn tls(http: &Http) -> Result<Option<Tls>, Problem> {
     let Some(files) = &http.tls else {
         return Ok(None);
     };
-    let tls = Tls::open(&files.certificate, &files.key)?;
+    let (certificate, key) = (&files.certificate, &files.key);
+    let tls = Tls::open(&certificate.value, &key.value).map_err(|error| {
+        let about_key = ["the key ", "there is no key "];
+        let reason = error.to_string();
+        if about_key.iter().any(|start| reason.starts_with(start)) {
+            wrong(key)(error)
+        } else {
+            wrong(certificate)(error)
+        }
+    })?;
     Ok(Some(if files.newest_only {
         tls.minimum_version(TlsVersion::V1_3)
     } else {
@@ -98,14 +122,15 @@ pub(crate) fn tls(http: &Http) -> Result<Option<Tls>> {
     }))
 }
 
-/// Whether the host of absolute URLs can be used.
-///
-/// # Errors
-///
-/// If it can't.
-pub(crate) fn host(http: &Http) -> Result<()> {
-    match &http.host {
-        Some(host) => with_registry(Engine::memory()).host(host).map(drop),
-        None => Ok(()),
-    }
+/// Whether the host of absolute URLs and the headers of all answers can be
+/// used: every problem of theirs.
+pub(crate) fn answers(http: &Http) -> Vec<Problem> {
+    let service = || with_registry(Engine::memory());
+    let host = http.host.iter();
+    let host = host.filter_map(|host| service().host(&host.value).map_err(wrong(host)).err());
+    let headers = http.headers.iter().filter_map(|header| {
+        let (name, value) = header.value.clone();
+        service().header(name, value).map_err(wrong(header)).err()
+    });
+    host.chain(headers).collect()
 }

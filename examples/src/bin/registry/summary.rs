@@ -24,7 +24,7 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
             .to_string(),
     };
     let users = match &configuration.password_file {
-        Some(file) => format!("those in {}", file.path.display()),
+        Some(file) => format!("those in {}", file.path.value.display()),
         None => "everybody who can reach it".to_owned(),
     };
     let rights = match configuration.changes {
