@@ -352,3 +352,43 @@ pub enum MountSource<'a> {
     /// Any repository whose content the caller may pull.
     Anywhere(&'a CatalogAccess),
 }
+
+/// The documentation's attempts to make or change an [`Access`], here where its
+/// fields may be used: each compiles, so outside it is only that right which
+/// they lack. A field renamed breaks these too.
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate as registry_core;
+
+    #[test]
+    fn only_the_missing_right_stops_what_documentation_tries() {
+        use registry_core::{Access, Action, Actions, Actor, RepositoryName};
+
+        fn forged(repository: RepositoryName) -> Access {
+            Access {
+                repository,
+                actions: Actions::ALL,
+                actor: Arc::default(),
+            }
+        }
+
+        fn enlarged(mut access: Access) -> Access {
+            access.actions = Actions::ALL;
+            access
+        }
+
+        fn from_nothing<T: Default>() -> T {
+            T::default()
+        }
+        fn from_outside<T: serde::de::DeserializeOwned>() {}
+
+        let name: RepositoryName = "team/app".parse().unwrap();
+        assert!(forged(name.clone()).require(Action::Delete).is_ok());
+        let access = enlarged(Access::trusted(name));
+        assert!(access.require(Action::Delete).is_ok());
+        let _actor: Actor = from_nothing();
+        from_outside::<registry_core::Digest>();
+    }
+}

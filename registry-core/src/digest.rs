@@ -372,3 +372,22 @@ impl fmt::Debug for Hasher {
             .finish_non_exhaustive()
     }
 }
+
+/// The documentation's attempt to make a [`Verified`], here where its fields
+/// may be used: outside it is only that right which it lacks.
+#[cfg(test)]
+mod tests {
+    use crate as registry_core;
+
+    #[test]
+    fn only_the_missing_right_stops_what_documentation_tries() {
+        use registry_core::{Digest, Verified};
+
+        fn forged(digest: Digest) -> Verified {
+            Verified { digest, size: 12 }
+        }
+
+        let digest = registry_core::Algorithm::Sha256.digest(b"");
+        assert_eq!(forged(digest).digest(), digest);
+    }
+}
