@@ -128,6 +128,16 @@ async fn custom_login_asks_the_programs_own_users() {
     }
     let error = pull(&login("correct horse"), "other/app").await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
+
+    let guest = RemoteRegistry::builder(&program.url()).credentials("guest", "guest");
+    let guest = guest.build().unwrap();
+    for (repository, kind) in [
+        ("library/app", ErrorKind::ManifestUnknown),
+        ("team/app", ErrorKind::Denied),
+    ] {
+        let error = pull(&guest, repository).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{repository}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@
 //! use registry_core::Action;
 //!
 //! let rules = Rules::new()
-//!     .anonymous("library/**", &[Action::Pull])
+//!     .signed_in("library/**", &[Action::Pull])
 //!     .user("ci", "team/**", &[Action::Pull, Action::Push, Action::Overwrite]);
 //! let access = AccessControl::new(rules).authenticator(Login::new(|user, password| async move {
 //!     let known = user == "ci";
@@ -28,6 +28,21 @@
 //! * The answer never depends on whether the repository exists.
 //! * A refusal of somebody unknown carries exactly one challenge. If anything
 //!   needs a login, so does `GET /v2/`: that is where clients find out.
+//!
+//! # Anonymous pulls beside passwords
+//!
+//! Docker, podman, skopeo and crane ask `GET /v2/` how to log in, and do so for
+//! everything once the answer is a challenge for a password. So with passwords
+//! they never pull anonymously, even where a rule allows it: they fail without
+//! credentials. What works with every client is a login for everybody, with a
+//! known name and password for the public (`signed_in("library/**", &[Pull])`);
+//! or two services, one of them read-only and open, each at an address of its
+//! own. Clients that wait for a 401, such as oras, and programs that speak HTTP
+//! themselves do pull anonymously.
+//!
+//! # Features
+//!
+//! `htpasswd`, off unless asked for: users from a password file.
 
 mod access_control;
 mod authenticator;

@@ -55,6 +55,9 @@ impl Rules {
     }
 
     /// Everybody may do `actions` in the repositories that match `pattern`.
+    ///
+    /// Beside rules that need a password this is of no use to Docker, podman,
+    /// skopeo and crane: see [anonymous pulls](crate#anonymous-pulls-beside-passwords).
     pub fn anonymous(self, pattern: &str, actions: &[Action]) -> Self {
         self.parsed(Who::Anyone, pattern, actions)
     }

@@ -22,6 +22,15 @@
 //! value, and the handler acts on the same one. Nothing of the body is read
 //! before the decision. What a client may send, hold and wait for is bounded by
 //! [`Limits`].
+//!
+//! # Features
+//!
+//! None is on unless asked for.
+//!
+//! * `server`: `serve` and `Server`, the listener for HTTP/1.1 and 2, with or without TLS.
+//! * `client`: registries across the network, as registries.
+//! * `htpasswd`: users from a password file, a feature of `registry_auth`.
+//! * `testkit`: a server for tests.
 
 mod access_log;
 mod body;

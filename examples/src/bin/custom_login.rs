@@ -1,5 +1,10 @@
-//! A registry that asks the program's own users: everybody pulls from `library`,
-//! developers push to `team`.
+//! A registry that asks the program's own users: everybody who is known pulls
+//! from `library`, developers push to `team`.
+//!
+//! For the public there is the user `guest`, whose password everybody knows.
+//! `.anonymous("library/**", &[Pull])` would not do: Docker, podman and crane ask
+//! `GET /v2/` once how to log in, and with passwords that means a login for
+//! everything.
 //!
 //! `cargo run --bin custom_login 127.0.0.1:5000`, then
 //! `docker login 127.0.0.1:5000` as `ann` with the password `correct horse`.
@@ -17,13 +22,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Where the program would ask its own database.
     let login = Login::new(|user, password| async move {
-        let known = user == "ann" && password.matches("correct horse");
-        known.then(|| Principal::new(user).member_of("developers"))
+        match user.as_str() {
+            "ann" if password.matches("correct horse") => {
+                Some(Principal::new(user).member_of("developers"))
+            }
+            "guest" if password.matches("guest") => Some(Principal::new(user)),
+            _ => None,
+        }
     });
-    let rules = Rules::new()
-        .anonymous("library/**", &[Pull])
-        .group("developers", "library/**", &[Pull])
-        .group("developers", "team/**", &[Pull, Push, Overwrite, Delete]);
+    let rules = Rules::new().signed_in("library/**", &[Pull]).group(
+        "developers",
+        "team/**",
+        &[Pull, Push, Overwrite, Delete],
+    );
 
     let registry = RegistryService::new(Engine::memory())
         .access(AccessControl::new(rules).authenticator(login));
