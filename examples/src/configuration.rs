@@ -17,6 +17,7 @@ mod yaml;
 pub use self::address::Address;
 pub use self::load::{Sources, Text, load, understand};
 pub use self::problem::{Origin, Problem};
+pub use registry_storage::UploadExpiry;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,15 +105,6 @@ pub enum Changes {
     Pushes,
     /// Deletes too.
     All,
-}
-
-/// When uploads that nobody finishes are forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadExpiry {
-    /// How long an upload may rest.
-    pub idle: Duration,
-    /// How often to look.
-    pub interval: Duration,
 }
 
 /// A file of users and their hashed passwords.

@@ -18,6 +18,7 @@ mod session;
 mod uploads;
 
 pub use builder::EngineBuilder;
+pub use expiry::UploadExpiry;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -117,6 +118,8 @@ struct Inner {
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<tokio::sync::Notify>,
+    /// Forgets uploads that nobody finishes, if it was asked to.
+    upload_expiry: OnceLock<expiry::EndsWithIt>,
     /// Keeps other processes away from the stores, as long as it is open.
     #[expect(dead_code, reason = "it is there to be dropped")]
     lock: Option<std::fs::File>,

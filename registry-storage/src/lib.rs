@@ -87,7 +87,7 @@ pub mod testkit;
 pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
 #[cfg(feature = "filesystem")]
 pub use blob::{Durability, FilesystemBlobs, FilesystemOptions};
-pub use engine::{Engine, EngineBuilder, EngineOptions};
+pub use engine::{Engine, EngineBuilder, EngineOptions, UploadExpiry};
 pub use layer::PullThrough;
 pub use metadata::{
     Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MemoryMetadata, MetadataStore,

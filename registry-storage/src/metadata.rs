@@ -147,6 +147,15 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     /// An open upload.
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>>;
 
+    /// The uploads that are open in a repository, in the order of their
+    /// identities, behind `after`, at most `limit`.
+    async fn uploads(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>>;
+
     /// Uploads that last received something before `idle_since`, the longest
     /// idle first, at most `limit`.
     async fn idle_uploads(&self, idle_since: SystemTime, limit: usize)
@@ -245,6 +254,15 @@ impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
         (**self).upload(id).await
+    }
+
+    async fn uploads(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        (**self).uploads(repository, after, limit).await
     }
 
     async fn idle_uploads(

@@ -8,6 +8,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -17,7 +18,8 @@ use registry_core::{
 };
 use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
-    BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
+    BlobKey, BlobStore, Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata,
+    MetadataStore,
 };
 use tokio::sync::mpsc;
 
@@ -387,6 +389,93 @@ async fn open_uploads_are_limited_by_repository() {
 }
 
 #[tokio::test]
+async fn uploads_left_behind_make_room_for_others() {
+    let options = EngineOptions {
+        max_uploads: 3,
+        ..EngineOptions::default()
+    };
+    let (blobs, metadata) = (MemoryBlobs::new(), Arc::new(MemoryMetadata::default()));
+    let engine = || Engine::builder(blobs.clone(), Arc::clone(&metadata)).options(options.clone());
+    let (registry, later) = (engine().build(), engine().clock(Ahead).build());
+    let access = access("team/app");
+    let started = begin(&registry, &access).await;
+    registry
+        .append_upload(&access, &started.id, Chunk::from_bytes("abc"))
+        .await
+        .unwrap();
+    let left = [
+        begin(&registry, &access).await,
+        begin(&registry, &access).await,
+    ];
+
+    // The empty ones go first, the longest idle of them before the other.
+    let gone = async |upload: &Upload| later.upload(&access, &upload.id).await.is_err();
+    begin(&later, &access).await;
+    assert!(gone(&left[0]).await && !gone(&left[1]).await && !gone(&started).await);
+    begin(&later, &access).await;
+    assert!(gone(&left[1]).await && !gone(&started).await);
+    begin(&later, &access).await;
+    assert!(gone(&started).await);
+    assert!(blobs.list_staged(None, 10).await.unwrap().is_empty());
+    // Nobody who is at work loses an upload.
+    let error = later
+        .begin_upload(&access, UploadOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_in_a_directory_forgets_uploads_by_itself() {
+    let root = tempfile::TempDir::new().unwrap();
+    let open = async || Engine::root(root.path(), Durability::None).await.unwrap();
+    let access = access("team/app");
+    let left = {
+        let builder = open().await.clock(Ago(Duration::from_hours(8 * 24)));
+        begin(&builder.build(), &access).await
+    };
+    let a_while = || tokio::time::sleep(Duration::from_hours(2));
+    {
+        let registry = open().await.upload_expiry(None).build();
+        a_while().await;
+        registry.upload(&access, &left.id).await.unwrap();
+    }
+    let runs = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = runs();
+    let registry = open().await.build();
+    let recent = begin(&registry, &access).await;
+    // The runtime's clock goes ahead while the store's threads are at work.
+    let gone = async || registry.upload(&access, &left.id).await.is_err();
+    for _ in 0..1000 {
+        if gone().await {
+            break;
+        }
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(gone().await);
+    registry.upload(&access, &recent.id).await.unwrap();
+    drop(registry);
+    while runs() > before {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A clock that is behind.
+#[derive(Debug)]
+struct Ago(Duration);
+
+impl registry_core::Clock for Ago {
+    fn now(&self) -> std::time::SystemTime {
+        registry_core::SystemClock.now() - self.0
+    }
+}
+
+#[tokio::test]
 async fn idle_uploads_expire_with_their_bytes() {
     let blobs = MemoryBlobs::new();
     let metadata = Arc::new(MemoryMetadata::default());
@@ -397,7 +486,7 @@ async fn idle_uploads_expire_with_their_bytes() {
         .append_upload(&access, &upload.id, Chunk::from_bytes("abc"))
         .await
         .unwrap();
-    let hour = std::time::Duration::from_hours(1);
+    let hour = Duration::from_hours(1);
     assert_eq!(registry.expire_uploads(hour).await.unwrap(), 0);
     assert_eq!(
         registry.upload(&access, &upload.id).await.unwrap().offset,
@@ -420,7 +509,7 @@ struct Ahead;
 
 impl registry_core::Clock for Ahead {
     fn now(&self) -> std::time::SystemTime {
-        registry_core::SystemClock.now() + std::time::Duration::from_hours(2)
+        registry_core::SystemClock.now() + Duration::from_hours(2)
     }
 }
 

@@ -8,7 +8,7 @@ use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness}
 use super::cache::ManifestCache;
 use super::content::Damages;
 use super::session::Sessions;
-use super::{Engine, EngineOptions, Inner, delivery};
+use super::{Engine, EngineOptions, Inner, UploadExpiry, delivery, expiry};
 use crate::portion::Portions;
 use crate::{BlobStore, MetadataStore};
 
@@ -21,6 +21,7 @@ pub struct EngineBuilder {
     randomness: Arc<dyn Randomness>,
     options: EngineOptions,
     events: Option<Arc<dyn EventSink>>,
+    upload_expiry: Option<UploadExpiry>,
     lock: Option<File>,
 }
 
@@ -33,6 +34,7 @@ impl EngineBuilder {
             randomness: Arc::new(SystemRandomness),
             options: EngineOptions::default(),
             events: None,
+            upload_expiry: None,
             lock: None,
         }
     }
@@ -74,10 +76,21 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine. With a receiver of events this has to be called within a
+    /// Forgets uploads that nobody finishes, in a background task that ends
+    /// with the engine, or never does. An engine in a directory does as
+    /// [`UploadExpiry::default`] says unless told otherwise; others don't.
+    #[must_use]
+    pub fn upload_expiry(mut self, expiry: impl Into<Option<UploadExpiry>>) -> Self {
+        self.upload_expiry = expiry.into();
+        self
+    }
+
+    /// The engine. Outside a tokio runtime it forgets no uploads by itself.
+    /// With a receiver of events this has to be called within a
     /// tokio runtime, where the delivery runs until the engine is dropped.
     pub fn build(self) -> Engine {
         let inner = Arc::new(Inner {
+            upload_expiry: OnceLock::new(),
             sessions: Sessions::default(),
             portions: Portions::default(),
             damages: Damages::default(),
@@ -93,6 +106,15 @@ impl EngineBuilder {
         });
         if let Some(sink) = self.events {
             tokio::spawn(delivery::run(Arc::downgrade(&inner), sink));
+        }
+        if let Some(upload_expiry) = self.upload_expiry
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let task = runtime.spawn(expiry::run(Arc::downgrade(&inner), upload_expiry));
+            // Nobody else has set it.
+            let _ = inner
+                .upload_expiry
+                .set(expiry::EndsWithIt(task.abort_handle()));
         }
         Engine { inner }
     }

@@ -1,13 +1,61 @@
 //! Uploads that nobody finishes.
 
+use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
 use registry_core::{ErrorKind, Result};
 
-use super::Engine;
+use super::{Engine, Inner};
 
 /// How many uploads are looked at in one step.
 const STEP: usize = 256;
+
+/// How soon after the start to look for the first time at the latest, so that
+/// a program that is often restarted gets to it too.
+const FIRST: Duration = Duration::from_mins(1);
+
+/// When an engine forgets uploads that nobody finishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadExpiry {
+    /// How long an upload may receive nothing. A week unless changed.
+    pub idle: Duration,
+    /// How often to look. Every hour unless changed.
+    pub interval: Duration,
+}
+
+impl Default for UploadExpiry {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_hours(7 * 24),
+            interval: Duration::from_hours(1),
+        }
+    }
+}
+
+/// Forgets uploads again and again, until the engine is gone.
+pub(super) async fn run(engine: Weak<Inner>, expiry: UploadExpiry) {
+    // Looking all the time would be all that is done.
+    let interval = expiry.interval.max(Duration::from_millis(1));
+    tokio::time::sleep(interval.min(FIRST)).await;
+    while let Some(inner) = engine.upgrade() {
+        match (Engine { inner }).expire_uploads(expiry.idle).await {
+            Ok(0) => {}
+            Ok(uploads) => tracing::info!(uploads, "unfinished uploads were forgotten"),
+            Err(error) => tracing::warn!(%error, "unfinished uploads can't be forgotten now"),
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// A task that ends with whoever holds this.
+#[derive(Debug)]
+pub(super) struct EndsWithIt(pub(super) tokio::task::AbortHandle);
+
+impl Drop for EndsWithIt {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 impl Engine {
     /// Forgets uploads that received nothing for `idle`, and staged bytes that

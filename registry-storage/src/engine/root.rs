@@ -7,7 +7,7 @@ use std::path::Path;
 use registry_core::{Error, ErrorKind, Result};
 
 use super::read_back::blocking;
-use super::{Engine, EngineBuilder};
+use super::{Engine, EngineBuilder, UploadExpiry};
 use crate::{
     BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
 };
@@ -18,6 +18,10 @@ const LOCK: &str = "lock";
 impl Engine {
     /// The engine in the directory `root`, which is made if there is none. See
     /// [`root`](Self::root) for more choice.
+    ///
+    /// Within a tokio runtime, as long as the engine is there, a task forgets
+    /// uploads that nobody finished for a week; it looks every hour.
+    /// [`EngineBuilder::upload_expiry`] changes that.
     ///
     /// # Errors
     ///
@@ -59,7 +63,9 @@ impl Engine {
         }
         let options = RedbOptions::default().durability(durability);
         let metadata = RedbMetadata::open(&root, options).await?;
-        Ok(Self::builder(blobs, metadata).lock(lock))
+        Ok(Self::builder(blobs, metadata)
+            .upload_expiry(UploadExpiry::default())
+            .lock(lock))
     }
 
     /// Makes the database of the directory `root` again, from the change log

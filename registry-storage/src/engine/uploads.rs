@@ -1,8 +1,11 @@
 //! Uploads: from the first byte to a blob of a repository.
 
+use std::time::{Duration, SystemTime};
+
 use registry_core::{
     Access, Action, Algorithm, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
-    EventAction, EventTarget, Hasher, Result, Upload, UploadId, UploadOptions, Verified,
+    EventAction, EventTarget, Hasher, RepositoryName, Result, Upload, UploadId, UploadOptions,
+    Verified,
 };
 
 use super::content::{Stored, keep_one};
@@ -11,6 +14,9 @@ use super::read_back::hash_body;
 use super::session::Session;
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
 use crate::{Batch, BlobKey, CommitError, Operation, Requirement, StagedBlob, UploadRecord};
+
+/// How long an upload has to receive nothing to make room for another one.
+const ABANDONED: Duration = Duration::from_hours(1);
 
 impl Engine {
     pub(super) async fn begin_upload(
@@ -28,21 +34,80 @@ impl Engine {
             active_at: self.now(),
             incarnation: self.incarnation()?,
         };
+        let max = self.options().max_uploads;
+        let below = |count| Requirement::UploadsBelow {
+            repository: access.repository().clone(),
+            count,
+        };
         let batch = Batch {
-            require: vec![Requirement::UploadsBelow {
-                repository: access.repository().clone(),
-                count: self.options().max_uploads,
-            }],
-            operations: vec![Operation::PutUpload(record)],
+            require: vec![below(max)],
+            operations: vec![Operation::PutUpload(record.clone())],
             durable: false,
         };
         match self.commit(batch).await {
-            Ok(()) => Ok(Upload { id, offset: 0 }),
-            Err(CommitError::Conflict(_)) => Err(ErrorKind::TooManyRequests
+            Ok(()) => return Ok(Upload { id, offset: 0 }),
+            Err(CommitError::Conflict(_)) => {}
+            Err(CommitError::Failed(error)) => return Err(error),
+        }
+        let too_many = || {
+            ErrorKind::TooManyRequests
                 .error("too many uploads are open in this repository; finish or cancel some")
-                .with_retry_after(std::time::Duration::from_mins(1))),
+                .with_retry_after(Duration::from_mins(1))
+        };
+        // One that nobody goes on with makes room, so that nobody can close a
+        // repository to everyone else by leaving uploads behind.
+        let Some((_session, abandoned)) = self.abandoned_upload(access.repository()).await? else {
+            return Err(too_many());
+        };
+        let batch = Batch {
+            require: vec![upload_at(&abandoned), below(max.saturating_add(1))],
+            operations: vec![
+                Operation::DeleteUpload { id: abandoned.id },
+                Operation::PutUpload(record),
+            ],
+            durable: false,
+        };
+        match self.commit(batch).await {
+            Ok(()) => {
+                self.blobs().discard(&abandoned.id).await?;
+                Ok(Upload { id, offset: 0 })
+            }
+            // Others took the room.
+            Err(CommitError::Conflict(_)) => Err(too_many()),
             Err(CommitError::Failed(error)) => Err(error),
         }
+    }
+
+    /// The upload of a repository that is missed least: one that received
+    /// nothing for a while, an empty one if there is any, the longest idle of
+    /// those.
+    async fn abandoned_upload(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<Option<(Session, UploadRecord)>> {
+        let idle_since = self
+            .now()
+            .checked_sub(ABANDONED)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let limit = usize::try_from(self.options().max_uploads).unwrap_or(usize::MAX);
+        let open = self.metadata().uploads(repository, None, limit).await?;
+        let mut idle: Vec<UploadRecord> = open
+            .into_iter()
+            .filter(|upload| upload.active_at < idle_since)
+            .collect();
+        idle.sort_by_key(|upload| (upload.offset > 0, upload.active_at));
+        for upload in idle {
+            // Whoever writes to it right now keeps it.
+            let Some(session) = self.inner.sessions.enter(upload.id) else {
+                continue;
+            };
+            // It may have gone on since it was listed.
+            let now = self.metadata().upload(&upload.id).await?;
+            if now.as_ref() == Some(&upload) {
+                return Ok(Some((session, upload)));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) async fn upload(&self, access: &Access, id: &UploadId) -> Result<Upload> {

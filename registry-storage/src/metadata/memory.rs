@@ -202,6 +202,22 @@ impl MetadataStore for MemoryMetadata {
         Ok(self.read().uploads.get(id).cloned())
     }
 
+    async fn uploads(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        let state = self.read();
+        let uploads = state.uploads.range(behind(after));
+        Ok(uploads
+            .map(|(_, upload)| upload)
+            .filter(|upload| upload.repository == *repository)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
     async fn idle_uploads(
         &self,
         idle_since: SystemTime,

@@ -397,6 +397,23 @@ impl MetadataStore for RedbMetadata {
         })
     }
 
+    async fn uploads(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        let prefix = Key::uploads_in(repository);
+        let after = after.map(|after| after.as_bytes().as_slice());
+        self.read(|facts| {
+            facts.list(&prefix, after, limit, |id, _| {
+                let id = key::read_upload(id)?;
+                let upload: Option<Upload> = facts.get(&Key::upload(&id))?;
+                Ok(upload.ok_or_else(key::unreadable)?.record(id))
+            })
+        })
+    }
+
     async fn idle_uploads(
         &self,
         idle_since: SystemTime,

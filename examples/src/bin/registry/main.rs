@@ -11,7 +11,6 @@ mod setup;
 mod shutdown;
 mod side_door;
 mod summary;
-mod upload_expiry;
 
 use std::process::ExitCode;
 

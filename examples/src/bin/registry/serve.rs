@@ -18,7 +18,6 @@ use crate::setup;
 use crate::shutdown::Signals;
 use crate::side_door::SideDoor;
 use crate::summary::summary;
-use crate::upload_expiry;
 use registry_examples::configuration::{self, Address, Configuration, Sources};
 
 /// How long a thread that waited for the disk is kept for the next wait.
@@ -93,7 +92,7 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     };
     let engine = setup::engine(configuration).await?;
     let health = Health::new(engine.clone(), configuration.storage_health);
-    let service = setup::service(configuration, engine.clone())?;
+    let service = setup::service(configuration, engine)?;
     let service = SideDoor::beside(service, health.clone());
     let address = listener
         .local_addr()
@@ -108,9 +107,6 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     };
     if let Some((listener, _)) = debug {
         server = server.listen(listener, SideDoor::alone(health, metrics));
-    }
-    if let Some(expiry) = configuration.upload_expiry {
-        tokio::spawn(upload_expiry::run(engine, expiry));
     }
     if !configuration.has_file {
         // Nobody has to read it.

@@ -16,10 +16,11 @@ pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Fail
         sparse_manifests: configuration.sparse_manifests,
         ..EngineOptions::default()
     };
+    let expiry = configuration.upload_expiry;
     match &configuration.storage {
         Storage::Memory => {
             let builder = Engine::builder(MemoryBlobs::default(), MemoryMetadata::default());
-            Ok(builder.options(options).build())
+            Ok(builder.options(options).upload_expiry(expiry).build())
         }
         Storage::Filesystem(root) => {
             let builder = Engine::root(root, Durability::Full).await;
@@ -27,7 +28,7 @@ pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Fail
                 let root = root.display();
                 Failure::new(format!("the data in {root} can't be used"), &error)
             })?;
-            Ok(builder.options(options).build())
+            Ok(builder.options(options).upload_expiry(expiry).build())
         }
     }
 }

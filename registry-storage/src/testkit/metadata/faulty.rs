@@ -174,6 +174,15 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         self.reading()?.upload(id).await
     }
 
+    async fn uploads(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRecord>> {
+        self.reading()?.uploads(repository, after, limit).await
+    }
+
     async fn idle_uploads(
         &self,
         idle_since: SystemTime,

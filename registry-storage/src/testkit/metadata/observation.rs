@@ -86,6 +86,14 @@ pub async fn observe(store: &dyn MetadataStore, scope: Scope) -> Observation {
             notes.note(("upload", id), store.upload(&id).await.unwrap());
         }
         for limit in [0, 1, 2, 100] {
+            for name in names() {
+                let open = store.uploads(&name, None, limit).await.unwrap();
+                notes.note(("uploads", &name, limit), open);
+                for after in uploads() {
+                    let open = store.uploads(&name, Some(&after), limit).await.unwrap();
+                    notes.note(("uploads", &name, after, limit), open);
+                }
+            }
             for at in [0, 10, 20] {
                 let idle = store.idle_uploads(moment(at), limit).await.unwrap();
                 notes.note(("idle uploads", at, limit), idle);
