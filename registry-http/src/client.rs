@@ -14,6 +14,7 @@ mod link;
 mod listing;
 mod manifests;
 mod outbound;
+mod patience;
 mod registry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -33,6 +34,9 @@ use self::uploads::RemoteUpload;
 /// How many uploads one [`RemoteRegistry`] remembers, and for how long.
 const UPLOADS: u64 = 10_000;
 const UPLOAD_IDLE: Duration = Duration::from_hours(1);
+
+/// How long a registry may keep silent.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// A registry that speaks the distribution protocol, as a
 /// [`Registry`](registry_core::Registry). Cloning it is cheap.
@@ -89,6 +93,7 @@ impl RemoteRegistry {
             token_hosts: Vec::new(),
             private_networks: false,
             certificates: Vec::new(),
+            silence: SILENCE,
             rules: ManifestRules::default(),
         }
     }
@@ -110,6 +115,7 @@ pub struct RemoteRegistryBuilder {
     token_hosts: Vec<String>,
     private_networks: bool,
     certificates: Vec<Vec<u8>>,
+    silence: Duration,
     rules: ManifestRules,
 }
 
@@ -163,6 +169,15 @@ impl RemoteRegistryBuilder {
         self
     }
 
+    /// Gives a request up if nothing goes on for so long: no part of its body
+    /// is taken, or of the answer sent. A minute unless set. What goes on may
+    /// take as long as it takes.
+    #[must_use]
+    pub fn silence(mut self, longest: Duration) -> Self {
+        self.silence = longest;
+        self
+    }
+
     /// Accepts manifests by these rules.
     #[must_use]
     pub fn manifest_rules(mut self, rules: ManifestRules) -> Self {
@@ -200,6 +215,7 @@ impl RemoteRegistryBuilder {
             &self.token_hosts,
             self.private_networks,
             &self.certificates,
+            self.silence,
         )?;
         Ok(RemoteRegistry {
             inner: Arc::new(Inner {

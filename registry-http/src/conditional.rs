@@ -4,7 +4,7 @@
 
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName};
-use registry_core::{Digest, ErrorKind, Precondition, Result};
+use registry_core::{Digest, Error, ErrorKind, Precondition, Result};
 
 /// What a condition compares with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,20 @@ pub(crate) fn is_not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
     Tags::from_headers(headers, &IF_NONE_MATCH).is_some_and(|tags| tags.matches(Some(digest)))
 }
 
-/// What must be true for a push to go on.
+/// Whether content with this digest may be sent, or removed, as far as the
+/// client's `If-Match` goes.
+///
+/// # Errors
+///
+/// [`ErrorKind::PreconditionFailed`] if the client wants other content.
+pub(crate) fn require_match(headers: &HeaderMap, digest: &Digest) -> Result<()> {
+    match Tags::from_headers(headers, &IF_MATCH) {
+        Some(tags) if !tags.matches(Some(digest)) => Err(unexpected()),
+        _ => Ok(()),
+    }
+}
+
+/// What must be true for a push, or a deletion, to go on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PushCondition<'a> {
     if_match: Option<Tags<'a>>,
@@ -111,11 +124,14 @@ impl<'a> PushCondition<'a> {
                 .if_none_match
                 .is_some_and(|tags| tags.matches(current.as_ref()));
         if !holds {
-            return Err(ErrorKind::PreconditionFailed
-                .error("the manifest is not in the expected state; read it again"));
+            return Err(unexpected());
         }
         Ok(current.map_or(Precondition::Absent, Precondition::Is))
     }
+}
+
+fn unexpected() -> Error {
+    ErrorKind::PreconditionFailed.error("the content is not in the expected state; read it again")
 }
 
 #[cfg(test)]

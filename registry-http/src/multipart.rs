@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -73,17 +73,20 @@ impl Multipart {
             .saturating_add(self.tail().len() as u64)
     }
 
-    /// The parts, taken from `blob`, or opened one after the other in
-    /// `registry` if it can't be read in any order.
+    /// The parts, taken from `blob` if it is whole and can be read in any
+    /// order. If it is the first part, the others are opened one after the
+    /// other in `registry`.
     pub(crate) fn into_body(self, blob: Blob, registry: Arc<dyn Registry>, access: Access) -> Body {
         let length = self.length();
+        let whole = blob.range == (0..blob.size);
         let source = match blob.body {
-            BlobBody::Bytes(bytes) => Source::Bytes(bytes),
-            BlobBody::File(slice) => Source::File(slice),
-            _ => Source::Registry {
+            BlobBody::Bytes(bytes) if whole => Source::Bytes(bytes),
+            BlobBody::File(slice) if whole => Source::File(slice),
+            first => Source::Registry {
                 registry,
                 access,
                 digest: blob.digest,
+                first: Mutex::new(Some(first)),
             },
         };
         Body::from_stream(Box::pin(self.stream(source)), length)
@@ -120,6 +123,8 @@ enum Source {
         registry: Arc<dyn Registry>,
         access: Access,
         digest: Digest,
+        /// The first part, until it is taken.
+        first: Mutex<Option<BlobBody>>,
     },
 }
 
@@ -150,13 +155,19 @@ impl Source {
                 registry,
                 access,
                 digest,
+                first,
             } => {
+                let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let range = Some(ByteRange::From {
                     first: part.start,
                     last: Some(part.end.saturating_sub(1)),
                 });
                 let options = OpenOptions { range };
-                match registry.open_blob(access, digest, options).await?.body {
+                let body = match first {
+                    Some(first) => first,
+                    None => registry.open_blob(access, digest, options).await?.body,
+                };
+                match body {
                     BlobBody::Bytes(bytes) => Ok(Box::pin(once(bytes))),
                     BlobBody::File(slice) => Ok(Box::pin(FileBody::new(slice))),
                     BlobBody::Stream(stream) => Ok(stream),

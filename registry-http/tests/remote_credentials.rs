@@ -135,6 +135,38 @@ async fn s_80_a_token_server_gets_the_password_only_if_it_was_named() {
 }
 
 #[tokio::test]
+async fn a_refusal_names_the_token_server_that_did_not_get_the_password() {
+    let (registry, tokens) = (Server::start().await, Server::start().await);
+    let realm = format!("Bearer realm=\"{}/token\"", tokens.listener.url());
+    registry.answers(move |_, _| challenge(&realm));
+    for granted in [true, false] {
+        tokens.answers(move |_, _| {
+            if granted {
+                Response::new(Full::from(r#"{"token":"anonymous"}"#))
+            } else {
+                status(StatusCode::UNAUTHORIZED)
+            }
+        });
+        let refusal = async |remote: RemoteRegistry| {
+            let digest = Algorithm::Sha256.digest(b"a");
+            let access = trusted("team/app");
+            let options = OpenOptions::default();
+            let error = remote
+                .open_blob(&access, &digest, options)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unauthorized);
+            error.to_string()
+        };
+        let host = tokens.listener.host();
+        let withheld = refusal(registry.remote(None)).await;
+        assert!(withheld.contains(&host), "{withheld}");
+        let sent = refusal(registry.remote(Some(&host))).await;
+        assert!(!sent.contains(&host), "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn s_81_a_redirect_to_another_origin_loses_the_login() {
     let (registry, other) = (Server::start().await, Server::start().await);
     let to = format!("{}/blob", other.listener.url());

@@ -78,7 +78,7 @@ async fn a_lost_database_is_rebuilt() {
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
     engine
-        .delete(&trusted("team/app"), Deletion::Tag("v1".parse().unwrap()))
+        .delete(&trusted("team/app"), Deletion::tag("v1".parse().unwrap()))
         .await
         .unwrap();
     push_the_image(&engine).await;

@@ -297,7 +297,7 @@ async fn events_arrive_in_order_although_the_listener_fails_at_first() {
         .await
         .unwrap();
     registry
-        .delete(&access(), Deletion::Tag(tag("v1")))
+        .delete(&access(), Deletion::tag(tag("v1")))
         .await
         .unwrap();
 

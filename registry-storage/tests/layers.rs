@@ -90,7 +90,7 @@ async fn a_read_only_registry_serves_and_changes_nothing() {
             kind,
         );
         for deletion in [
-            Deletion::Tag("latest".parse().unwrap()),
+            Deletion::tag("latest".parse().unwrap()),
             Deletion::Manifest(image.manifest().digest),
             Deletion::Blob(layer),
         ] {
@@ -379,7 +379,7 @@ async fn a_gate_stops_pushes_and_deletions_before_anything_happens() {
     refused(put, ErrorKind::Denied);
     let layer = Algorithm::Sha256.digest(&image.blobs()[1]);
     for deletion in [
-        Deletion::Tag("latest".parse().unwrap()),
+        Deletion::tag("latest".parse().unwrap()),
         Deletion::Manifest(image.manifest().digest),
         Deletion::Blob(layer),
     ] {
@@ -428,7 +428,7 @@ async fn an_observer_hears_of_what_succeeded_and_by_whom() {
         .await
         .unwrap();
     pull_blob(&registry, &access, &blob).await;
-    let tag = Deletion::Tag("latest".parse().unwrap());
+    let tag = Deletion::tag("latest".parse().unwrap());
     registry.delete(&access, tag.clone()).await.unwrap();
 
     // Nothing to tell: it failed, or was only asked about.

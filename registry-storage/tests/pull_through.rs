@@ -185,7 +185,7 @@ async fn a_tag_that_moved_upstream_moves_here() {
 async fn a_tag_that_went_away_upstream_is_gone_here() {
     let (upstream, _, cache, image) = cache().await;
     pull(&cache, &image).await.unwrap();
-    let tag = Deletion::Tag("v1".parse().unwrap());
+    let tag = Deletion::tag("v1".parse().unwrap());
     let access = trusted("team/app");
     upstream.engine.delete(&access, tag).await.unwrap();
     let error = pull(&cache, &image).await.unwrap_err();

@@ -29,7 +29,7 @@ use crate::{
 /// impl Gate for KeepReleases {
 ///     async fn admit(&self, _: &Access, admission: Admission<'_>) -> Result<()> {
 ///         match admission {
-///             Admission::Delete(Deletion::Tag(tag)) if tag.as_str().starts_with('v') => {
+///             Admission::Delete(Deletion::Tag { tag, .. }) if tag.as_str().starts_with('v') => {
 ///                 Err(ErrorKind::Denied.error("releases are kept; delete another tag"))
 ///             }
 ///             _ => Ok(()),

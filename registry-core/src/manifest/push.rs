@@ -189,7 +189,24 @@ pub enum Deletion {
     /// A manifest and every tag that points to it.
     Manifest(Digest),
     /// A tag; the manifest stays.
-    Tag(Tag),
+    Tag {
+        /// Which.
+        tag: Tag,
+        /// The manifest that it has to point to, if it matters; otherwise the
+        /// deletion is refused with
+        /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed).
+        expected: Option<Digest>,
+    },
+}
+
+impl Deletion {
+    /// A tag, wherever it points to.
+    pub fn tag(tag: Tag) -> Self {
+        Self::Tag {
+            tag,
+            expected: None,
+        }
+    }
 }
 
 /// Which referrers are wanted.

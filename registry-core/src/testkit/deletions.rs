@@ -11,7 +11,7 @@ pub async fn deleting_a_tag_leaves_the_manifest(registry: &dyn Registry) {
     let image = ImageBuilder::new("image").build();
     image.push(registry, &access, &["a", "b"]).await;
     registry
-        .delete(&access, Deletion::Tag("a".parse().expect("a tag")))
+        .delete(&access, Deletion::tag("a".parse().expect("a tag")))
         .await
         .expect("the tag is removed");
     let found = registry.resolve(&access, &reference("a")).await;
@@ -20,6 +20,32 @@ pub async fn deleting_a_tag_leaves_the_manifest(registry: &dyn Registry) {
         let found = registry.resolve(&access, &left).await.expect("it stays");
         assert_eq!(found, image.descriptor());
     }
+}
+
+/// A tag that moved in the meantime is not the one that was to go.
+pub async fn a_tag_is_deleted_where_it_is_expected(registry: &dyn Registry) {
+    let access = trusted("team/app");
+    let (image, other) = (
+        ImageBuilder::new("image").build(),
+        ImageBuilder::new("other").build(),
+    );
+    image.push(registry, &access, &["a"]).await;
+    let delete = |expected| Deletion::Tag {
+        tag: "a".parse().expect("a tag"),
+        expected: Some(expected),
+    };
+    let elsewhere = registry
+        .delete(&access, delete(other.manifest().digest))
+        .await;
+    refused(elsewhere, ErrorKind::PreconditionFailed);
+    let found = registry.resolve(&access, &reference("a")).await;
+    assert_eq!(found.expect("it stays"), image.descriptor());
+    registry
+        .delete(&access, delete(image.manifest().digest))
+        .await
+        .expect("the tag is removed");
+    let found = registry.resolve(&access, &reference("a")).await;
+    refused(found, ErrorKind::ManifestUnknown);
 }
 
 /// With a manifest go its tags, and only these.
@@ -90,7 +116,7 @@ pub async fn what_is_gone_can_not_be_deleted(registry: &dyn Registry) {
     image.push(registry, &access, &["latest"]).await;
     let deletions = [
         (
-            Deletion::Tag("latest".parse().expect("a tag")),
+            Deletion::tag("latest".parse().expect("a tag")),
             ErrorKind::ManifestUnknown,
         ),
         (

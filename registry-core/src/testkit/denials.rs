@@ -134,7 +134,7 @@ pub async fn deleting_needs_the_right_to(registry: &dyn Registry) {
     let scene = Scene::set(registry).await;
     let access = scene.without(Action::Delete);
     for deletion in [
-        Deletion::Tag("latest".parse().expect("a tag")),
+        Deletion::tag("latest".parse().expect("a tag")),
         Deletion::Manifest(scene.image.manifest().digest),
         Deletion::Blob(scene.layer()),
         Deletion::Blob(Algorithm::Sha256.digest(b"unknown")),
@@ -175,7 +175,7 @@ pub async fn no_more_than_the_right_is_needed(registry: &dyn Registry) {
         .build();
     other.push(registry, &only(Action::Push), &["new"]).await;
     for deletion in [
-        Deletion::Tag("new".parse().expect("a tag")),
+        Deletion::tag("new".parse().expect("a tag")),
         Deletion::Manifest(other.manifest().digest),
         Deletion::Blob(scene.layer()),
     ] {

@@ -96,6 +96,7 @@ macro_rules! registry_clauses {
     (deletions, $registry:expr) => {
         $crate::registry_clauses!(@ deletions, $registry,
             deleting_a_tag_leaves_the_manifest
+            a_tag_is_deleted_where_it_is_expected
             deleting_a_manifest_takes_its_tags
             other_repositories_keep_theirs
             what_is_gone_can_not_be_deleted

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::challenge::Challenge;
-use super::failure::{failure, read_limited};
+use super::failure::{Withheld, failure, read_limited};
 use super::outbound::Head;
 use super::{Credentials, RemoteRegistry};
 
@@ -145,6 +145,23 @@ impl RemoteRegistry {
     /// Sends a request to an address that the registry named itself, such as
     /// that of an upload.
     pub(super) async fn request_at(
+        &self,
+        operation: &Operation,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        payload: Payload,
+    ) -> Result<Response> {
+        let mut answer = self
+            .exchange(operation, method, url, headers, payload)
+            .await?;
+        if let Some(Challenge::Bearer { realm, .. }) = self.inner.authorization.scheme() {
+            self.note_withheld(&mut answer, &realm);
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(
         &self,
         operation: &Operation,
         method: Method,
@@ -291,11 +308,13 @@ impl RemoteRegistry {
         };
         let asked = Instant::now();
         // A token server that redirects isn't followed: it was named.
-        let answer = self.inner.outbound.send(head, None).await?;
+        let outbound = &self.inner.outbound;
+        let mut answer = outbound.send(head, None).await?;
         if !answer.status().is_success() {
-            return Err(failure(answer, &Operation::Ping).await);
+            self.note_withheld(&mut answer, realm);
+            return Err(failure(outbound, answer, &Operation::Ping).await);
         }
-        let body = read_limited(answer, TOKEN_ANSWER).await?;
+        let body = read_limited(outbound.body(answer), TOKEN_ANSWER).await?;
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|source| {
             ErrorKind::Unavailable
                 .error("the token server of the remote registry answers with something else")
@@ -317,14 +336,31 @@ impl RemoteRegistry {
         })
     }
 
+    /// Notes on an answer that may be a refusal which token server didn't get
+    /// the credentials, if there is one: nobody would guess.
+    fn note_withheld(&self, answer: &mut Response, realm: &str) {
+        let base = self.inner.outbound.url("/v2/");
+        let Some(url) = base.ok().and_then(|base| base.join(realm).ok()) else {
+            return;
+        };
+        if self.inner.authorization.credentials.is_some() && !self.is_token_host(&url) {
+            answer.extensions_mut().insert(Withheld(host_of(&url)));
+        }
+    }
+
     /// Whether the credentials may go to the token server at `url`.
     fn is_token_host(&self, url: &Url) -> bool {
-        let host = url.host_str().unwrap_or_default();
-        let with_port = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        self.inner.outbound.is_own(url) || self.inner.authorization.token_hosts.contains(&with_port)
+        let host = host_of(url);
+        self.inner.outbound.is_own(url) || self.inner.authorization.token_hosts.contains(&host)
+    }
+}
+
+/// The host as [`token_host`](super::RemoteRegistryBuilder::token_host) takes it.
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 

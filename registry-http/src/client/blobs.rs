@@ -13,7 +13,7 @@ use reqwest::Response;
 
 use super::RemoteRegistry;
 use super::authorization::Payload;
-use super::failure::{broken, failure};
+use super::failure::failure;
 
 impl RemoteRegistry {
     pub(super) async fn stat_blob(&self, access: &Access, digest: &Digest) -> Result<Descriptor> {
@@ -56,7 +56,7 @@ impl RemoteRegistry {
                 digest: *digest,
                 size,
                 range: 0..size,
-                body: BlobBody::Stream(verified(body(answer), *digest)),
+                body: BlobBody::Stream(verified(self.body(answer), *digest)),
             });
         };
         if answer.status() == StatusCode::PARTIAL_CONTENT {
@@ -69,7 +69,7 @@ impl RemoteRegistry {
                 digest: *digest,
                 size,
                 range,
-                body: BlobBody::Stream(part(body(answer), 0..length)),
+                body: BlobBody::Stream(part(self.body(answer), 0..length)),
             });
         }
         // The whole blob came, as is a registry's right.
@@ -79,7 +79,7 @@ impl RemoteRegistry {
             digest: *digest,
             size,
             range: range.clone(),
-            body: BlobBody::Stream(part(body(answer), range)),
+            body: BlobBody::Stream(part(self.body(answer), range)),
         })
     }
 
@@ -115,6 +115,10 @@ impl RemoteRegistry {
         Ok(None)
     }
 
+    fn body(&self, answer: Response) -> ByteStream {
+        self.inner.outbound.body(answer).boxed()
+    }
+
     /// Sends a request without a body, and takes anything but success for an
     /// error.
     pub(super) async fn ask(&self, operation: &Operation, headers: HeaderMap) -> Result<Response> {
@@ -122,7 +126,7 @@ impl RemoteRegistry {
         if answer.status().is_success() {
             Ok(answer)
         } else {
-            Err(failure(answer, operation).await)
+            Err(failure(&self.inner.outbound, answer, operation).await)
         }
     }
 }
@@ -166,13 +170,6 @@ fn content_range(answer: &Response) -> Result<(Range<u64>, u64)> {
 
 fn nonsense() -> Error {
     ErrorKind::Unavailable.error("the remote registry answers something that was not asked for")
-}
-
-fn body(answer: Response) -> ByteStream {
-    answer
-        .bytes_stream()
-        .map(|part| part.map_err(broken))
-        .boxed()
 }
 
 /// The stream, which fails at its end if its bytes have another digest. The

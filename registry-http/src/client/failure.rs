@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode, header};
 use registry_core::{Digest, Error, ErrorDetail, ErrorKind, Operation, Result};
 use reqwest::Response;
 use serde::Deserialize;
+
+use super::outbound::Outbound;
 
 /// The largest error document that is read, in bytes.
 const ERROR_BODY: usize = 64 << 10;
@@ -15,15 +18,18 @@ const ERROR_BODY: usize = 64 << 10;
 ///
 /// The code in the body tells most; without one the status does, together with
 /// what was asked for.
-pub(super) async fn failure(answer: Response, operation: &Operation) -> Error {
+pub(super) async fn failure(outbound: &Outbound, answer: Response, operation: &Operation) -> Error {
     let status = answer.status();
     let headers = answer.headers().clone();
+    let withheld = answer.extensions().get::<Withheld>().cloned();
     // A body that can't be read says nothing more than the status does.
-    let body = read_limited(answer, ERROR_BODY).await.unwrap_or_default();
+    let body = read_limited(outbound.body(answer), ERROR_BODY)
+        .await
+        .unwrap_or_default();
     let document: Document = serde_json::from_slice(&body).unwrap_or_default();
     let code = document.errors.first().map(|entry| entry.code.as_str());
     let kind = kind(status, code, operation);
-    let mut error = kind.error(sentence(kind, status));
+    let mut error = kind.error(sentence(kind, status, withheld.as_ref()));
     if let Some(offset) = upload_offset(&headers).filter(|_| kind == ErrorKind::UploadOutOfOrder) {
         error = error.with_detail(ErrorDetail::Offset(offset));
     }
@@ -38,6 +44,10 @@ pub(super) async fn failure(answer: Response, operation: &Operation) -> Error {
     }
     error
 }
+
+/// Noted on an answer: the token server that didn't get the credentials.
+#[derive(Debug, Clone)]
+pub(super) struct Withheld(pub(super) String);
 
 #[derive(Default, Deserialize)]
 struct Document {
@@ -68,6 +78,10 @@ fn missing(document: &Document) -> Vec<Digest> {
 
 fn kind(status: StatusCode, code: Option<&str>, operation: &Operation) -> ErrorKind {
     match status {
+        // There is always a list, if a registry lists at all.
+        StatusCode::NOT_FOUND if matches!(operation, Operation::ListRepositories { .. }) => {
+            return ErrorKind::Unsupported;
+        }
         StatusCode::UNAUTHORIZED => return ErrorKind::Unauthorized,
         StatusCode::FORBIDDEN => return ErrorKind::Denied,
         StatusCode::TOO_MANY_REQUESTS => return ErrorKind::TooManyRequests,
@@ -131,7 +145,13 @@ fn unknown(operation: &Operation) -> Option<ErrorKind> {
     }
 }
 
-fn sentence(kind: ErrorKind, status: StatusCode) -> String {
+fn sentence(kind: ErrorKind, status: StatusCode, withheld: Option<&Withheld>) -> String {
+    if let (ErrorKind::Unauthorized | ErrorKind::Denied, Some(Withheld(host))) = (kind, withheld) {
+        return format!(
+            "the remote registry does not permit this, and the credentials were not sent to its \
+             token server on {host}; name that host as a token host if you trust it"
+        );
+    }
     match kind {
         ErrorKind::Unauthorized => "the remote registry asks for other credentials".into(),
         ErrorKind::Denied => "the remote registry does not permit this".into(),
@@ -178,9 +198,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// # Errors
 ///
 /// [`ErrorKind::Unavailable`] if it is, or breaks off.
-pub(super) async fn read_limited(mut answer: Response, limit: usize) -> Result<Bytes> {
+pub(super) async fn read_limited(
+    parts: impl Stream<Item = Result<Bytes>>,
+    limit: usize,
+) -> Result<Bytes> {
+    let mut parts = std::pin::pin!(parts);
     let mut body = BytesMut::new();
-    while let Some(part) = answer.chunk().await.map_err(broken)? {
+    while let Some(part) = parts.next().await.transpose()? {
         if body.len().saturating_add(part.len()) > limit {
             return Err(ErrorKind::Unavailable
                 .error("the remote registry sends a document that is too large"));

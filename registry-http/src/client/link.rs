@@ -2,15 +2,34 @@
 //!
 //! RFC 8288.
 
+use registry_core::{ErrorKind, Result};
 use url::Url;
 
 /// The position that the link to the next page names, in the values of `Link`.
 /// Only the query of the link counts, since the request is built anew.
-pub(super) fn next<'a>(mut values: impl Iterator<Item = &'a str>, base: &Url) -> Option<String> {
-    let target = values.find_map(target_of_next)?;
-    let url = base.join(target).ok()?;
-    let (_, last) = url.query_pairs().find(|(name, _)| name == "last")?;
-    Some(last.into_owned())
+///
+/// # Errors
+///
+/// [`ErrorKind::Unavailable`] if there is a next page that can't be asked for:
+/// to take the first one for all of them would be wrong.
+pub(super) fn next<'a>(
+    mut values: impl Iterator<Item = &'a str>,
+    base: &Url,
+) -> Result<Option<String>> {
+    let Some(target) = values.find_map(target_of_next) else {
+        return Ok(None);
+    };
+    let position = base.join(target).ok().and_then(|url| {
+        let mut pairs = url.query_pairs();
+        let (_, last) = pairs.find(|(name, last)| name == "last" && !last.is_empty())?;
+        Some(last.into_owned())
+    });
+    position.map(Some).ok_or_else(|| {
+        ErrorKind::Unavailable.error(
+            "the remote registry goes on with its list in a way that can't be followed; it has to \
+             name the last item",
+        )
+    })
 }
 
 /// The target of the first link in `value` whose relation is `next`.
@@ -94,13 +113,21 @@ mod tests {
             (&["<?last=0>; rel=\"nextcloud\""], None),
             (&["<?last=0>; title=\"next\""], None),
             (&["<?last=0>; title=\"a; rel=next\""], None),
-            (&["<?n=2>; rel=\"next\""], None),
             (&["?last=x; rel=\"next\""], None),
             (&["<?last=x"], None),
             (&[""], None),
         ] {
-            let found = next(values.iter().copied(), &base);
+            let found = next(values.iter().copied(), &base).unwrap();
             assert_eq!(found.as_deref(), expected, "{values:?}");
+        }
+        for value in [
+            "<?n=2>; rel=\"next\"",
+            "<?next_page=b3BhcXVl>; rel=next",
+            "<?last=>; rel=next",
+            "<http://[>; rel=next",
+        ] {
+            let error = next([value].into_iter(), &base).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{value}");
         }
     }
 }

@@ -25,8 +25,8 @@ impl RemoteRegistry {
             page,
         };
         let answer = self.ask(&operation, HeaderMap::new()).await?;
-        let next = continuation(&answer);
-        let items = tags(&read_limited(answer, PAGE).await?)?;
+        let next = continuation(&answer)?;
+        let items = tags(&read_limited(self.inner.outbound.body(answer), PAGE).await?)?;
         Ok(Page { items, next })
     }
 
@@ -51,8 +51,8 @@ impl RemoteRegistry {
             }
             answer => answer?,
         };
-        let next = continuation(&answer);
-        let mut items = referrers(&read_limited(answer, PAGE).await?)?;
+        let next = continuation(&answer)?;
+        let mut items = referrers(&read_limited(self.inner.outbound.body(answer), PAGE).await?)?;
         items.retain(|referrer| filter.matches(referrer));
         Ok(Page { items, next })
     }
@@ -75,8 +75,8 @@ impl RemoteRegistry {
                 page: request.clone(),
             };
             let answer = self.ask(&operation, HeaderMap::new()).await?;
-            let next = continuation(&answer);
-            let names = repositories(&read_limited(answer, PAGE).await?)?;
+            let next = continuation(&answer)?;
+            let names = repositories(&read_limited(self.inner.outbound.body(answer), PAGE).await?)?;
             for name in names.into_iter().filter(|name| access.permits(name)) {
                 if page.limit.is_some_and(|limit| items.len() >= limit) {
                     let next = items.last().map(ToString::to_string);
@@ -161,7 +161,7 @@ fn not_a_list(source: serde_json::Error) -> Error {
 }
 
 /// The position that the link to the next page names.
-fn continuation(answer: &Response) -> Option<String> {
+fn continuation(answer: &Response) -> Result<Option<String>> {
     let links = answer.headers().get_all(header::LINK);
     let links = links.iter().filter_map(|link| link.to_str().ok());
     link::next(links, answer.url())

@@ -58,7 +58,8 @@ impl RemoteRegistry {
             Reference::Digest(digest) => Some(*digest),
             Reference::Tag(_) => named_digest(&answer)?,
         };
-        let bytes = read_limited(answer, self.inner.rules.max_size).await?;
+        let bytes =
+            read_limited(self.inner.outbound.body(answer), self.inner.rules.max_size).await?;
         let algorithm = expected
             .map(|digest| digest.algorithm())
             .unwrap_or_default();
@@ -89,14 +90,13 @@ impl RemoteRegistry {
                 }
             }
             // A condition is about what is in the path: one tag, or a digest.
-            condition if push.tags().len() > 1 || !by_default => {
+            condition => {
+                // Many registries don't know the headers.
                 self.check_tags(access, &push, condition).await?;
-            }
-            Precondition::Absent => {
-                headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-            }
-            Precondition::Is(expected) => {
-                headers.insert(header::IF_MATCH, text(&format!("\"{expected}\""))?);
+                // A header is about what is in the path: one tag, or a digest.
+                if push.tags().len() <= 1 && by_default {
+                    insert_condition(&mut headers, condition)?;
+                }
             }
         }
         let (reference, tags) = match push.tags() {
@@ -128,18 +128,28 @@ impl RemoteRegistry {
     pub(super) async fn delete(&self, access: &Access, what: Deletion) -> Result<()> {
         access.require(Action::Delete)?;
         let repository = access.repository().clone();
+        let mut headers = HeaderMap::new();
         let operation = match what {
             Deletion::Blob(digest) => Operation::DeleteBlob { repository, digest },
             Deletion::Manifest(digest) => Operation::DeleteManifest {
                 repository,
                 reference: digest.into(),
             },
-            Deletion::Tag(tag) => Operation::DeleteManifest {
-                repository,
-                reference: tag.into(),
-            },
+            Deletion::Tag { tag, expected } => {
+                if let Some(expected) = expected {
+                    // Many registries don't know the header.
+                    match self.tagged(access, &tag).await? {
+                        Some(current) if current != expected => return Err(moved()),
+                        _ => headers.insert(header::IF_MATCH, entity_tag(&expected)?),
+                    };
+                }
+                Operation::DeleteManifest {
+                    repository,
+                    reference: tag.into(),
+                }
+            }
         };
-        self.ask(&operation, HeaderMap::new()).await.map(drop)
+        self.ask(&operation, headers).await.map(drop)
     }
 
     async fn send_manifest(
@@ -160,7 +170,7 @@ impl RemoteRegistry {
         if answer.status().is_success() {
             Ok(answer)
         } else {
-            Err(failure(answer, &operation).await)
+            Err(failure(&self.inner.outbound, answer, &operation).await)
         }
     }
 
@@ -175,8 +185,8 @@ impl RemoteRegistry {
         Ok(false)
     }
 
-    /// Checks a condition for several tags one by one. Unlike with a single tag,
-    /// somebody else may move one in between.
+    /// Checks a condition for the tags one by one. Only a registry that knows
+    /// conditions keeps somebody else from moving one in between.
     async fn check_tags(
         &self,
         access: &Access,
@@ -191,8 +201,7 @@ impl RemoteRegistry {
                 Precondition::Is(expected) => current == Some(expected),
             };
             if !holds {
-                return Err(ErrorKind::PreconditionFailed
-                    .error("the tag is not where the request expects it; look at it again"));
+                return Err(moved());
             }
         }
         Ok(())
@@ -215,6 +224,28 @@ impl RemoteRegistry {
             Err(error) => Err(error),
         }
     }
+}
+
+fn insert_condition(headers: &mut HeaderMap, condition: Precondition) -> Result<()> {
+    match condition {
+        Precondition::None => {}
+        Precondition::Absent => {
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        Precondition::Is(expected) => {
+            headers.insert(header::IF_MATCH, entity_tag(&expected)?);
+        }
+    }
+    Ok(())
+}
+
+fn entity_tag(digest: &Digest) -> Result<HeaderValue> {
+    text(&format!("\"{digest}\""))
+}
+
+fn moved() -> Error {
+    ErrorKind::PreconditionFailed
+        .error("the tag is not where the request expects it; look at it again")
 }
 
 fn accept() -> HeaderMap {

@@ -3,17 +3,22 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::Stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use registry_core::{Error, ErrorKind, Result};
 use reqwest::{Body, Response};
 use url::Url;
 
 use super::address::AddressPolicy;
+use super::patience::{Progress, answer_body};
 
-/// How long a connection may take to be made, and a server to say the next
-/// thing.
+/// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_mins(1);
+
+/// A body in memory is handed over at once; it is given the time that it takes
+/// at this many bytes a second at least.
+const SLOWEST: u64 = 8 << 10;
 
 /// How many redirects are followed in a row.
 const REDIRECTS: usize = 5;
@@ -24,6 +29,7 @@ pub(super) struct Outbound {
     client: reqwest::Client,
     policy: AddressPolicy,
     base: Url,
+    silence: Duration,
 }
 
 /// A request without its body.
@@ -40,6 +46,7 @@ impl Outbound {
         token_hosts: &[String],
         private_networks: bool,
         certificates: &[Vec<u8>],
+        silence: Duration,
     ) -> Result<Self> {
         let mut named: HashSet<String> = token_hosts
             .iter()
@@ -55,7 +62,6 @@ impl Outbound {
             // connections itself, to whatever address it likes.
             .no_proxy()
             .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
             .tcp_nodelay(true);
         for certificate in certificates {
             let certificate = reqwest::Certificate::from_pem(certificate).map_err(|source| {
@@ -72,6 +78,7 @@ impl Outbound {
             client,
             policy,
             base,
+            silence,
         })
     }
 
@@ -95,6 +102,14 @@ impl Outbound {
         }
     }
 
+    /// The body of an answer.
+    pub(super) fn body(
+        &self,
+        answer: Response,
+    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        answer_body(answer, self.silence)
+    }
+
     /// Whether requests to `url` go to the registry itself.
     pub(super) fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
@@ -111,10 +126,20 @@ impl Outbound {
             .client
             .request(head.method, head.url)
             .headers(head.headers);
+        let progress = Progress::new();
+        let mut silence = self.silence;
         if let Some(body) = body {
-            request = request.body(body);
+            request = match body.as_bytes().map(|bytes| bytes.len() as u64) {
+                Some(length) => {
+                    let seconds = length.checked_div(SLOWEST).unwrap_or_default();
+                    silence = silence.saturating_add(Duration::from_secs(seconds));
+                    request.body(body)
+                }
+                None => request.body(progress.watch(body)),
+            };
         }
-        request.send().await.map_err(|source| {
+        let answer = progress.wait(silence, request.send()).await?;
+        answer.map_err(|source| {
             ErrorKind::Unavailable
                 .error("the remote registry does not answer; try again later")
                 .with_source(source.without_url())

@@ -1,7 +1,7 @@
 //! How the client understands what other registries send, for those who send
 //! it nonsense (feature `testkit`, with `client`).
 
-use registry_core::{Descriptor, RepositoryName, Result, Tag};
+use registry_core::{Descriptor, ErrorKind, RepositoryName, Result, Tag};
 use url::Url;
 
 use super::challenge;
@@ -43,8 +43,18 @@ pub fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Challe
 
 /// Where a list goes on: what these values of `Link` say in an answer that came
 /// from `url`.
-pub fn next<'a>(values: impl IntoIterator<Item = &'a str>, url: &str) -> Option<String> {
-    link::next(values.into_iter(), &Url::parse(url).ok()?)
+///
+/// # Errors
+///
+/// [`ErrorKind::Unavailable`] if it can't be understood, and
+/// [`ErrorKind::RequestInvalid`] if `url` isn't a URL.
+pub fn next<'a>(values: impl IntoIterator<Item = &'a str>, url: &str) -> Result<Option<String>> {
+    let url = Url::parse(url).map_err(|source| {
+        ErrorKind::RequestInvalid
+            .error("not a URL")
+            .with_source(source)
+    })?;
+    link::next(values.into_iter(), &url)
 }
 
 /// The tags that the body of an answer lists.

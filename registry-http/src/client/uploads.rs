@@ -203,7 +203,7 @@ impl RemoteRegistry {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let error = failure(answer, operation).await;
+        let error = failure(&self.inner.outbound, answer, operation).await;
         if error.kind() == ErrorKind::UploadUnknown {
             self.inner.uploads.invalidate(id);
         }

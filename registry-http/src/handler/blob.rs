@@ -11,7 +11,7 @@ use registry_core::{
 
 use super::Request;
 use crate::Body;
-use crate::conditional::is_not_modified;
+use crate::conditional::{PushCondition, is_not_modified, require_match};
 use crate::header::{
     IMMUTABLE, NO_STORE, OCTET_STREAM, SANDBOX, entity_tag, insert_digest, insert_location,
     respond, respond_empty,
@@ -19,10 +19,14 @@ use crate::header::{
 use crate::multipart::Multipart;
 use crate::range::RangeRequest;
 
+/// How many parts of a blob are opened one by one for one answer.
+const FEW: usize = 4;
+
 /// Asks about a blob.
 pub(super) async fn stat(request: &Request<'_>, digest: &Digest) -> Result<Response<Body>> {
     let registry = &request.settings.registry;
     let found = registry.stat_blob(request.access()?, digest).await?;
+    require_match(request.headers(), digest)?;
     if is_not_modified(request.headers(), digest) {
         return Ok(not_modified(digest));
     }
@@ -38,6 +42,7 @@ pub(super) async fn stat(request: &Request<'_>, digest: &Digest) -> Result<Respo
 pub(super) async fn get(request: &Request<'_>, digest: &Digest) -> Result<Response<Body>> {
     let settings = request.settings;
     let access = request.access()?;
+    require_match(request.headers(), digest)?;
     if is_not_modified(request.headers(), digest) {
         // What the client has says nothing about what it may see.
         settings.registry.stat_blob(access, digest).await?;
@@ -97,19 +102,34 @@ fn serve(digest: &Digest, blob: Blob, partial: bool) -> Result<Response<Body>> {
 /// Answers with several parts, one for each range that lies in the blob.
 ///
 /// Ranges that together ask for more than the blob holds get the blob instead,
-/// so that a small request can't make the registry send any amount.
+/// so that a small request can't make the registry send any amount. So do many
+/// ranges of content that has to be asked for anew for each of them, maybe
+/// across a network.
 async fn several(
     request: &Request<'_>,
     access: &Access,
     digest: &Digest,
     ranges: &[ByteRange],
 ) -> Result<Response<Body>> {
-    let blob = open(request, access, digest, None).await?;
+    let whole = if ranges.len() > FEW {
+        let blob = open(request, access, digest, None).await?;
+        if !matches!(blob.body, BlobBody::Bytes(_) | BlobBody::File(_)) {
+            return serve(digest, blob, false);
+        }
+        Some(blob)
+    } else {
+        None
+    };
+    let registry = &request.settings.registry;
+    let size = match &whole {
+        Some(blob) => blob.size,
+        None => registry.stat_blob(access, digest).await?.size,
+    };
     let mut parts = Vec::with_capacity(ranges.len());
     let mut outside = None;
-    let mut left = Some(blob.size);
+    let mut left = Some(size);
     for range in ranges {
-        match range.resolve(blob.size) {
+        match range.resolve(size) {
             Ok(part) => {
                 let length = part.end.saturating_sub(part.start);
                 left = left.and_then(|left| left.checked_sub(length));
@@ -121,10 +141,21 @@ async fn several(
     if let (true, Some(error)) = (parts.is_empty(), outside) {
         return Err(error);
     }
+    let blob = match (whole, parts.first()) {
+        (Some(blob), _) => blob,
+        (None, Some(first)) if left.is_some() => {
+            let range = ByteRange::From {
+                first: first.start,
+                last: Some(first.end.saturating_sub(1)),
+            };
+            open(request, access, digest, Some(range)).await?
+        }
+        (None, _) => open(request, access, digest, None).await?,
+    };
     if left.is_none() || matches!(blob.body, BlobBody::Redirect(_)) {
         return serve(digest, blob, false);
     }
-    let multipart = Multipart::new(parts, blob.size, request.settings.randomness.bytes()?);
+    let multipart = Multipart::new(parts, size, request.settings.randomness.bytes()?);
     let content_type = multipart.content_type();
     let registry = request.settings.registry.registry();
     let body = multipart.into_body(blob, registry, access.clone());
@@ -140,6 +171,9 @@ async fn several(
 /// Removes a blob from the repository.
 pub(super) async fn delete(request: &Request<'_>, digest: &Digest) -> Result<Response<Body>> {
     request.require_deletes()?;
+    if let Some(condition) = PushCondition::from_headers(request.headers()) {
+        condition.check(Some(*digest))?;
+    }
     let registry = &request.settings.registry;
     registry
         .delete(request.access()?, Deletion::Blob(*digest))

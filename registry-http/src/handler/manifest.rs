@@ -4,13 +4,13 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use registry_core::{
-    Deletion, Descriptor, Error, ErrorKind, ManifestRules, MediaType, Precondition, PutManifest,
-    Reference, Result, Tag,
+    Deletion, Descriptor, Digest, Error, ErrorKind, ManifestRules, MediaType, Precondition,
+    PutManifest, Reference, Result, Tag,
 };
 
 use super::Request;
 use crate::Body;
-use crate::conditional::{PushCondition, is_not_modified};
+use crate::conditional::{PushCondition, is_not_modified, require_match};
 use crate::header::{
     self, IMMUTABLE, OCI_SUBJECT, OCI_TAG, REVALIDATE, insert_digest, insert_location, respond,
     respond_empty,
@@ -25,7 +25,7 @@ const LARGE: usize = 64 << 10;
 pub(super) async fn stat(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
     let registry = &request.settings.registry;
     let found = registry.resolve(request.access()?, reference).await?;
-    Ok(answer(request, reference, &found, Body::empty()))
+    answer(request, reference, &found, Body::empty())
 }
 
 /// Fetches a manifest, in the bytes and with the type it was pushed with,
@@ -34,7 +34,7 @@ pub(super) async fn get(request: &Request<'_>, reference: &Reference) -> Result<
     let registry = &request.settings.registry;
     let found = registry.get_manifest(request.access()?, reference).await?;
     let descriptor = found.descriptor();
-    Ok(answer(request, reference, &descriptor, found.bytes.into()))
+    answer(request, reference, &descriptor, found.bytes.into())
 }
 
 fn answer(
@@ -42,7 +42,8 @@ fn answer(
     reference: &Reference,
     found: &Descriptor,
     body: Body,
-) -> Response<Body> {
+) -> Result<Response<Body>> {
+    require_match(request.headers(), &found.digest)?;
     let fresh = is_not_modified(request.headers(), &found.digest);
     let mut response = respond(if fresh {
         StatusCode::NOT_MODIFIED
@@ -61,7 +62,7 @@ fn answer(
         headers.insert(CONTENT_LENGTH, found.size.into());
         *response.body_mut() = body;
     }
-    response
+    Ok(response)
 }
 
 /// Pushes a manifest.
@@ -150,13 +151,7 @@ async fn precondition(request: &Request<'_>, reference: &Reference) -> Result<Pr
     if let (true, Some(precondition)) = (is_tag, condition.precondition()) {
         return Ok(precondition);
     }
-    let registry = &request.settings.registry;
-    let current = match registry.resolve(request.access()?, reference).await {
-        Ok(found) => Some(found.digest),
-        Err(error) if is_absent(error.kind()) => None,
-        Err(error) => return Err(error),
-    };
-    let precondition = condition.check(current)?;
+    let precondition = condition.check(current(request, reference).await?)?;
     // A manifest by its digest can't change; the condition says nothing about
     // tags that come with it.
     Ok(if is_tag {
@@ -166,6 +161,16 @@ async fn precondition(request: &Request<'_>, reference: &Reference) -> Result<Pr
     })
 }
 
+/// What is under a reference now.
+async fn current(request: &Request<'_>, reference: &Reference) -> Result<Option<Digest>> {
+    let registry = &request.settings.registry;
+    match registry.resolve(request.access()?, reference).await {
+        Ok(found) => Ok(Some(found.digest)),
+        Err(error) if is_absent(error.kind()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn is_absent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ManifestUnknown | ErrorKind::NameUnknown)
 }
@@ -173,9 +178,28 @@ fn is_absent(kind: ErrorKind) -> bool {
 /// Removes a tag, or a manifest and every tag that points to it.
 pub(super) async fn delete(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
     request.require_deletes()?;
-    let what = match reference {
-        Reference::Tag(tag) => Deletion::Tag(tag.clone()),
-        Reference::Digest(digest) => Deletion::Manifest(*digest),
+    let condition = PushCondition::from_headers(request.headers());
+    let what = match (reference, condition) {
+        (Reference::Tag(tag), None) => Deletion::tag(tag.clone()),
+        (Reference::Tag(tag), Some(condition)) => {
+            let precondition = match condition.precondition() {
+                Some(is @ Precondition::Is(_)) => is,
+                _ => condition.check(current(request, reference).await?)?,
+            };
+            let expected = match precondition {
+                Precondition::Is(digest) => Some(digest),
+                // Then there is nothing to delete either.
+                Precondition::None | Precondition::Absent => None,
+            };
+            let tag = tag.clone();
+            Deletion::Tag { tag, expected }
+        }
+        (Reference::Digest(digest), condition) => {
+            if let Some(condition) = condition {
+                condition.check(Some(*digest))?;
+            }
+            Deletion::Manifest(*digest)
+        }
     };
     let registry = &request.settings.registry;
     registry.delete(request.access()?, what).await?;

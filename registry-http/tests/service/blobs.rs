@@ -1,7 +1,7 @@
 //! Pulling blobs through the service.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::exchange::{Answer, call, get, nothing, push_blob, request, send, service, sha256};
 use bytes::Bytes;
@@ -361,6 +361,32 @@ async fn a_stream_is_passed_on_in_whole_and_in_parts() {
     let answer = call(&service, Method::GET, &uri(), &["range: bytes=1-4,6-9"]).await;
     let contents: Vec<_> = parts(&answer).into_iter().map(|(_, part)| part).collect();
     assert_eq!(contents, ["1234", "6789"]);
+}
+
+#[tokio::test]
+async fn a_stream_is_opened_a_few_times_for_one_request_at_most() {
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&opened);
+    let service = RegistryService::new(OneBlob(move |part: Bytes| {
+        record.lock().unwrap().push(part.clone());
+        stream(vec![part])
+    }));
+    let ask = async |ranges: &str| {
+        let range = format!("range: bytes={ranges}");
+        let answer = call(&service, Method::GET, &uri(), &[&range]).await;
+        (answer, std::mem::take(&mut *opened.lock().unwrap()))
+    };
+    // Each part once, and no whole blob to throw away.
+    let (answer, opened) = ask("1-2,4-5,7-7,9-").await;
+    assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
+    let contents: Vec<_> = parts(&answer).into_iter().map(|(_, part)| part).collect();
+    assert_eq!(contents, ["12", "45", "7", "9"]);
+    assert_eq!(opened, ["12", "45", "7", "9"]);
+
+    let (answer, opened) = ask("0-0,2-2,4-4,6-6,8-8").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body, CONTENT);
+    assert_eq!(opened, [CONTENT]);
 }
 
 /// A file of which every byte has to come from the disk.

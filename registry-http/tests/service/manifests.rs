@@ -246,6 +246,50 @@ async fn a_push_may_depend_on_what_the_tag_points_to() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_or_deleted_on_a_condition_that_does_not_hold() {
+    let service = service();
+    let content = index("a", None);
+    push_index(&service, "a", "v1", &content).await;
+    let blob = push_blob(&service, "a", b"hello").await;
+    let by_digest = format!("/v2/a/manifests/{}", sha256(&content));
+    let other = sha256("other");
+    for uri in ["/v2/a/manifests/v1", &by_digest, &blob] {
+        for method in [Method::GET, Method::HEAD, Method::DELETE] {
+            for condition in [
+                format!("if-match: \"{other}\""),
+                format!("if-match: \"{other}\", \"x\""),
+            ] {
+                let answer = call(&service, method.clone(), uri, &[&condition]).await;
+                assert_eq!(
+                    answer.status,
+                    StatusCode::PRECONDITION_FAILED,
+                    "{method} {uri}"
+                );
+            }
+        }
+        let none = "if-none-match: *";
+        let answer = call(&service, Method::DELETE, uri, &[none]).await;
+        assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{uri}");
+        assert_eq!(get(&service, uri).await.status, StatusCode::OK);
+    }
+    for (uri, digest) in [
+        ("/v2/a/manifests/v1", sha256(&content)),
+        (&by_digest, sha256(&content)),
+        (&blob, sha256("hello")),
+    ] {
+        let condition = format!("if-match: \"{other}\", \"{digest}\"");
+        for (method, status) in [
+            (Method::GET, StatusCode::OK),
+            (Method::HEAD, StatusCode::OK),
+            (Method::DELETE, StatusCode::ACCEPTED),
+        ] {
+            let answer = call(&service, method, uri, &[&condition]).await;
+            assert_eq!(answer.status, status, "{uri}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_tag_keeps_the_manifest_and_deleting_it_removes_its_tags() {
     let service = service();
     let content = index("a", None);

@@ -65,7 +65,7 @@ impl Engine {
         match what {
             Deletion::Blob(digest) => self.delete_blob(access, &digest).await,
             Deletion::Manifest(digest) => self.delete_manifest(access, &digest).await,
-            Deletion::Tag(tag) => self.delete_tag(access, tag).await,
+            Deletion::Tag { tag, expected } => self.delete_tag(access, tag, expected).await,
         }
     }
 
@@ -389,11 +389,15 @@ impl Engine {
         }
     }
 
-    async fn delete_tag(&self, access: &Access, tag: Tag) -> Result<()> {
+    async fn delete_tag(&self, access: &Access, tag: Tag, expected: Option<Digest>) -> Result<()> {
         access.require(Action::Delete)?;
         for _ in 0..COMMIT_TRIES {
             let reference = Reference::Tag(tag.clone());
             let digest = self.manifest_record(access, &reference).await?.digest;
+            if expected.is_some_and(|expected| expected != digest) {
+                return Err(ErrorKind::PreconditionFailed
+                    .error("the tag is not where the request expects it; look at it again"));
+            }
             let target = EventTarget::Tag {
                 tag: tag.clone(),
                 digest,
