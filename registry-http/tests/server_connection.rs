@@ -472,6 +472,44 @@ async fn an_upload_that_never_ends_is_cut_off_at_the_deadline() {
         .expect("it ends");
     let error = ended.unwrap().unwrap_err();
     assert!(error.to_string().starts_with("1 connections"), "{error}");
+    let mut answer = Vec::new();
+    let cut_off = timeout(Duration::from_secs(2), upload.read_to_end(&mut answer)).await;
+    drop(cut_off.expect("nothing of it is left"));
+    assert!(answer.is_empty());
+}
+
+/// Whatever a connection speaks, what was begun on it is answered whole, and
+/// nothing else is begun.
+#[tokio::test]
+async fn answers_on_their_way_are_sent_whole_before_the_server_ends() {
+    const SIZE: usize = 32 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let service = tower::service_fn(|_: Request<Incoming>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![7; SIZE]))))
+    });
+    let server = Server::builder()
+        .listen(listener, service)
+        .shutdown_when(async { drop(stopped.await) });
+    let ended = tokio::spawn(server.run());
+    let (mut one, mut two) = (http1(address).await, http2(address).await);
+    // More than the system buffers, of which nothing is taken for now.
+    let begun = [
+        one.send_request(get("/")).await.unwrap(),
+        two.send_request(get("http://a/")).await.unwrap(),
+    ];
+    stop.send(()).unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert!(TcpStream::connect(address).await.is_err());
+    assert!(two.send_request(get("http://a/")).await.is_err());
+    assert!(!ended.is_finished());
+    for answer in begun {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), SIZE);
+    }
+    let ended = timeout(Duration::from_secs(10), ended).await;
+    ended.expect("it ends").unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use registry_http::{Server, Tls, TlsVersion};
+use registry_http::{Limits, Server, Tls, TlsVersion};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use server_support::{Seen, echo, impatient};
@@ -73,10 +73,14 @@ fn open(directory: &Path) -> registry_core::Result<Tls> {
 }
 
 async fn run(tls: Tls) -> Running {
+    run_within(impatient(), tls).await
+}
+
+async fn run_within(limits: Limits, tls: Tls) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder()
-        .limits(impatient())
+        .limits(limits)
         .listen_tls(
             listener,
             &tls.reload_interval(Duration::from_millis(50)),
@@ -207,7 +211,8 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
     let directory = TempDir::new().unwrap();
     let (first, second) = (pair(), pair());
     write(directory.path(), &first);
-    let server = run(open(directory.path()).unwrap()).await;
+    let tls = open(directory.path()).unwrap();
+    let server = run_within(Limits::default(), tls).await;
     assert!(serves(server.address, &first).await);
     let long_lived = connect(server.address, &first, &[], rustls::ALL_VERSIONS)
         .await
@@ -221,7 +226,8 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
         .await
         .unwrap();
     tokio::spawn(connection);
-    drop(client.send_request(get()).await);
+    let response = client.send_request(get()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[cfg(unix)]
