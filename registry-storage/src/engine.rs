@@ -16,6 +16,7 @@ mod registry;
 mod root;
 mod session;
 mod uploads;
+mod verified_read;
 
 pub use builder::EngineBuilder;
 pub use expiry::UploadExpiry;
@@ -55,6 +56,16 @@ pub struct EngineOptions {
     pub max_page: usize,
     /// How many bytes of manifests are kept in memory. 16 MiB unless changed.
     pub manifest_cache: u64,
+    /// Whether a blob that is read as a whole is hashed on its way. Where its
+    /// bytes rotted, they then end in an error before the last ones, and count
+    /// as absent to pushes until they are pushed again. Parts of a blob aren't
+    /// checked, nor what a store lets clients fetch elsewhere.
+    ///
+    /// No, unless changed: hashing takes several times as much of the processor
+    /// as sending does. Clients check digests themselves, and
+    /// [`verify`](registry_core::Management::verify) looks for rot at a time of
+    /// the owner's choice.
+    pub verify_reads: bool,
 }
 
 impl Default for EngineOptions {
@@ -65,6 +76,7 @@ impl Default for EngineOptions {
             max_uploads: 1000,
             max_page: 10_000,
             manifest_cache: 16 << 20,
+            verify_reads: false,
         }
     }
 }

@@ -11,12 +11,13 @@
 
 use std::path::Path;
 
-use registry_core::testkit::{ImageBuilder, trusted};
+use futures::TryStreamExt;
+use registry_core::testkit::{ImageBuilder, content, trusted};
 use registry_core::{
-    Algorithm, CatalogAccess, Deletion, ErrorKind, Management, MountSource, OpenOptions,
-    PageRequest, Registry, registry_suite,
+    Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, ErrorKind, Management, MountSource,
+    OpenOptions, PageRequest, Registry, UploadOptions, registry_suite,
 };
-use registry_storage::{Durability, Engine, RedbOptions};
+use registry_storage::{Durability, Engine, EngineOptions, RedbOptions};
 use tempfile::TempDir;
 
 registry_suite!(directory, {
@@ -127,6 +128,64 @@ async fn pushing_an_image_again_mends_blobs_that_nobody_knew_to_be_rotten() {
         .await
         .unwrap();
     assert_eq!(page.items, []);
+}
+
+async fn read(body: BlobBody) -> registry_core::Result<Vec<u8>> {
+    match body {
+        BlobBody::Bytes(bytes) => Ok(bytes.to_vec()),
+        BlobBody::Stream(stream) => {
+            stream
+                .try_fold(Vec::new(), |mut read, piece| async move {
+                    read.extend_from_slice(&piece);
+                    Ok(read)
+                })
+                .await
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What fits into memory is refused at once; of what doesn't, the end is missing.
+#[tokio::test]
+async fn verified_reads_never_give_wrong_bytes_for_good_ones() {
+    for size in [0, 1000, 70_000, 600_000] {
+        let root = TempDir::new().unwrap();
+        let options = EngineOptions {
+            verify_reads: true,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::root(root.path(), Durability::None).await.unwrap();
+        let engine = engine.options(options).build();
+        let access = trusted("team/app");
+        let blob = content("blob", size);
+        let digest = Algorithm::Sha256.digest(&blob);
+        let push = async || {
+            let upload = engine
+                .begin_upload(&access, UploadOptions::default())
+                .await
+                .unwrap();
+            let chunk = Some(Chunk::from_bytes(blob.clone()));
+            engine
+                .finish_upload(&access, &upload.id, &digest, chunk)
+                .await
+                .unwrap();
+        };
+        let pull = async || {
+            let options = OpenOptions::default();
+            read(engine.open_blob(&access, &digest, options).await?.body).await
+        };
+        push().await;
+        assert!(pull().await.unwrap() == blob);
+        if size == 0 {
+            continue;
+        }
+        rot(&root.path().join("blobs"));
+        assert_eq!(pull().await.unwrap_err().kind(), ErrorKind::Corrupt);
+        let stat = engine.stat_blob(&access, &digest).await.unwrap_err();
+        assert_eq!(stat.kind(), ErrorKind::BlobUnknown);
+        push().await;
+        assert!(pull().await.unwrap() == blob);
+    }
 }
 
 /// Whoever is told that a blob is there doesn't push it.

@@ -40,7 +40,10 @@ impl Engine {
         if self.inner.damages.contains(&record.key) {
             return Err(damaged());
         }
-        let body = self.open_content(&record, range.clone()).await?;
+        let mut body = self.open_content(&record, range.clone()).await?;
+        if self.options().verify_reads && range == (0..record.size) {
+            body = self.hashed(record.key, record.size, body).await?;
+        }
         Ok(Blob {
             digest: *digest,
             size: record.size,
