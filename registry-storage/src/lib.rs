@@ -77,6 +77,8 @@
 //!   purpose.
 
 mod blob;
+#[cfg(feature = "filesystem")]
+mod directory;
 mod engine;
 mod layer;
 mod metadata;

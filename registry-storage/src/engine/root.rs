@@ -97,7 +97,7 @@ fn lock(root: &Path) -> Result<File> {
         Ok(found) if !found.is_dir() => {
             return Err(ErrorKind::Unavailable.error("it is a file; choose a directory"));
         }
-        _ => std::fs::create_dir_all(root).map_err(unusable)?,
+        _ => crate::directory::create(root).map_err(unusable)?,
     }
     let file = File::options()
         .create(true)

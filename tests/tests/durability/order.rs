@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use registry_tests::harness::Launch;
@@ -80,4 +81,27 @@ fn each_201_follows_what_makes_it_durable() {
             .iter()
             .all(|digest| unlinked.proof(digest).is_err())
     );
+}
+
+#[test]
+fn each_new_directory_above_the_root_is_durable_before_it_is_used() {
+    let Some(tool) = strace() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let output = directory.path().join("trace");
+    let mut strace = tool.command(["-D", "-f", "-yy", "-s", "600", "-e", CALLS, "-o"]);
+    strace.arg(&output);
+    let root = directory.path().join("one/two/three");
+    let server = Launch::new().root(&root).under(strace).start();
+    assert!(server.terminate().status.success());
+
+    let text = fs::read(&output).expect("what strace saw");
+    let trace = Trace::parse(&String::from_utf8_lossy(&text));
+    let made: Vec<&Path> = root.ancestors().take(3).collect();
+    for directory in &made {
+        trace
+            .directory_is_named(directory)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
 }

@@ -1,9 +1,10 @@
 //! What `strace` saw of a server: which file was written and synced when.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 /// The system calls that matter, so that the others cost nothing.
-pub(crate) const CALLS: &str = "trace=openat,mkdirat,pwrite64,pwritev,fsync,fdatasync,linkat,rename,renameat,renameat2,write,writev,sendto,sendmsg";
+pub(crate) const CALLS: &str = "trace=openat,?mkdir,mkdirat,pwrite64,pwritev,fsync,fdatasync,linkat,rename,renameat,renameat2,write,writev,sendto,sendmsg";
 
 /// A system call, from the line where it begins to the line where it ends.
 #[derive(Clone, Debug)]
@@ -158,6 +159,27 @@ impl Trace {
             Ok(())
         } else {
             Err("acknowledged before the change log had a name".to_owned())
+        }
+    }
+
+    /// Whether a directory was made, and its name durable, before anything was made in it.
+    pub(crate) fn directory_is_named(&self, directory: &Path) -> Result<(), String> {
+        let name = format!("\"{}\"", directory.display());
+        let inside = format!("\"{}/", directory.display());
+        let parent = directory.parent().map(|parent| parent.to_string_lossy());
+        let made = self
+            .first(0, |call| {
+                call.name.starts_with("mkdir") && call.text.contains(&name)
+            })
+            .ok_or_else(|| format!("{name} was never made"))?;
+        let named = self
+            .first(made.ended, |call| {
+                is_sync(call) && first_path(&call.text) == parent.as_deref()
+            })
+            .ok_or_else(|| format!("the directory of {name} was never synced"))?;
+        match self.first(made.ended, |call| call.text.contains(&inside)) {
+            Some(used) if used.begun < named.ended => Err(format!("{name} was used too early")),
+            _ => Ok(()),
         }
     }
 

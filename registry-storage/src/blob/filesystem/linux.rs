@@ -37,9 +37,10 @@ pub(crate) struct SystemFiles {
 impl SystemFiles {
     /// The tree below `directory`, which is made, durably, if there is none.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        crate::directory::create(directory)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(directory, flags, Permissions::empty())?;
+        // A run before this one may have ended between making it and this.
         let parent = rustix::fs::openat(&root, "..", flags, Permissions::empty())?;
         rustix::fs::fsync(parent)?;
         Ok(Self {

@@ -20,7 +20,7 @@ pub(crate) struct SystemFiles {
 impl SystemFiles {
     /// The tree below `directory`, which is made, durably, if there is none.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        crate::directory::create(directory)?;
         let root = directory.canonicalize()?;
         if let Some(parent) = root.parent() {
             sync_directory(parent)?;
