@@ -67,7 +67,8 @@ pub(crate) struct Settings {
 }
 
 impl RegistryService {
-    /// Serves `registry`.
+    /// Serves `registry`, to everybody, until [`access`](Self::access) says
+    /// otherwise.
     ///
     /// What is measured goes to the recorder of the [`metrics`] crate that is
     /// installed when the first request comes.
