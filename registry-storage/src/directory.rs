@@ -17,6 +17,9 @@ pub(crate) fn create(path: &Path) -> io::Result<()> {
         match std::fs::create_dir(directory) {
             // Somebody else was faster, or the path turns back on itself.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, error));
+            }
             made => made?,
         }
         if let Some(parent) = directory.parent() {

@@ -36,12 +36,12 @@ fn path(directory: &Path, key: &BlobKey) -> PathBuf {
     directory.join("blobs/sha256").join(&hex[..2]).join(name)
 }
 
-/// The syncs of a publish, one after the other: the bytes, the directory above
-/// the blob's, the blob's directory.
+/// The syncs of a first publish, one after the other: the bytes, the three
+/// directories above all blobs, the one above the blob's, the blob's.
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_taken_and_all_is_served() {
     for size in [10, 1_000_000] {
-        for syncs in 0..3 {
+        for syncs in 0..6 {
             let system = SimulatedFileSystem::new();
             let store = simulated(&system);
             let kept = publish(&store, 1, &content(1, 1000)).await.unwrap();
@@ -71,6 +71,25 @@ async fn after_a_failed_sync_nothing_is_taken_and_all_is_served() {
             assert!(back == content(1, 1000));
             assert_eq!(store.list_staged(None, 10).await.unwrap(), [upload(2)]);
         }
+    }
+}
+
+/// A sync takes as long as the disk has other things to write, so opening does
+/// none, whatever is stored.
+#[tokio::test]
+async fn opening_waits_for_no_sync_and_storing_does() {
+    let system = SimulatedFileSystem::new();
+    let kept = publish(&simulated(&system), 1, &content(1, 1000)).await;
+    let kept = kept.unwrap();
+    for syncs in 0..6 {
+        let store = simulated(&system);
+        system.fail_sync_after(0);
+        drop(simulated(&system));
+        assert!(read(&store, &kept, 0..1000).await.unwrap() == content(1, 1000));
+
+        system.fail_sync_after(syncs);
+        publish(&store, 2, &content(2, 10)).await.unwrap_err();
+        assert!(store.is_read_only(), "only {syncs} syncs");
     }
 }
 

@@ -267,8 +267,13 @@ impl BlobStore for FilesystemBlobs {
     async fn delete(&self, key: &BlobKey) -> Result<()> {
         self.0.check()?;
         let (store, path) = (Arc::clone(&self.0), layout::blob(key));
+        let staged = layout::staged(&key.generation);
         blocking(move || {
-            absent(store.files.remove(&path))
+            // A power failure may have brought the staging name of these bytes
+            // back. Without the other name, somebody could go on with them, and
+            // the next power failure bring the other one back, too.
+            absent(store.files.remove(&staged))
+                .and_then(|()| absent(store.files.remove(&path)))
                 .map_err(|source| failed("the blob could not be deleted", source))
         })
         .await

@@ -58,7 +58,8 @@ pub(crate) trait FileSystem: fmt::Debug + Send + Sync + 'static {
     /// Removes the name of a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable: one of the tree, or the one that
+    /// its root is in, which is `..`.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Tells each name in a directory, in no order. Names that aren't text are

@@ -20,6 +20,16 @@ pub(super) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha
 /// How many directories hold blobs.
 pub(super) const FAN_OUT: usize = ALGORITHMS.len() * 256;
 
+/// The store's own directory.
+pub(super) fn root() -> &'static Path {
+    Path::new(".")
+}
+
+/// The directory that the store's own is in.
+pub(super) fn above() -> &'static Path {
+    Path::new("..")
+}
+
 pub(super) fn blobs() -> &'static Path {
     Path::new("blobs")
 }
@@ -28,7 +38,7 @@ pub(super) fn staging() -> &'static Path {
     Path::new("staging")
 }
 
-/// The name under which opening the store tries what the system can do.
+/// The name under which the store tries what the system can do.
 pub(super) fn probe() -> PathBuf {
     staging().join("probe")
 }

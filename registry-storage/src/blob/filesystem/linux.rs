@@ -35,14 +35,11 @@ pub(crate) struct SystemFiles {
 }
 
 impl SystemFiles {
-    /// The tree below `directory`, which is made, durably, if there is none.
+    /// The tree below `directory`, which is made if there is none.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         crate::directory::create(directory)?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(directory, flags, Permissions::empty())?;
-        // A run before this one may have ended between making it and this.
-        let parent = rustix::fs::openat(&root, "..", flags, Permissions::empty())?;
-        rustix::fs::fsync(parent)?;
         Ok(Self {
             root: Arc::new(root),
             direct: Arc::default(),

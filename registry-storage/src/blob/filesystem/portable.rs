@@ -18,13 +18,10 @@ pub(crate) struct SystemFiles {
 }
 
 impl SystemFiles {
-    /// The tree below `directory`, which is made, durably, if there is none.
+    /// The tree below `directory`, which is made if there is none.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         crate::directory::create(directory)?;
         let root = directory.canonicalize()?;
-        if let Some(parent) = root.parent() {
-            sync_directory(parent)?;
-        }
         Ok(Self { root })
     }
 

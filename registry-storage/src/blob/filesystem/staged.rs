@@ -231,7 +231,8 @@ fn write(
 impl StagingFile {
     fn create(store: &Store, upload: &UploadId) -> Result<Self> {
         let path = layout::staged(upload);
-        let created = if store.unnamed {
+        let unnamed = store.has_unnamed_files();
+        let created = if unnamed {
             store.files.create_unnamed(layout::staging())
         } else {
             // An older file is never emptied in place: a power failure may have
@@ -240,7 +241,7 @@ impl StagingFile {
         };
         Ok(Self {
             file: created.map_err(|source| failed("the upload could not be started", source))?,
-            named: !store.unnamed,
+            named: !unnamed,
             size: 0,
             written_back: 0,
         })

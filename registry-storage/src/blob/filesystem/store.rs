@@ -1,8 +1,8 @@
 //! What the parts of a store of files share.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use registry_core::{Error, ErrorKind, Result};
 use tokio::task::JoinError;
@@ -19,10 +19,12 @@ pub(super) struct Store {
     pub(super) files: Arc<dyn FileSystem>,
     durability: Durability,
     /// Whether the system has files without a name that can be given one.
-    pub(super) unnamed: bool,
+    unnamed: OnceLock<bool>,
     /// Set when a sync failed, never unset: what the system says about later
     /// ones can't be trusted.
     read_only: AtomicBool,
+    /// Whether the directories above the fan-out are known to be durable.
+    settled: AtomicBool,
     /// For each fan-out directory, whether it is known to be durable.
     prepared: Box<[AtomicBool]>,
     pub(super) in_flight: Arc<InFlight>,
@@ -31,13 +33,16 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Makes the directories that are missing.
+    /// Makes the directories that are missing. Nothing waits for the disk to
+    /// sync, nor is anything tried, before there is something to store: a store
+    /// that is only read is there at once.
     pub(super) fn open(files: Arc<dyn FileSystem>, durability: Durability) -> Result<Self> {
         let store = Self {
-            unnamed: false,
+            unnamed: OnceLock::new(),
             files,
             durability,
             read_only: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             prepared: (0..layout::FAN_OUT)
                 .map(|_| AtomicBool::new(false))
                 .collect(),
@@ -47,24 +52,38 @@ impl Store {
         store
             .create_directories()
             .map_err(|source| failed("the directories of the blobs could not be made", source))?;
-        Ok(Self {
-            unnamed: store.has_unnamed_files(),
-            ..store
-        })
+        Ok(store)
     }
 
-    /// They are synced each time: the process that made them may have ended
-    /// before it could.
     fn create_directories(&self) -> io::Result<()> {
         self.files.create_directory(layout::staging())?;
         self.files.create_directory(layout::blobs())?;
         for algorithm in layout::ALGORITHMS {
             self.files.create_directory(&layout::algorithm(algorithm))?;
         }
-        if self.durability == Durability::Full {
-            self.files.sync_directory(layout::blobs())?;
-            self.files.sync_directory(".".as_ref())?;
+        Ok(())
+    }
+
+    /// Makes sure that the directories above the fan-out are there to stay. They
+    /// are synced once per run: the process that made them may have ended before
+    /// it could.
+    fn settle(&self) -> Result<()> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
         }
+        for directory in [layout::blobs(), layout::root(), layout::above()] {
+            self.sync(|| match self.files.sync_directory(directory) {
+                // Not for this process to see to, nor made by it.
+                Err(error)
+                    if directory == layout::above()
+                        && error.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    Ok(())
+                }
+                synced => synced,
+            })?;
+        }
+        self.settled.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -76,6 +95,7 @@ impl Store {
         if prepared.is_some_and(|prepared| prepared.load(Ordering::Acquire)) {
             return Ok(());
         }
+        self.settle()?;
         self.files
             .create_directory(&layout::directory(key))
             .map_err(|source| failed("the blob's directory could not be made", source))?;
@@ -87,7 +107,12 @@ impl Store {
         Ok(())
     }
 
-    fn has_unnamed_files(&self) -> bool {
+    /// Whether the system has files without a name that can be given one.
+    pub(super) fn has_unnamed_files(&self) -> bool {
+        *self.unnamed.get_or_init(|| self.try_unnamed_files())
+    }
+
+    fn try_unnamed_files(&self) -> bool {
         let probe = layout::probe();
         let tried = absent(self.files.remove(&probe))
             .and_then(|()| self.files.create_unnamed(layout::staging()))

@@ -1,7 +1,7 @@
 //! The database's file.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
@@ -16,41 +16,121 @@ use super::disk::DiskFile;
 /// told that this worker is about to block, and lets another one go on with its
 /// tasks.
 #[derive(Debug)]
-pub(super) struct Backend {
-    pub(super) file: Arc<dyn DiskFile>,
+pub(super) struct Backend(Arc<DatabaseFile>);
+
+/// The database's file, shared by the database and whoever settles it.
+///
+/// A database that is opened marks its file as in use, and waits until the mark
+/// is durable. That wait is put off until [`settle`](Self::settle): a sync takes
+/// as long as the disk has other things to write, and reads needn't mind.
+/// Nothing is written before the sync is made up for, so the disk sees writes
+/// and syncs in the order in which the database made them.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    file: Arc<dyn DiskFile>,
     /// Whether syncing is skipped.
-    pub(super) volatile: bool,
+    volatile: bool,
+    syncs: Mutex<Syncs>,
+}
+
+/// How syncs are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syncs {
+    /// Before the next write, if one is due then.
+    Later { due: bool },
+    /// At once.
+    Now,
+    /// Never again: one failed, and nobody knows what is on the disk.
+    Failed,
+}
+
+impl DatabaseFile {
+    pub(super) fn new(file: Arc<dyn DiskFile>, volatile: bool) -> Arc<Self> {
+        Arc::new(Self {
+            file,
+            volatile,
+            syncs: Mutex::new(Syncs::Later { due: false }),
+        })
+    }
+
+    pub(super) fn backend(self: &Arc<Self>) -> Backend {
+        Backend(Arc::clone(self))
+    }
+
+    /// Makes up for a sync that was put off, and puts off no more.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        let mut syncs = self.make_up()?;
+        *syncs = Syncs::Now;
+        Ok(())
+    }
+
+    /// Does the sync that was put off, if any.
+    fn make_up(&self) -> io::Result<MutexGuard<'_, Syncs>> {
+        let mut syncs = self.syncs();
+        match *syncs {
+            Syncs::Later { due: true } => {
+                self.sync(&mut syncs)?;
+                *syncs = Syncs::Later { due: false };
+            }
+            Syncs::Later { due: false } | Syncs::Now => {}
+            Syncs::Failed => return Err(failed_before()),
+        }
+        Ok(syncs)
+    }
+
+    fn sync(&self, syncs: &mut Syncs) -> io::Result<()> {
+        self.file.sync().inspect_err(|_| *syncs = Syncs::Failed)
+    }
+
+    fn syncs(&self) -> MutexGuard<'_, Syncs> {
+        self.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failed_before() -> io::Error {
+    io::Error::other("a sync of this file failed before")
 }
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        self.0.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if self.file.try_read_at(out, offset)? {
+        let file = &self.0.file;
+        if file.try_read_at(out, offset)? {
             return Ok(());
         }
         if is_worker() {
-            tokio::task::block_in_place(|| self.file.read_at(out, offset))
+            tokio::task::block_in_place(|| file.read_at(out, offset))
         } else {
-            self.file.read_at(out, offset)
+            file.read_at(out, offset)
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        let _syncs = self.0.make_up()?;
+        self.0.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.volatile {
+        if self.0.volatile {
             return Ok(());
         }
-        self.file.sync()
+        let mut syncs = self.0.syncs();
+        match *syncs {
+            Syncs::Later { .. } => {
+                *syncs = Syncs::Later { due: true };
+                Ok(())
+            }
+            Syncs::Now => self.0.sync(&mut syncs),
+            Syncs::Failed => Err(failed_before()),
+        }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(data, offset)
+        let _syncs = self.0.make_up()?;
+        self.0.file.write_at(data, offset)
     }
 }
 

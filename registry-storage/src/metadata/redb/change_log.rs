@@ -119,7 +119,8 @@ pub(super) enum Completeness {
 
 impl ChangeLog {
     /// Opens the log where the database says it stands, and cuts off what lies
-    /// behind.
+    /// behind, so that it doesn't come back. What an earlier process wrote before
+    /// it may not be durable until the next [`sync`](Self::sync).
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         segment_bytes: u64,
@@ -135,8 +136,8 @@ impl ChangeLog {
             segment_bytes,
             position,
             file: None,
-            unsynced: false,
-            unnamed: false,
+            unsynced: true,
+            unnamed: true,
             since_checkpoint: 0,
         };
         let behind: Vec<_> = files
@@ -156,22 +157,28 @@ impl ChangeLog {
             refuse_if_ahead(file, offset, position)?;
         }
         let mut whole = position.offset == 0;
+        let mut removed = false;
         for (first, file) in behind {
             if first == position.segment && position.offset > 0 {
-                whole = file.len().map_err(unreadable)? >= position.offset;
-                if whole {
+                let length = file.len().map_err(unreadable)?;
+                whole = length >= position.offset;
+                if length > position.offset {
                     file.set_len(position.offset).map_err(unreadable)?;
                     file.sync().map_err(unreadable)?;
+                }
+                if whole {
                     log.file = Some(file);
                     log.since_checkpoint = position.offset;
                 }
             } else {
                 let name = segment_name(first);
                 log.disk.remove(&name).map_err(unreadable)?;
+                removed = true;
             }
         }
-        // A segment that was removed must not come back beside a later one.
-        log.disk.sync().map_err(unreadable)?;
+        if removed {
+            log.disk.sync().map_err(unreadable)?;
+        }
         if whole {
             return Ok((log, Completeness::Whole));
         }

@@ -7,7 +7,7 @@ use redb::{Database, ReadableDatabase};
 use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
-use super::backend::Backend;
+use super::backend::DatabaseFile;
 use super::change::Change;
 use super::change_log::{ChangeLog, Completeness, Files};
 use super::disk::Disk;
@@ -24,6 +24,9 @@ pub(super) const DATABASE: &str = "metadata.redb";
 const FORMAT: u32 = 1;
 
 /// Opens the store on `disk`, or makes a new one if there is none.
+///
+/// What an earlier process wrote may not have reached the disk yet. Nothing
+/// waits for that here: the writer does, before it writes.
 pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMetadata> {
     let files = Files::list(&*disk).map_err(unusable)?;
     if !is_there(&*disk)? {
@@ -32,14 +35,17 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
         }
         make(&*disk, options)?;
     }
-    let database = create(&*disk, DATABASE, options)?;
+    let (database, file) = create(&*disk, DATABASE, options)?;
     let position = read_position(&database)?;
     let (log, completeness) = ChangeLog::open(Arc::clone(&disk), options.segment_bytes, position)?;
     let (sender, batches) = mpsc::channel(GROUP_MAX);
     let database = Arc::new(database);
     let read_only = Arc::new(AtomicBool::new(false));
-    let mut writer = Writer {
+    let writer = Writer {
         database: Arc::clone(&database),
+        file,
+        settled: false,
+        incomplete: completeness == Completeness::Lost,
         disk,
         log,
         batches,
@@ -54,9 +60,6 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
         },
         undurable: 0,
     };
-    if completeness == Completeness::Lost {
-        writer.begin_checkpoint();
-    }
     let thread = std::thread::Builder::new()
         .name("registry-metadata".to_owned())
         .spawn(move || writer.run())
@@ -76,20 +79,22 @@ pub(super) fn is_stored(disk: &dyn Disk) -> Result<bool> {
     Ok(!files.is_empty() || is_there(disk)?)
 }
 
-/// Opens a database file, or makes a new one, and keeps others out.
-fn create(disk: &dyn Disk, name: &str, options: &RedbOptions) -> Result<Database> {
+/// Opens a database file, or makes a new one, and keeps others out. The file is
+/// yet to be settled, and its name to be made durable.
+fn create(
+    disk: &dyn Disk,
+    name: &str,
+    options: &RedbOptions,
+) -> Result<(Database, Arc<DatabaseFile>)> {
     let file = disk.open(name).map_err(unusable)?;
     if !file.try_lock().map_err(unusable)? {
         return Err(taken());
     }
-    disk.sync().map_err(unusable)?;
-    let backend = Backend {
-        file,
-        volatile: options.is_volatile(),
-    };
+    let file = DatabaseFile::new(file, options.is_volatile());
     let mut builder = Database::builder();
     builder.set_cache_size(options.cache_bytes);
-    builder.create_with_backend(backend).map_err(failed)
+    let database = builder.create_with_backend(file.backend());
+    Ok((database.map_err(failed)?, file))
 }
 
 /// Whether there is a database, which may be damaged but isn't empty.
@@ -118,7 +123,8 @@ pub(super) fn create_anew(disk: &dyn Disk, name: &str, options: &RedbOptions) ->
     if names.iter().any(|existing| existing == name) {
         disk.remove(name).map_err(unusable)?;
     }
-    let database = create(disk, name, options)?;
+    let (database, file) = create(disk, name, options)?;
+    file.settle().map_err(unusable)?;
     initialize(&database)?;
     Ok(database)
 }

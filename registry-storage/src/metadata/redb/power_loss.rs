@@ -240,6 +240,34 @@ async fn a_failed_commit_makes_the_store_read_only() {
     }
 }
 
+/// A sync takes as long as the disk has other things to write, so opening does
+/// none, whatever is stored: reads go on, and what can't be made durable isn't
+/// acknowledged.
+#[tokio::test]
+async fn opening_waits_for_no_sync_and_writing_does() {
+    let mut world = World::new(1, false);
+    let store = world.open().unwrap();
+    for _ in 0..20 {
+        world.commit(&store).await.unwrap();
+    }
+    drop(store);
+    world.disk.fail_syncs(true);
+    let store = world.open().unwrap();
+    world.verify(&store, Scope::Everything).await.unwrap();
+    let Err(CommitError::Failed(error)) = store.commit(batch_of_nothing()).await else {
+        panic!("a commit was acknowledged without a sync");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(store.is_read_only());
+    world.verify(&store, Scope::Everything).await.unwrap();
+    drop(store);
+
+    world.disk.fail_syncs(false);
+    let store = world.open().unwrap();
+    world.verify(&store, Scope::Everything).await.unwrap();
+    store.commit(batch_of_nothing()).await.unwrap();
+}
+
 fn batch_of_nothing() -> Batch {
     Batch {
         durable: true,

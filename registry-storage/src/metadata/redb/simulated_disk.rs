@@ -81,6 +81,8 @@ struct State {
     /// How often the power came back. Files opened before are dead.
     boots: u64,
     lies: bool,
+    /// Whether each sync fails.
+    broken: bool,
     chance: Chance,
 }
 
@@ -110,6 +112,7 @@ impl SimulatedDisk {
             failed: false,
             boots: 0,
             lies,
+            broken: false,
             chance: Chance::new(seed),
         })))
     }
@@ -117,6 +120,11 @@ impl SimulatedDisk {
     /// Lets the power fail after so many more changes.
     pub(super) fn fail_after(&self, changes: u64) {
         self.state().left = Some(changes);
+    }
+
+    /// Lets each sync fail, or no more.
+    pub(super) fn fail_syncs(&self, fail: bool) {
+        self.state().broken = fail;
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -157,6 +165,15 @@ impl SimulatedDisk {
                 return Err(no_power());
             }
             *left -= 1;
+        }
+        Ok(state)
+    }
+
+    /// The state, if a sync can be made.
+    fn sync(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.change()?;
+        if state.broken {
+            return Err(io::Error::other("the disk can't sync"));
         }
         Ok(state)
     }
@@ -275,7 +292,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.change()?;
+        let mut state = self.sync()?;
         if !state.lies {
             state.durable = state.current.clone();
             state.unsynced.clear();
@@ -352,7 +369,10 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.change()?;
+        let mut state = self.disk.sync()?;
+        if state.boots != self.boot {
+            return Err(no_power());
+        }
         if !state.lies {
             state.nodes[self.node].sync();
         }

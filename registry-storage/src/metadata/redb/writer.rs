@@ -12,6 +12,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransac
 use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
+use super::backend::DatabaseFile;
 use super::change::Change;
 use super::change_log::ChangeLog;
 use super::checkpoint;
@@ -42,6 +43,11 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) database: Arc<Database>,
+    pub(super) file: Arc<DatabaseFile>,
+    /// Whether what was there when the store was opened is durable.
+    pub(super) settled: bool,
+    /// Whether the log lacks records, so that it needs a checkpoint.
+    pub(super) incomplete: bool,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) log: ChangeLog,
     pub(super) batches: mpsc::Receiver<Pending>,
@@ -82,6 +88,11 @@ impl From<Error> for Failure {
 impl Writer {
     /// Commits what comes until nobody can send any more.
     pub(super) fn run(mut self) {
+        match self.settle() {
+            Ok(()) if self.incomplete => self.begin_checkpoint(),
+            Ok(()) => {}
+            Err(error) => self.fail(&error),
+        }
         let mut group = Vec::new();
         while self.batches.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
             self.commit(std::mem::take(&mut group));
@@ -101,6 +112,34 @@ impl Writer {
             // What a thread that panicked had to say was printed already.
             let _ = checkpoint.thread.join();
         }
+    }
+
+    /// Waits until what was there when the store was opened is durable: an
+    /// earlier process may have ended before it could. The log comes first,
+    /// which has to hold all that the database does.
+    fn settle(&mut self) -> Result<()> {
+        if self.settled {
+            return Ok(());
+        }
+        if !self.volatile {
+            self.log.sync().map_err(log_failed)?;
+        }
+        self.file.settle().map_err(|source| {
+            ErrorKind::Unavailable
+                .error("the metadata database can't be synced; see to its disk, then restart")
+                .with_source(source)
+        })?;
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Writes nothing any more.
+    fn fail(&self, error: &Error) {
+        self.read_only.store(true, Ordering::Release);
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "a metadata commit failed; nothing is written any more until a restart"
+        );
     }
 
     fn is_read_only(&self) -> bool {
@@ -123,11 +162,7 @@ impl Writer {
                     let _ = pending.reply.send(Err(error.into()));
                 }
                 Err(Failure::Store(error)) => {
-                    self.read_only.store(true, Ordering::Release);
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "a metadata commit failed; nothing is written any more until a restart"
-                    );
+                    self.fail(&error);
                     break Err(Some(error));
                 }
             }

@@ -215,7 +215,8 @@ impl Disk {
     }
 
     fn directory(&mut self, path: &Path) -> io::Result<&mut Directory> {
-        let path = if path == Path::new(".") {
+        // The root is there to stay, so what it is in needn't be anything.
+        let path = if path == Path::new(".") || path == Path::new("..") {
             Path::new("")
         } else {
             path
