@@ -74,11 +74,10 @@ fn meaning(name: &str) -> Result<Meaning, String> {
     let mut path = String::new();
     let mut found = None;
     for next in names.by_ref() {
-        let inner = keys::join(&path, next);
-        let Some(key) = keys::find(&inner) else {
+        let Some(key) = keys::find_in(&path, next) else {
             return Err(as_variables(&keys::advice(&path, next)));
         };
-        path = inner;
+        path = key.path.to_owned();
         found = Some(key);
         // What is below isn't known.
         if key.support == Support::Not || matches!(key.kind, Kind::Names | Kind::NamesOfLists) {

@@ -76,6 +76,10 @@ const fn not(path: &'static str) -> Key {
 
 const OWN_CACHE: &str = "manifests are always cached in memory";
 
+/// The longest name that may be a key misspelt. To compare longer ones takes
+/// long, and tells nothing.
+const NAME_MAX: usize = 64;
+
 /// All keys, each behind the section that it is in.
 pub(crate) const KEYS: &[Key] = &[
     yes("version", Kind::Choice(&["0.1"])),
@@ -235,6 +239,12 @@ pub(crate) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
+/// The key `name` in the section at `path`. A name with a dot is none: it would
+/// look like a path, and lead nowhere.
+pub(crate) fn find_in(path: &str, name: &str) -> Option<&'static Key> {
+    find(&join(path, name)).filter(|_| !name.contains('.'))
+}
+
 /// The names in the section at `path`; in the whole document if it is empty.
 pub(crate) fn names_in(path: &str) -> impl Iterator<Item = &'static str> {
     KEYS.iter().filter_map(move |key| {
@@ -257,6 +267,14 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 
 /// What to write in place of `name` in the section at `path`.
 pub(crate) fn advice(path: &str, name: &str) -> String {
+    if let Some((section, _)) = name.split_once('.')
+        && find(&join(path, name)).is_some()
+    {
+        return format!("write `{section}:` and the rest in the lines below, indented");
+    }
+    if name.len() > NAME_MAX {
+        return "no key is that long".to_owned();
+    }
     let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
     let is_near = |known: &str| {
         let most = name.len().max(known.len()).div_ceil(3);

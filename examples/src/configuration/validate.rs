@@ -23,7 +23,7 @@ pub(crate) fn validate(tree: &Node, problems: &mut Vec<Problem>) -> Vec<Problem>
 fn section(path: &str, entries: &[Entry], problems: &mut Vec<Problem>, notes: &mut Vec<Problem>) {
     for entry in entries {
         let inner = keys::join(path, &entry.name);
-        let Some(key) = keys::find(&inner) else {
+        let Some(key) = keys::find_in(path, &entry.name) else {
             let advice = keys::advice(path, &entry.name);
             problems.push(
                 entry

@@ -18,6 +18,7 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "did you mean `http.addr`?",
     ),
     ("http:\n  addr: :1\n  addr: :2\n", 3, "twice"),
+    ("http.addr: :1\n", 1, "write `http:`"),
     ("http: {addr: 5000}\n", 1, "write one such as :5000"),
     ("http: [a]\n", 1, "takes keys"),
     ("http:\n  tls:\n    key: k.pem\n", 2, "needs `certificate`"),
