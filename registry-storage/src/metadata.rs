@@ -14,6 +14,8 @@ pub use record::{
     BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
     TagRecord, UploadRecord,
 };
+#[cfg(all(feature = "redb", feature = "testkit"))]
+pub use redb::testkit as change_log;
 #[cfg(feature = "redb")]
 pub use redb::{Rebuilt, RedbMetadata, RedbOptions};
 

@@ -27,6 +27,8 @@ mod blob_file_system;
 mod fault;
 pub mod metadata;
 
+#[cfg(feature = "redb")]
+pub use crate::metadata::change_log;
 #[cfg(feature = "filesystem")]
 pub use blob_file_system::SimulatedFileSystem;
 pub use fault::{BlobCall, Fault, FaultyBlobs};

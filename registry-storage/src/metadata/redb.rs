@@ -15,6 +15,8 @@ mod rebuild;
 mod requirement;
 #[cfg(all(test, feature = "testkit"))]
 mod simulated_disk;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod value;
 mod writer;
 
