@@ -11,13 +11,12 @@ mod blobs;
 mod challenge;
 mod failure;
 mod link;
+mod list_body;
 mod listing;
 mod manifests;
 mod outbound;
 mod patience;
 mod registry;
-#[cfg(feature = "testkit")]
-pub mod testkit;
 mod uploads;
 
 use std::fmt;

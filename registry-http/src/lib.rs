@@ -61,8 +61,6 @@ mod storage;
 mod test_server;
 
 pub use body::Body;
-#[cfg(all(feature = "client", feature = "testkit"))]
-pub use client::testkit;
 #[cfg(feature = "client")]
 pub use client::{RemoteRegistry, RemoteRegistryBuilder};
 pub use limits::Limits;

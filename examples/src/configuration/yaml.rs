@@ -19,6 +19,7 @@ const DEPTH_MAX: usize = 32;
 pub(crate) fn read(text: &str, place: &Place) -> Result<Node, Problem> {
     let mut open: Vec<Open> = Vec::new();
     let mut document = None;
+    let place = &place.within(text);
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| place.malformed(&error))?;
         let origin = place.at(span.start.line());
@@ -74,14 +75,34 @@ pub(crate) enum Place {
     Elsewhere(Origin),
 }
 
+/// A place and how many lines it has.
+struct Lines<'a> {
+    place: &'a Place,
+    last: usize,
+}
+
 impl Place {
+    fn within(&self, text: &str) -> Lines<'_> {
+        let ends = text.matches(['\n', '\r']).count();
+        let ends = ends.saturating_sub(text.matches("\r\n").count());
+        let last = if text.ends_with(['\n', '\r']) {
+            ends
+        } else {
+            ends.saturating_add(1)
+        };
+        Lines { place: self, last }
+    }
+}
+
+impl Lines<'_> {
+    /// What is missing at the end is missing in the last line.
     fn at(&self, line: usize) -> Origin {
-        match self {
-            Self::File(file) => Origin::Line {
+        match self.place {
+            Place::File(file) => Origin::Line {
                 file: Arc::clone(file),
-                line,
+                line: line.min(self.last).max(1),
             },
-            Self::Elsewhere(origin) => origin.clone(),
+            Place::Elsewhere(origin) => origin.clone(),
         }
     }
 
@@ -179,7 +200,9 @@ mod tests {
             ("a: 1\n---\nb: 1\n", 3, "second document"),
             ("a:\n  - b\n c: d\n", 3, "YAML"),
             ("? [a]\n: b\n", 1, "word"),
-            ("a: [1\n", 2, "YAML"),
+            ("a: [1\n", 1, "YAML"),
+            ("a: 1\nb", 2, "YAML"),
+            ("a: 1\r\nb\r\n", 2, "YAML"),
         ] {
             let problem = parse(text).expect_err(text);
             assert!(problem.starts_with(&format!("c.yml:{line}: ")), "{problem}");

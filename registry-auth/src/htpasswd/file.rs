@@ -28,9 +28,13 @@ impl Hash {
         {
             return Err("the hash isn't bcrypt; make it with htpasswd -B");
         }
-        let parts: HashParts = text
-            .parse()
-            .map_err(|_| "the bcrypt hash is malformed or cut off")?;
+        let malformed = "the bcrypt hash is malformed or cut off";
+        // As a number, a cost may have a sign.
+        let cost = text.get(4..6).ok_or(malformed)?;
+        if !cost.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(malformed);
+        }
+        let parts: HashParts = text.parse().map_err(|_| malformed)?;
         match parts.get_cost() {
             cost @ 4..=14 => Ok(Self {
                 text: text.into(),
@@ -115,6 +119,10 @@ mod tests {
             (&format!("alice:{}", HASH.replace("$05$", "$15$")), "cost"),
             (
                 &format!("alice:{}", HASH.replace("$05$", "$xx$")),
+                "cut off",
+            ),
+            (
+                &format!("alice:{}", HASH.replace("$05$", "$+5$")),
                 "cut off",
             ),
             (&format!("alice:{multibyte}"), "cut off"),

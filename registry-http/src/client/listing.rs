@@ -2,13 +2,13 @@
 
 use http::{HeaderMap, header};
 use registry_core::{
-    Access, Action, CatalogAccess, Descriptor, Digest, Error, ErrorKind, MediaType, Operation,
-    Page, PageRequest, Reference, ReferrerFilter, RepositoryName, Result, Tag,
+    Access, Action, CatalogAccess, Descriptor, Digest, ErrorKind, MediaType, Operation, Page,
+    PageRequest, Reference, ReferrerFilter, RepositoryName, Result, Tag,
 };
 use reqwest::Response;
-use serde::Deserialize;
 
 use super::failure::read_limited;
+use super::list_body::{referrers, repositories, tags};
 use super::{RemoteRegistry, link};
 
 /// How many pages are read to fill one.
@@ -122,42 +122,6 @@ impl RemoteRegistry {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The tags that a list holds.
-pub(super) fn tags(list: &[u8]) -> Result<Vec<Tag>> {
-    #[derive(Deserialize)]
-    struct List {
-        tags: Option<Vec<Tag>>,
-    }
-    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
-    Ok(list.tags.unwrap_or_default())
-}
-
-/// The descriptors that an index holds.
-pub(super) fn referrers(list: &[u8]) -> Result<Vec<Descriptor>> {
-    #[derive(Deserialize)]
-    struct List {
-        manifests: Option<Vec<Descriptor>>,
-    }
-    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
-    Ok(list.manifests.unwrap_or_default())
-}
-
-/// The names that a catalog holds.
-pub(super) fn repositories(list: &[u8]) -> Result<Vec<RepositoryName>> {
-    #[derive(Deserialize)]
-    struct List {
-        repositories: Option<Vec<RepositoryName>>,
-    }
-    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
-    Ok(list.repositories.unwrap_or_default())
-}
-
-fn not_a_list(source: serde_json::Error) -> Error {
-    ErrorKind::Unavailable
-        .error("the remote registry answers with something that isn't a list")
-        .with_source(source)
 }
 
 /// The position that the link to the next page names.
