@@ -272,6 +272,22 @@ async fn blobs_and_paused_uploads_outlive_the_store() {
     append(&store, 2, 1000, &content(3, 10)).await.unwrap();
 }
 
+/// A power failure may bring the staging name of published bytes back. Once they
+/// are deleted, somebody who goes on with that upload would change what another
+/// power failure may bring back under the blob's name.
+#[tokio::test]
+async fn nobody_goes_on_with_the_bytes_of_a_deleted_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = real(directory.path()).await;
+    let key = publish(&store, 1, &content(1, 1000)).await.unwrap();
+    let staged = directory.path().join("staging").join(upload(1).to_string());
+    fs::hard_link(path(directory.path(), &key), &staged).unwrap();
+    store.delete(&key).await.unwrap();
+    let resumed = store.stage(&upload(1), 1000).await.unwrap_err();
+    assert_eq!(resumed.kind(), ErrorKind::UploadUnknown);
+    assert_eq!(store.list_staged(None, 10).await.unwrap(), []);
+}
+
 blob_store_suite!(faulty_without_faults, FaultyBlobs::new(MemoryBlobs::new()));
 
 #[tokio::test]

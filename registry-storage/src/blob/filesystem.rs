@@ -266,15 +266,9 @@ impl BlobStore for FilesystemBlobs {
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
         self.0.check()?;
-        let (store, path) = (Arc::clone(&self.0), layout::blob(key));
-        let staged = layout::staged(&key.generation);
+        let (store, key) = (Arc::clone(&self.0), *key);
         blocking(move || {
-            // A power failure may have brought the staging name of these bytes
-            // back. Without the other name, somebody could go on with them, and
-            // the next power failure bring the other one back, too.
-            absent(store.files.remove(&staged))
-                .and_then(|()| absent(store.files.remove(&path)))
-                .map_err(|source| failed("the blob could not be deleted", source))
+            remove(&store, &key).map_err(|source| failed("the blob could not be deleted", source))
         })
         .await
     }
@@ -283,6 +277,22 @@ impl BlobStore for FilesystemBlobs {
         let store = Arc::clone(&self.0);
         blocking(move || listing::stored(&store, after, limit)).await
     }
+}
+
+/// Removes a blob's file.
+fn remove(store: &Store, key: &BlobKey) -> io::Result<()> {
+    let path = layout::blob(key);
+    let file = store.files.open(&path, Mode::Read);
+    if file
+        .and_then(|file| file.status())
+        .is_ok_and(|status| status.names > 1)
+    {
+        // A power failure brought the staging name of these bytes back. If it
+        // were the only one, somebody could go on with them, and the next power
+        // failure bring the blob back, changed.
+        absent(store.files.remove(&layout::staged(&key.generation)))?;
+    }
+    absent(store.files.remove(&path))
 }
 
 /// Opens a paused upload to go on at `offset`.

@@ -149,3 +149,60 @@ fn is_worker() -> bool {
             .name()
             .is_some_and(|name| name.starts_with("tokio-r"))
 }
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use super::super::disk::Disk;
+    use super::super::simulated_disk::SimulatedDisk;
+    use super::*;
+
+    fn file() -> io::Result<(SimulatedDisk, Arc<DatabaseFile>)> {
+        let disk = SimulatedDisk::new(1, false);
+        let file = DatabaseFile::new(disk.open("database")?, false);
+        Ok((disk, file))
+    }
+
+    #[test]
+    fn a_sync_that_was_put_off_is_made_up_for_before_the_next_write() {
+        type Write = fn(&Backend) -> io::Result<()>;
+        let writes: [Write; 2] = [
+            |backend| backend.write(4, b"more"),
+            |backend| backend.set_len(2),
+        ];
+        for write in writes {
+            let (disk, file) = file().unwrap();
+            let backend = file.backend();
+            backend.write(0, b"mark").unwrap();
+            disk.fail_syncs(true);
+            backend.sync_data().unwrap();
+            write(&backend).unwrap_err();
+            assert_eq!(backend.len().unwrap(), 4);
+        }
+    }
+
+    #[test]
+    fn once_settled_nothing_is_put_off_any_more() {
+        let (disk, file) = file().unwrap();
+        let backend = file.backend();
+        backend.write(0, b"mark").unwrap();
+        backend.sync_data().unwrap();
+        file.settle().unwrap();
+        disk.fail_syncs(true);
+        backend.sync_data().unwrap_err();
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_synced_or_written() {
+        let (disk, file) = file().unwrap();
+        let backend = file.backend();
+        backend.write(0, b"mark").unwrap();
+        backend.sync_data().unwrap();
+        disk.fail_syncs(true);
+        file.settle().unwrap_err();
+        disk.fail_syncs(false);
+        file.settle().unwrap_err();
+        backend.sync_data().unwrap_err();
+        backend.write(4, b"more").unwrap_err();
+        backend.set_len(2).unwrap_err();
+    }
+}
