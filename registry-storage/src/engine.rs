@@ -33,7 +33,7 @@ use self::cache::ManifestCache;
 use self::content::Damages;
 use self::session::Sessions;
 use crate::portion::Portions;
-use crate::{BlobStore, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore, Operation};
+use crate::{BlobStore, Change, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore};
 
 /// How often a batch is tried anew when others change what it relies on.
 ///
@@ -187,7 +187,7 @@ impl Engine {
         Ok(*self.inner.incarnation.get_or_init(|| fresh))
     }
 
-    /// The operations that tell listeners what a batch does: one, or none if
+    /// The changes that tell listeners what a batch does: one, or none if
     /// nobody listens.
     fn tell(
         &self,
@@ -195,11 +195,11 @@ impl Engine {
         action: EventAction,
         target: EventTarget,
         from: Option<RepositoryName>,
-    ) -> Result<Option<Operation>> {
+    ) -> Result<Option<Change>> {
         if self.inner.outbox.is_none() {
             return Ok(None);
         }
-        Ok(Some(Operation::Emit(Event {
+        Ok(Some(Change::Emit(Event {
             id: self.new_id()?.to_string(),
             at: self.now(),
             action,

@@ -92,8 +92,8 @@ pub use blob::{Durability, FilesystemBlobs, FilesystemOptions};
 pub use engine::{Engine, EngineBuilder, EngineOptions, UploadExpiry};
 pub use layer::PullThrough;
 pub use metadata::{
-    Batch, BlobRecord, BlobState, CommitError, ManifestRecord, MemoryMetadata, MetadataStore,
-    Operation, OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord,
+    Batch, BlobRecord, BlobState, Change, CommitError, ManifestRecord, MemoryMetadata,
+    MetadataStore, OutboxEntry, RepositoryIdentity, RepositoryRecord, Requirement, TagRecord,
     UploadRecord,
 };
 #[cfg(feature = "redb")]

@@ -8,7 +8,7 @@ mod redb;
 mod referrer_page;
 mod timestamp;
 
-pub use batch::{Batch, CommitError, Operation, Requirement};
+pub use batch::{Batch, Change, CommitError, Requirement};
 pub use memory::MemoryMetadata;
 pub use record::{
     BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
@@ -54,10 +54,10 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Applies all operations of a batch, or none.
+    /// Applies all changes of a batch, or none.
     ///
-    /// The requirements are checked against the state that the operations then
-    /// change, with nothing in between.
+    /// The requirements are checked against the state that the changes are then
+    /// made to, with nothing in between.
     ///
     /// # Durability
     ///

@@ -1,5 +1,5 @@
-//! A store and the reference agree on random histories, operation by
-//! operation.
+//! A store and the reference agree on random histories, change by
+//! change.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use registry_core::{Algorithm, MediaType, RepositoryName};
 use registry_storage::testkit::metadata::{Scope, follow, history, observe};
 use registry_storage::{
-    Batch, Durability, ManifestRecord, MemoryMetadata, Operation, RedbMetadata, RedbOptions,
+    Batch, Change, Durability, ManifestRecord, MemoryMetadata, RedbMetadata, RedbOptions,
 };
 
 fn run(test: impl Future<Output = ()>) {
@@ -84,7 +84,7 @@ async fn agree_when_rebuilt(batches: Vec<Batch>, segment_bytes: u64) {
 fn a_tagged_manifest() -> Batch {
     let repository: RepositoryName = "a".parse().unwrap();
     let digest = Algorithm::Sha256.digest(b"0");
-    let put = Operation::PutManifest {
+    let put = Change::PutManifest {
         repository: repository.clone(),
         manifest: ManifestRecord {
             digest,
@@ -96,14 +96,14 @@ fn a_tagged_manifest() -> Batch {
         references: Vec::new(),
         referrer: None,
     };
-    let tag = Operation::PutTag {
+    let tag = Change::PutTag {
         repository,
         tag: "latest".parse().unwrap(),
         digest,
         at: SystemTime::UNIX_EPOCH,
     };
     Batch {
-        operations: vec![put, tag],
+        changes: vec![put, tag],
         durable: true,
         ..Batch::default()
     }

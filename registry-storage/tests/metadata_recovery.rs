@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use registry_core::{Algorithm, Error, ErrorKind, MediaType, Reference, RepositoryName};
 use registry_storage::{
-    Batch, ManifestRecord, MetadataStore, Operation, Rebuilt, RedbMetadata, RedbOptions,
+    Batch, Change, ManifestRecord, MetadataStore, Rebuilt, RedbMetadata, RedbOptions,
 };
 
 fn name() -> RepositoryName {
@@ -24,7 +24,7 @@ fn name() -> RepositoryName {
 /// One push: a manifest and a tag that points to it.
 fn push(number: u64) -> Batch {
     let digest = Algorithm::Sha256.digest(&number.to_le_bytes());
-    let put = Operation::PutManifest {
+    let put = Change::PutManifest {
         repository: name(),
         manifest: ManifestRecord {
             digest,
@@ -36,14 +36,14 @@ fn push(number: u64) -> Batch {
         references: Vec::new(),
         referrer: None,
     };
-    let tag = Operation::PutTag {
+    let tag = Change::PutTag {
         repository: name(),
         tag: format!("v{number}").parse().unwrap(),
         digest,
         at: SystemTime::UNIX_EPOCH,
     };
     Batch {
-        operations: vec![put, tag],
+        changes: vec![put, tag],
         durable: true,
         ..Batch::default()
     }

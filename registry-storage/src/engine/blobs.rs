@@ -8,7 +8,7 @@ use registry_core::{
 };
 
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
-use crate::{Batch, BlobRecord, CommitError, Operation, Requirement};
+use crate::{Batch, BlobRecord, Change, CommitError, Requirement};
 
 /// How many repositories are looked at to mount a blob from anywhere. A blob
 /// that so many others hold, none of them visible to the caller, is uploaded.
@@ -81,23 +81,18 @@ impl Engine {
                 digest: *digest,
                 size,
             };
-            let mut operations = vec![
-                Operation::Touch {
+            let mut changes = vec![
+                Change::Touch {
                     digest: *digest,
                     at: self.now(),
                 },
-                Operation::LinkBlob {
+                Change::LinkBlob {
                     repository: access.repository().clone(),
                     digest: *digest,
                     size,
                 },
             ];
-            operations.extend(self.tell(
-                access,
-                EventAction::Mount,
-                target,
-                Some(source.clone()),
-            )?);
+            changes.extend(self.tell(access, EventAction::Mount, target, Some(source.clone()))?);
             let batch = Batch {
                 require: vec![
                     Requirement::ContentIs { key: record.key },
@@ -106,7 +101,7 @@ impl Engine {
                         digest: *digest,
                     },
                 ],
-                operations,
+                changes,
                 durable: true,
             };
             match self.commit(batch).await {
@@ -125,17 +120,17 @@ impl Engine {
             digest: *digest,
             size: record.size,
         };
-        let mut operations = vec![Operation::UnlinkBlob {
+        let mut changes = vec![Change::UnlinkBlob {
             repository: access.repository().clone(),
             digest: *digest,
         }];
-        operations.extend(self.tell(access, EventAction::Delete, target, None)?);
+        changes.extend(self.tell(access, EventAction::Delete, target, None)?);
         let batch = Batch {
             require: vec![Requirement::BlobLinked {
                 repository: access.repository().clone(),
                 digest: *digest,
             }],
-            operations,
+            changes,
             durable: true,
         };
         match self.commit(batch).await {

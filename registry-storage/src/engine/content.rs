@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use registry_core::{Digest, Result, UploadId};
 
 use super::Engine;
-use crate::{Batch, BlobKey, BlobRecord, BlobState, Operation, Requirement};
+use crate::{Batch, BlobKey, BlobRecord, BlobState, Change, Requirement};
 
 /// How much damaged content is remembered.
 const REMEMBERED: usize = 10_000;
@@ -130,14 +130,14 @@ pub(super) fn keep_one(
     now: SystemTime,
 ) -> (Batch, Option<BlobKey>) {
     let digest = key.digest;
-    let record = Operation::PutContent(BlobRecord {
+    let record = Change::PutContent(BlobRecord {
         key,
         size,
         state: BlobState::Live,
         touched_at: now,
     });
-    let touch = Operation::Touch { digest, at: now };
-    let (require, operation, loser) = match stored {
+    let touch = Change::Touch { digest, at: now };
+    let (require, change, loser) = match stored {
         Stored::Absent => (Requirement::ContentAbsent { digest }, record, None),
         Stored::Doubtful(old) => (Requirement::ContentIs { key: old }, record, Some(old)),
         Stored::Whole(old) => (Requirement::ContentIs { key: old }, touch, Some(key)),
@@ -151,7 +151,7 @@ pub(super) fn keep_one(
     };
     let batch = Batch {
         require: vec![require],
-        operations: vec![operation],
+        changes: vec![change],
         durable: true,
     };
     (batch, loser)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use registry_core::{ErrorKind, EventSink, Result};
 
 use super::{Engine, Inner};
-use crate::{Batch, CommitError, Operation};
+use crate::{Batch, Change, CommitError};
 
 /// How many events are read from the outbox at once.
 const STEP: usize = 64;
@@ -77,7 +77,7 @@ impl Engine {
         if let Some(sequence) = last {
             let batch = Batch {
                 require: Vec::new(),
-                operations: vec![Operation::Acknowledge { sequence }],
+                changes: vec![Change::Acknowledge { sequence }],
                 durable: false,
             };
             match self.metadata().commit(batch).await {

@@ -11,7 +11,7 @@ use super::blobs::{damaged, is_damage};
 use super::content::{Stored, keep_one};
 use super::read_back::{blocking, collect};
 use super::{COMMIT_TRIES, Engine, contended};
-use crate::{Batch, BlobKey, CommitError, ManifestRecord, Operation, Requirement};
+use crate::{Batch, BlobKey, Change, CommitError, ManifestRecord, Requirement};
 
 /// Manifests up to this size are hashed where they are; that takes less time
 /// than changing threads.
@@ -129,7 +129,7 @@ impl Engine {
             batch.require.extend(require);
             let at = self.now();
             let repository = access.repository();
-            batch.operations.push(Operation::PutManifest {
+            batch.changes.push(Change::PutManifest {
                 repository: repository.clone(),
                 manifest: ManifestRecord {
                     digest: manifest.digest,
@@ -142,8 +142,8 @@ impl Engine {
                 referrer: push.document().subject().map(|_| referrer(push)),
             });
             batch
-                .operations
-                .extend(push.tags().iter().map(|tag| Operation::PutTag {
+                .changes
+                .extend(push.tags().iter().map(|tag| Change::PutTag {
                     repository: repository.clone(),
                     tag: tag.clone(),
                     digest: manifest.digest,
@@ -156,7 +156,7 @@ impl Engine {
                 tags: push.tags().to_vec(),
             };
             batch
-                .operations
+                .changes
                 .extend(self.tell(access, EventAction::Push, target, None)?);
             match self.commit(batch).await {
                 Ok(()) => {
@@ -369,17 +369,17 @@ impl Engine {
             size: record.size,
             tags: Vec::new(),
         };
-        let mut operations = vec![Operation::DeleteManifest {
+        let mut changes = vec![Change::DeleteManifest {
             repository: access.repository().clone(),
             digest: *digest,
         }];
-        operations.extend(self.tell(access, EventAction::Delete, target, None)?);
+        changes.extend(self.tell(access, EventAction::Delete, target, None)?);
         let batch = Batch {
             require: vec![Requirement::ManifestPresent {
                 repository: access.repository().clone(),
                 digest: *digest,
             }],
-            operations,
+            changes,
             durable: true,
         };
         match self.commit(batch).await {
@@ -402,18 +402,18 @@ impl Engine {
                 tag: tag.clone(),
                 digest,
             };
-            let mut operations = vec![Operation::DeleteTag {
+            let mut changes = vec![Change::DeleteTag {
                 repository: access.repository().clone(),
                 tag: tag.clone(),
             }];
-            operations.extend(self.tell(access, EventAction::Delete, target, None)?);
+            changes.extend(self.tell(access, EventAction::Delete, target, None)?);
             let batch = Batch {
                 require: vec![Requirement::TagIs {
                     repository: access.repository().clone(),
                     tag: tag.clone(),
                     digest,
                 }],
-                operations,
+                changes,
                 durable: true,
             };
             match self.commit(batch).await {

@@ -75,7 +75,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|source| Error::internal("the operation was interrupted", source))
+        .map_err(|source| Error::internal("the change was interrupted", source))
 }
 
 async fn hash_bytes(mut hasher: Hasher, bytes: Bytes) -> Result<Hasher> {

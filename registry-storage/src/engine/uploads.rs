@@ -13,7 +13,7 @@ use super::ingest::{Ending, ingest};
 use super::read_back::hash_body;
 use super::session::Session;
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
-use crate::{Batch, BlobKey, CommitError, Operation, Requirement, StagedBlob, UploadRecord};
+use crate::{Batch, BlobKey, Change, CommitError, Requirement, StagedBlob, UploadRecord};
 
 /// How long an upload has to receive nothing to make room for another one.
 const ABANDONED: Duration = Duration::from_hours(1);
@@ -41,7 +41,7 @@ impl Engine {
         };
         let batch = Batch {
             require: vec![below(max)],
-            operations: vec![Operation::PutUpload(record.clone())],
+            changes: vec![Change::PutUpload(record.clone())],
             durable: false,
         };
         match self.commit(batch).await {
@@ -61,9 +61,9 @@ impl Engine {
         };
         let batch = Batch {
             require: vec![upload_at(&abandoned), below(max.saturating_add(1))],
-            operations: vec![
-                Operation::DeleteUpload { id: abandoned.id },
-                Operation::PutUpload(record),
+            changes: vec![
+                Change::DeleteUpload { id: abandoned.id },
+                Change::PutUpload(record),
             ],
             durable: false,
         };
@@ -169,7 +169,7 @@ impl Engine {
     pub(super) async fn forget_upload(&self, record: &UploadRecord) -> Result<()> {
         let batch = Batch {
             require: vec![upload_at(record)],
-            operations: vec![Operation::DeleteUpload { id: record.id }],
+            changes: vec![Change::DeleteUpload { id: record.id }],
             durable: false,
         };
         match self.commit(batch).await {
@@ -260,7 +260,7 @@ impl Engine {
         };
         let batch = Batch {
             require: vec![upload_at(&record)],
-            operations: vec![Operation::PutUpload(UploadRecord {
+            changes: vec![Change::PutUpload(UploadRecord {
                 offset: hasher.size(),
                 hasher: hasher.state(),
                 active_at: self.now(),
@@ -406,17 +406,15 @@ impl Engine {
             };
             let (mut batch, loser) = keep_one(stored, key, size, self.now());
             batch.require.push(upload_at(upload));
-            batch.operations.push(Operation::LinkBlob {
+            batch.changes.push(Change::LinkBlob {
                 repository: access.repository().clone(),
                 digest,
                 size,
             });
-            batch
-                .operations
-                .push(Operation::DeleteUpload { id: upload.id });
+            batch.changes.push(Change::DeleteUpload { id: upload.id });
             let target = EventTarget::Blob { digest, size };
             batch
-                .operations
+                .changes
                 .extend(self.tell(access, EventAction::Push, target, None)?);
             match self.commit(batch).await {
                 Ok(()) => {
@@ -454,5 +452,5 @@ fn unknown() -> Error {
 }
 
 fn interrupted(source: tokio::task::JoinError) -> Error {
-    Error::internal("the operation was interrupted", source)
+    Error::internal("the change was interrupted", source)
 }

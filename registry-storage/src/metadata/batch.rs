@@ -14,7 +14,7 @@ pub struct Batch {
     /// What must be true, checked in this order.
     pub require: Vec<Requirement>,
     /// What is to be done, in this order.
-    pub operations: Vec<Operation>,
+    pub changes: Vec<Change>,
     /// Whether it has to survive a power failure before it is acknowledged.
     pub durable: bool,
 }
@@ -35,7 +35,7 @@ pub enum Requirement {
         identity: RepositoryIdentity,
     },
     /// The repository holds at most this many bytes after the batch; the only
-    /// requirement about the state that the operations leave behind.
+    /// requirement about the state that the changes leave behind.
     UsageAtMost {
         /// Its name.
         repository: RepositoryName,
@@ -122,15 +122,15 @@ pub enum Requirement {
 /// A change of metadata.
 ///
 /// Something can only be attached to what is there: a link needs live bytes, a
-/// tag needs its manifest. An operation that finds nothing to act on does
+/// tag needs its manifest. A change that finds nothing to act on does
 /// nothing; whoever relies on it acting adds a [`Requirement`].
 ///
-/// Operations are also what the change log holds, so their encoding is part of
+/// Changes are also what the change log holds, so their encoding is part of
 /// the format on disk: variants and fields are only ever added, with defaults.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Operation {
+pub enum Change {
     /// Records stored bytes, in place of others of the same digest. Links to
     /// the digest stay, unless the new record is condemned.
     PutContent(BlobRecord),

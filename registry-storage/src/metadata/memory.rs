@@ -18,7 +18,7 @@ use state::State;
 ///
 /// It is the executable reference of the contract: maps under one lock, written
 /// to be obviously right, which every other store is compared with. Point
-/// operations cost in proportion to the logarithm of what is stored; a few rare
+/// changes cost in proportion to the logarithm of what is stored; a few rare
 /// ones (condemning, deleting a manifest, requiring a limit on usage) cost more.
 #[derive(Debug, Default)]
 pub struct MemoryMetadata {
@@ -64,12 +64,12 @@ impl MetadataStore for MemoryMetadata {
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for requirement in batch.require {
-            if !state.meets(&requirement, &batch.operations) {
+            if !state.meets(&requirement, &batch.changes) {
                 return Err(CommitError::Conflict(requirement));
             }
         }
-        for operation in batch.operations {
-            state.apply(operation);
+        for change in batch.changes {
+            state.apply(change);
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! Metadata in an embedded database.
 
 mod backend;
-mod change;
 mod change_log;
 mod checkpoint;
 mod disk;
 mod facts;
+mod facts_mut;
 mod key;
 mod line;
 mod open;
@@ -244,7 +244,7 @@ impl MetadataStore for RedbMetadata {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        let logged = change_log::logged(&batch.operations)?;
+        let logged = change_log::logged(&batch.changes)?;
         let (reply, replied) = oneshot::channel();
         let pending = Pending {
             batch,

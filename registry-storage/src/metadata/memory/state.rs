@@ -1,11 +1,11 @@
-//! What each requirement and each operation means.
+//! What each requirement and each change means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use registry_core::{Descriptor, Digest, Event, RepositoryName, Tag, UploadId, Usage};
 
 use crate::metadata::{
-    BlobRecord, BlobState, ManifestRecord, Operation, RepositoryIdentity, RepositoryRecord,
+    BlobRecord, BlobState, Change, ManifestRecord, RepositoryIdentity, RepositoryRecord,
     Requirement, TagRecord, UploadRecord,
 };
 
@@ -69,8 +69,8 @@ impl State {
     }
 
     /// Whether `requirement` holds now, or, if it is about the state behind
-    /// `operations`, whether it will.
-    pub(super) fn meets(&self, requirement: &Requirement, operations: &[Operation]) -> bool {
+    /// `changes`, whether it will.
+    pub(super) fn meets(&self, requirement: &Requirement, changes: &[Change]) -> bool {
         match requirement {
             Requirement::RepositoryIs {
                 repository,
@@ -81,8 +81,8 @@ impl State {
                 .is_some_and(|repository| repository.identity == *identity),
             Requirement::UsageAtMost { repository, bytes } => {
                 let mut behind = self.clone();
-                for operation in operations {
-                    behind.apply(operation.clone());
+                for change in changes {
+                    behind.apply(change.clone());
                 }
                 let repository = behind.repositories.get(repository);
                 repository.is_none_or(|repository| repository.usage().bytes <= *bytes)
@@ -136,33 +136,33 @@ impl State {
         }
     }
 
-    pub(super) fn apply(&mut self, operation: Operation) {
-        match operation {
-            Operation::PutContent(record) => {
+    pub(super) fn apply(&mut self, change: Change) {
+        match change {
+            Change::PutContent(record) => {
                 if record.state != BlobState::Live {
                     self.unlink_everywhere(&record.key.digest);
                 }
                 self.content.insert(record.key.digest, record);
             }
-            Operation::Touch { digest, at } => {
+            Change::Touch { digest, at } => {
                 if let Some(record) = self.live_mut(&digest) {
                     record.touched_at = record.touched_at.max(at);
                 }
             }
-            Operation::Condemn { digest, at } => {
+            Change::Condemn { digest, at } => {
                 if let Some(record) = self.live_mut(&digest) {
                     record.state = BlobState::Condemned { at };
                     self.unlink_everywhere(&digest);
                 }
             }
-            Operation::ForgetContent { key } => {
+            Change::ForgetContent { key } => {
                 let record = self.content.get(&key.digest);
                 if record.is_some_and(|record| record.key == key) {
                     self.content.remove(&key.digest);
                     self.unlink_everywhere(&key.digest);
                 }
             }
-            Operation::LinkBlob {
+            Change::LinkBlob {
                 repository,
                 digest,
                 size,
@@ -171,12 +171,12 @@ impl State {
                     self.bring_into_being(repository).blobs.insert(digest, size);
                 }
             }
-            Operation::UnlinkBlob { repository, digest } => {
+            Change::UnlinkBlob { repository, digest } => {
                 if let Some(repository) = self.repositories.get_mut(&repository) {
                     repository.blobs.remove(&digest);
                 }
             }
-            Operation::PutManifest {
+            Change::PutManifest {
                 repository,
                 manifest,
                 references,
@@ -194,39 +194,39 @@ impl State {
                     },
                 );
             }
-            Operation::DeleteManifest { repository, digest } => {
+            Change::DeleteManifest { repository, digest } => {
                 if let Some(repository) = self.repositories.get_mut(&repository) {
                     repository.manifests.remove(&digest);
                     repository.tags.retain(|_, tag| tag.digest != digest);
                 }
             }
-            Operation::PutTag {
+            Change::PutTag {
                 repository,
                 tag,
                 digest,
                 at,
             } => self.put_tag(&repository, tag, digest, at),
-            Operation::DeleteTag { repository, tag } => {
+            Change::DeleteTag { repository, tag } => {
                 if let Some(repository) = self.repositories.get_mut(&repository) {
                     repository.tags.remove(&tag);
                 }
             }
-            Operation::DeleteRepository { repository } => {
+            Change::DeleteRepository { repository } => {
                 self.repositories.remove(&repository);
                 self.uploads
                     .retain(|_, upload| upload.repository != repository);
             }
-            Operation::PutUpload(upload) => {
+            Change::PutUpload(upload) => {
                 self.uploads.insert(upload.id, upload);
             }
-            Operation::DeleteUpload { id } => {
+            Change::DeleteUpload { id } => {
                 self.uploads.remove(&id);
             }
-            Operation::Emit(event) => {
+            Change::Emit(event) => {
                 self.sequence = self.sequence.saturating_add(1);
                 self.outbox.insert(self.sequence, event);
             }
-            Operation::Acknowledge { sequence } => {
+            Change::Acknowledge { sequence } => {
                 self.outbox.retain(|place, _| *place > sequence);
             }
         }

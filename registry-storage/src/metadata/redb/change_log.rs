@@ -18,27 +18,27 @@ use registry_core::{ErrorKind, Result};
 use super::disk::{Disk, DiskFile};
 use super::line::{self, Line, Lines, VERSION};
 use super::value::Position;
-use crate::metadata::Operation;
+use crate::metadata::Change;
 
-/// The operations that the log holds, as JSON, if there are any.
+/// The changes that the log holds, as JSON, if there are any.
 ///
 /// Uploads and events matter only for a short while, and a rebuilt database
 /// starts without them.
-pub(super) fn logged(operations: &[Operation]) -> Result<Option<String>> {
-    let lasting = |operation: &&Operation| {
+pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
+    let lasting = |change: &&Change| {
         !matches!(
-            operation,
-            Operation::PutUpload(_)
-                | Operation::DeleteUpload { .. }
-                | Operation::Emit(_)
-                | Operation::Acknowledge { .. }
+            change,
+            Change::PutUpload(_)
+                | Change::DeleteUpload { .. }
+                | Change::Emit(_)
+                | Change::Acknowledge { .. }
         )
     };
-    let operations: Vec<_> = operations.iter().filter(lasting).collect();
-    if operations.is_empty() {
+    let changes: Vec<_> = changes.iter().filter(lasting).collect();
+    if changes.is_empty() {
         return Ok(None);
     }
-    serde_json::to_string(&operations)
+    serde_json::to_string(&changes)
         .map(Some)
         .map_err(|source| registry_core::Error::internal("a change can't be written", source))
 }
@@ -205,7 +205,7 @@ impl ChangeLog {
         self.rotate()
     }
 
-    /// Appends a record for each list of [`logged`] operations.
+    /// Appends a record for each list of [`logged`] changes.
     pub(super) fn append(&mut self, batches: &[&str], known: u64) -> io::Result<()> {
         if batches.is_empty() {
             return Ok(());
@@ -222,14 +222,14 @@ impl ChangeLog {
             line::write(&header, &mut lines)?;
         }
         let mut json = String::new();
-        for operations in batches {
+        for changes in batches {
             self.position.number = self.position.number.saturating_add(1);
             let number = self.position.number;
             json.clear();
             // Writing to a string doesn't fail.
             let _ = write!(
                 json,
-                r#"{{"record":{{"number":{number},"known":{known},"operations":{operations}}}}}"#
+                r#"{{"record":{{"number":{number},"known":{known},"changes":{changes}}}}}"#
             );
             line::write_json(&json, &mut lines);
         }

@@ -17,7 +17,7 @@ use super::value::{
     Blob, Content, Counters, Manifest, Position, References, Referrer, Repository, TagTarget,
     decode,
 };
-use crate::metadata::Operation;
+use crate::metadata::Change;
 
 /// Writes a checkpoint of these facts, which must be durable. Returns false,
 /// with nothing changed, if `stop` becomes true meanwhile.
@@ -84,7 +84,7 @@ fn list<T: ReadableTable<Bytes, Bytes>>(
         && facts.each(&contents, None, |rest, value| {
             let content: Content = decode(value)?;
             let record = content.record(key::read_digest(rest)?);
-            take(Line::Fact(Box::new(Operation::PutContent(record))))
+            take(Line::Fact(Box::new(Change::PutContent(record))))
         })?
         && facts.each(&repositories, None, |rest, value| {
             let name: RepositoryName = key::read_text(rest)?;
@@ -108,7 +108,7 @@ fn list_repository<T: ReadableTable<Bytes, Bytes>>(
     };
     Ok(take(line)?
         && facts.each(&blobs, None, |rest, value| {
-            take(Line::Fact(Box::new(Operation::LinkBlob {
+            take(Line::Fact(Box::new(Change::LinkBlob {
                 repository: name.clone(),
                 digest: key::read_digest(rest)?,
                 size: decode::<Blob>(value)?.size,
@@ -123,7 +123,7 @@ fn list_repository<T: ReadableTable<Bytes, Bytes>>(
         && facts.each(&tags, None, |rest, value| {
             let tag: Tag = key::read_text(rest)?;
             let record = decode::<TagTarget>(value)?.record()?;
-            take(Line::Fact(Box::new(Operation::PutTag {
+            take(Line::Fact(Box::new(Change::PutTag {
                 repository: name.clone(),
                 tag,
                 digest: record.digest,
@@ -138,7 +138,7 @@ fn put_manifest<T: ReadableTable<Bytes, Bytes>>(
     identity: u64,
     digest: &Digest,
     manifest: Manifest,
-) -> Result<Operation> {
+) -> Result<Change> {
     let key = Key::within(Family::References, identity).digest(digest);
     let references: Option<References> = facts.get(&key)?;
     let referrer: Option<Referrer> = match manifest.subject()? {
@@ -148,7 +148,7 @@ fn put_manifest<T: ReadableTable<Bytes, Bytes>>(
         }
         None => None,
     };
-    Ok(Operation::PutManifest {
+    Ok(Change::PutManifest {
         repository: name.clone(),
         manifest: manifest.record(*digest)?,
         references: references.ok_or_else(key::unreadable)?.digests()?,

@@ -13,7 +13,7 @@ use registry_core::RepositoryName;
 use serde::{Deserialize, Serialize};
 
 use super::disk::DiskFile;
-use crate::metadata::Operation;
+use crate::metadata::Change;
 
 /// How the lines are written today. Whoever meets a later version stops.
 pub(super) const VERSION: u32 = 1;
@@ -39,7 +39,7 @@ pub(super) enum Line {
         number: u64,
         /// The last record that the database was known to hold durably.
         known: u64,
-        operations: Vec<Operation>,
+        changes: Vec<Change>,
     },
     /// The first line of a checkpoint.
     Checkpoint {
@@ -49,10 +49,10 @@ pub(super) enum Line {
         /// The identity given last.
         identity: u64,
     },
-    /// A repository of a checkpoint; what it holds follows as operations.
+    /// A repository of a checkpoint; what it holds follows as changes.
     Repository { name: RepositoryName, identity: u64 },
     /// A fact of a checkpoint.
-    Fact(Box<Operation>),
+    Fact(Box<Change>),
     /// The last line of a checkpoint, which tells that it is whole.
     End {
         /// The number of lines before it.

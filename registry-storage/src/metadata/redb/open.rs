@@ -8,10 +8,10 @@ use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
 use super::backend::DatabaseFile;
-use super::change::Change;
 use super::change_log::{ChangeLog, Completeness, Files};
 use super::disk::Disk;
 use super::facts::{Facts, failed};
+use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use super::value::Position;
 use super::writer::{FACTS, GROUP_MAX, Writer, begin};
@@ -162,9 +162,9 @@ fn initialize(database: &Database) -> Result<()> {
     let transaction = begin(database, true)?;
     {
         let mut table = transaction.open_table(FACTS).map_err(failed)?;
-        let mut change = Change(&mut table);
-        change.put(&Key::store(StoreFact::Format), &FORMAT)?;
-        change.put(&Key::store(StoreFact::Position), &position)?;
+        let mut facts = FactsMut(&mut table);
+        facts.put(&Key::store(StoreFact::Format), &FORMAT)?;
+        facts.put(&Key::store(StoreFact::Position), &position)?;
     }
     transaction.commit().map_err(failed)
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 use redb::{Database, ReadableDatabase};
 use registry_core::{Error, ErrorKind, Result};
 
-use super::change::Change;
 use super::change_log::{Files, checkpoint_name, segment_name};
 use super::disk::Disk;
 use super::facts::{Facts, failed};
+use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use super::line::{Line, Lines, VERSION};
 use super::open::{DATABASE, create_anew, draft, taken};
@@ -146,7 +146,7 @@ impl Rebuild<'_> {
                         return Ok(());
                     }
                     Some(Line::Record {
-                        number, operations, ..
+                        number, changes, ..
                     }) => {
                         if number > next {
                             self.skip(&name, damaged.unwrap_or(found.start))?;
@@ -154,8 +154,8 @@ impl Rebuild<'_> {
                         }
                         self.rebuilt.records = self.rebuilt.records.saturating_add(1);
                         self.number = number;
-                        for operation in operations {
-                            self.take(Line::Fact(Box::new(operation)))?;
+                        for change in changes {
+                            self.take(Line::Fact(Box::new(change)))?;
                         }
                     }
                     Some(line) => self.take(line)?,
@@ -205,10 +205,10 @@ impl Rebuild<'_> {
 
     fn leave_out_identities(&mut self) -> Result<()> {
         self.flush()?;
-        self.change(|change| {
-            let mut counters: Counters = change.facts().store(StoreFact::Counters)?;
+        self.change(|facts| {
+            let mut counters: Counters = facts.view().store(StoreFact::Counters)?;
             counters.identity = counters.identity.saturating_add(IDENTITIES_LEFT_OUT);
-            change.put(&Key::store(StoreFact::Counters), &counters)
+            facts.put(&Key::store(StoreFact::Counters), &counters)
         })
     }
 
@@ -222,14 +222,14 @@ impl Rebuild<'_> {
 
     fn flush(&mut self) -> Result<()> {
         let lines = std::mem::take(&mut self.lines);
-        self.change(|change| lines.into_iter().try_for_each(|line| put(change, line)))
+        self.change(|facts| lines.into_iter().try_for_each(|line| put(facts, line)))
     }
 
-    fn change(&self, make: impl FnOnce(&mut Change<'_, '_>) -> Result<()>) -> Result<()> {
+    fn change(&self, make: impl FnOnce(&mut FactsMut<'_, '_>) -> Result<()>) -> Result<()> {
         let transaction = begin(self.database, true)?;
         {
             let mut table = transaction.open_table(FACTS).map_err(failed)?;
-            make(&mut Change(&mut table))?;
+            make(&mut FactsMut(&mut table))?;
         }
         transaction.commit().map_err(failed)
     }
@@ -242,12 +242,12 @@ impl Rebuild<'_> {
             segment: self.number.saturating_add(1),
             offset: 0,
         };
-        self.change(|change| change.put(&Key::store(StoreFact::Position), &position))?;
+        self.change(|facts| facts.put(&Key::store(StoreFact::Position), &position))?;
         Ok(self.rebuilt)
     }
 }
 
-fn put(change: &mut Change<'_, '_>, line: Line) -> Result<()> {
+fn put(facts: &mut FactsMut<'_, '_>, line: Line) -> Result<()> {
     match line {
         Line::Segment { version, .. } | Line::Checkpoint { version, .. } if version > VERSION => {
             Err(ErrorKind::Unavailable.error(
@@ -255,9 +255,9 @@ fn put(change: &mut Change<'_, '_>, line: Line) -> Result<()> {
             ))
         }
         Line::Checkpoint { identity, .. } => {
-            let mut counters: Counters = change.facts().store(StoreFact::Counters)?;
+            let mut counters: Counters = facts.view().store(StoreFact::Counters)?;
             counters.identity = identity;
-            change.put(&Key::store(StoreFact::Counters), &counters)
+            facts.put(&Key::store(StoreFact::Counters), &counters)
         }
         Line::Repository { name, identity } => {
             let repository = Repository {
@@ -267,9 +267,9 @@ fn put(change: &mut Change<'_, '_>, line: Line) -> Result<()> {
                 tags: 0,
                 bytes: 0,
             };
-            change.put(&Key::repository(&name), &repository)
+            facts.put(&Key::repository(&name), &repository)
         }
-        Line::Fact(operation) => change.apply(*operation),
+        Line::Fact(change) => facts.apply(*change),
         Line::Segment { .. } | Line::Record { .. } | Line::End { .. } => Ok(()),
     }
 }

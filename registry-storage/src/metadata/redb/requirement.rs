@@ -9,12 +9,12 @@ use super::facts::{Bytes, Facts};
 use super::key::{Family, Key};
 use super::value::{Content, Upload};
 use crate::metadata::timestamp::to_nanoseconds;
-use crate::metadata::{BlobState, Operation, Requirement};
+use crate::metadata::{BlobState, Change, Requirement};
 
 impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
     /// Whether `requirement` holds now, or, if it is about the state behind
-    /// `operations`, whether it will.
-    pub(super) fn meet(&self, requirement: &Requirement, operations: &[Operation]) -> Result<bool> {
+    /// `changes`, whether it will.
+    pub(super) fn meet(&self, requirement: &Requirement, changes: &[Change]) -> Result<bool> {
         Ok(match requirement {
             Requirement::RepositoryIs {
                 repository,
@@ -23,7 +23,7 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
                 .repository(repository)?
                 .is_some_and(|repository| repository.identity == identity.0),
             Requirement::UsageAtMost { repository, bytes } => {
-                Projection::new(self, repository)?.usage_behind(operations)? <= *bytes
+                Projection::new(self, repository)?.usage_behind(changes)? <= *bytes
             }
             Requirement::TagAbsent { repository, tag } => match self.repository(repository)? {
                 Some(repository) => self.tag(repository.identity, tag)?.is_none(),
@@ -112,37 +112,37 @@ impl<'a, 't, T: ReadableTable<Bytes, Bytes>> Projection<'a, 't, T> {
         })
     }
 
-    fn usage_behind(mut self, operations: &[Operation]) -> Result<u64> {
-        for operation in operations {
-            self.pass(operation)?;
+    fn usage_behind(mut self, changes: &[Change]) -> Result<u64> {
+        for change in changes {
+            self.pass(change)?;
         }
         Ok(self.bytes)
     }
 
-    fn pass(&mut self, operation: &Operation) -> Result<()> {
-        match operation {
-            Operation::PutContent(record) => {
+    fn pass(&mut self, change: &Change) -> Result<()> {
+        match change {
+            Change::PutContent(record) => {
                 let digest = record.key.digest;
                 if record.state != BlobState::Live {
                     self.set_blob(&digest, None)?;
                 }
                 self.content.insert(digest, Some(Content::new(record)));
             }
-            Operation::Condemn { digest, at } => {
+            Change::Condemn { digest, at } => {
                 if let Some(mut content) = self.content(digest)?.filter(Content::is_live) {
                     content.condemn(*at);
                     self.content.insert(*digest, Some(content));
                     self.set_blob(digest, None)?;
                 }
             }
-            Operation::ForgetContent { key } => {
+            Change::ForgetContent { key } => {
                 let content = self.content(&key.digest)?;
                 if content.is_some_and(|content| content.is_under(key)) {
                     self.content.insert(key.digest, None);
                     self.set_blob(&key.digest, None)?;
                 }
             }
-            Operation::LinkBlob {
+            Change::LinkBlob {
                 repository,
                 digest,
                 size,
@@ -152,20 +152,20 @@ impl<'a, 't, T: ReadableTable<Bytes, Bytes>> Projection<'a, 't, T> {
                     self.set_blob(digest, Some(*size))?;
                 }
             }
-            Operation::UnlinkBlob { repository, digest } if repository == self.repository => {
+            Change::UnlinkBlob { repository, digest } if repository == self.repository => {
                 self.set_blob(digest, None)?;
             }
-            Operation::PutManifest {
+            Change::PutManifest {
                 repository,
                 manifest,
                 ..
             } if repository == self.repository => {
                 self.set_manifest(&manifest.digest, Some(manifest.size))?;
             }
-            Operation::DeleteManifest { repository, digest } if repository == self.repository => {
+            Change::DeleteManifest { repository, digest } if repository == self.repository => {
                 self.set_manifest(digest, None)?;
             }
-            Operation::DeleteRepository { repository } if repository == self.repository => {
+            Change::DeleteRepository { repository } if repository == self.repository => {
                 self.identity = None;
                 self.bytes = 0;
                 self.blobs.clear();

@@ -13,11 +13,11 @@ use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::DatabaseFile;
-use super::change::Change;
 use super::change_log::ChangeLog;
 use super::checkpoint;
 use super::disk::Disk;
 use super::facts::{Bytes, Facts, failed};
+use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use crate::metadata::{Batch, CommitError, Requirement};
 
@@ -199,12 +199,12 @@ impl Writer {
         let mut conflicts = Vec::new();
         {
             let mut table = transaction.open_table(FACTS).map_err(failed)?;
-            let mut change = Change(&mut table);
+            let mut facts = FactsMut(&mut table);
             for (index, pending) in group.iter().enumerate() {
-                let conflict = first_conflict(&change, &pending.batch)
+                let conflict = first_conflict(&facts, &pending.batch)
                     .and_then(|conflict| {
                         if conflict.is_none() {
-                            apply(&mut change, &pending.batch)?;
+                            apply(&mut facts, &pending.batch)?;
                         }
                         Ok(conflict)
                     })
@@ -225,7 +225,7 @@ impl Writer {
             }
             self.log.append(&logged, self.known).map_err(log_failed)?;
             let key = Key::store(StoreFact::Position);
-            change.put(&key, &self.log.position())?;
+            facts.put(&key, &self.log.position())?;
         }
         if durable && !self.volatile {
             self.log.sync().map_err(log_failed)?;
@@ -326,19 +326,19 @@ pub(super) fn begin(database: &Database, durable: bool) -> Result<WriteTransacti
     Ok(transaction)
 }
 
-fn first_conflict(change: &Change<'_, '_>, batch: &Batch) -> Result<Option<Requirement>> {
-    let facts = change.facts();
+fn first_conflict(facts: &FactsMut<'_, '_>, batch: &Batch) -> Result<Option<Requirement>> {
+    let facts = facts.view();
     for requirement in &batch.require {
-        if !facts.meet(requirement, &batch.operations)? {
+        if !facts.meet(requirement, &batch.changes)? {
             return Ok(Some(requirement.clone()));
         }
     }
     Ok(None)
 }
 
-fn apply(change: &mut Change<'_, '_>, batch: &Batch) -> Result<()> {
-    let mut operations = batch.operations.iter().cloned();
-    operations.try_for_each(|operation| change.apply(operation))
+fn apply(facts: &mut FactsMut<'_, '_>, batch: &Batch) -> Result<()> {
+    let mut changes = batch.changes.iter().cloned();
+    changes.try_for_each(|change| facts.apply(change))
 }
 
 /// What everybody is told who wants to write after a commit failed.

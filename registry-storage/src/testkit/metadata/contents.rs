@@ -6,7 +6,7 @@ use super::make::{
     Commit, allowed, conflict, content, digest, link, manifest, moment, name, put_manifest,
     refused, tag, unconditional, upload,
 };
-use crate::{BlobState, CommitError, MetadataStore, Operation, RepositoryIdentity, Requirement};
+use crate::{BlobState, Change, CommitError, MetadataStore, RepositoryIdentity, Requirement};
 
 /// Nothing is there before something was put there.
 pub async fn a_fresh_store_holds_nothing(store: &dyn MetadataStore) {
@@ -38,7 +38,7 @@ pub async fn a_repository_stays_when_it_becomes_empty(store: &dyn MetadataStore)
         .put([put_manifest("a", 1, 7), tag("a", "v1", 1)])
         .await;
     let before = store.repository(&name("a")).await.unwrap().unwrap();
-    let delete = Operation::DeleteManifest {
+    let delete = Change::DeleteManifest {
         repository: name("a"),
         digest: digest(1),
     };
@@ -62,9 +62,7 @@ pub async fn a_recreated_repository_has_another_identity(store: &dyn MetadataSto
         assert!(!given.contains(&record.identity));
         given.push(record.identity);
         let repository = name("a");
-        store
-            .put([Operation::DeleteRepository { repository }])
-            .await;
+        store.put([Change::DeleteRepository { repository }]).await;
         assert_eq!(store.repository(&name("a")).await.unwrap(), None);
     }
     store.put([put_manifest("a", 1, 7)]).await;
@@ -93,9 +91,7 @@ pub async fn a_deleted_repository_takes_its_own_with_it(store: &dyn MetadataStor
         .put([upload("a", 1, 0, 5), upload("b", 2, 0, 5)])
         .await;
     let repository = name("a");
-    store
-        .put([Operation::DeleteRepository { repository }])
-        .await;
+    store.put([Change::DeleteRepository { repository }]).await;
 
     assert_eq!(store.blob(&name("a"), &digest(1)).await.unwrap(), None);
     assert_eq!(manifest(store, "a", 2).await, None);
@@ -163,7 +159,7 @@ pub async fn usage_counts_what_a_repository_holds(store: &dyn MetadataStore) {
         bytes: 18,
     };
     assert_eq!(record.usage, usage);
-    let unlink = Operation::UnlinkBlob {
+    let unlink = Change::UnlinkBlob {
         repository: name("a"),
         digest: digest(1),
     };
@@ -182,8 +178,8 @@ pub async fn a_link_needs_live_bytes(store: &dyn MetadataStore) {
     assert_eq!(store.holders(&digest(1), None, 9).await.unwrap(), []);
 }
 
-fn condemn(number: u8) -> Operation {
-    Operation::Condemn {
+fn condemn(number: u8) -> Change {
+    Change::Condemn {
         digest: digest(number),
         at: moment(50),
     }
@@ -226,11 +222,11 @@ pub async fn bytes_pushed_again_are_others(store: &dyn MetadataStore) {
     let old = store.content(&digest(1)).await.unwrap().unwrap().key;
     store.put([content(1, 2, 5), link("a", 1, 5)]).await;
     refused(store, Requirement::ContentCondemned { key: old }).await;
-    store.put([Operation::ForgetContent { key: old }]).await;
+    store.put([Change::ForgetContent { key: old }]).await;
     let record = store.blob(&name("a"), &digest(1)).await.unwrap().unwrap();
     assert_ne!(record.key, old);
     let key = record.key;
-    store.put([Operation::ForgetContent { key }]).await;
+    store.put([Change::ForgetContent { key }]).await;
     assert_eq!(store.content(&digest(1)).await.unwrap(), None);
     assert_eq!(store.holders(&digest(1), None, 9).await.unwrap(), []);
 }
@@ -241,7 +237,7 @@ pub async fn a_touch_never_moves_back(store: &dyn MetadataStore) {
     for (at, expected) in [(10, 10), (5, 10), (11, 11)] {
         let digest = digest(1);
         let at = moment(at);
-        store.put([Operation::Touch { digest, at }]).await;
+        store.put([Change::Touch { digest, at }]).await;
         let record = store.content(&digest).await.unwrap().unwrap();
         assert_eq!(record.touched_at, moment(expected));
     }
@@ -311,11 +307,11 @@ pub async fn usage_is_limited_behind_the_batch(store: &dyn MetadataStore) {
     batch.require = vec![at_most(100)];
     let found = conflict(store.commit(batch.clone()).await);
     assert_eq!(found, Some(at_most(100)));
-    let unlink = Operation::UnlinkBlob {
+    let unlink = Change::UnlinkBlob {
         repository: name("a"),
         digest: digest(1),
     };
-    batch.operations.push(unlink);
+    batch.changes.push(unlink);
     assert_eq!(conflict(store.commit(batch).await), None);
     let usage = store.repository(&name("a")).await.unwrap().unwrap().usage;
     assert_eq!(usage.bytes, 60);

@@ -12,8 +12,8 @@ use registry_core::{
 };
 
 use crate::{
-    Batch, BlobKey, BlobRecord, BlobState, ManifestRecord, Operation, RepositoryIdentity,
-    Requirement, UploadRecord,
+    Batch, BlobKey, BlobRecord, BlobState, Change, ManifestRecord, RepositoryIdentity, Requirement,
+    UploadRecord,
 };
 
 /// The repositories of the world. Two start with the name of a third, and
@@ -106,7 +106,7 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         })
 }
 
-fn put_manifest() -> impl Strategy<Value = Operation> {
+fn put_manifest() -> impl Strategy<Value = Change> {
     let media_type = select(vec![
         MediaType::OCI_MANIFEST,
         MediaType::OCI_INDEX,
@@ -128,7 +128,7 @@ fn put_manifest() -> impl Strategy<Value = Operation> {
         option::of(descriptor()),
     )
         .prop_map(
-            |(repository, manifest, references, referrer)| Operation::PutManifest {
+            |(repository, manifest, references, referrer)| Change::PutManifest {
                 repository,
                 manifest,
                 references,
@@ -137,10 +137,10 @@ fn put_manifest() -> impl Strategy<Value = Operation> {
         )
 }
 
-fn put_upload() -> impl Strategy<Value = Operation> {
+fn put_upload() -> impl Strategy<Value = Change> {
     (upload(), name(), 0..3_u64, vec(any::<u8>(), 0..4), at()).prop_map(
         |(id, repository, offset, hasher, active_at)| {
-            Operation::PutUpload(UploadRecord {
+            Change::PutUpload(UploadRecord {
                 id,
                 repository,
                 offset,
@@ -171,31 +171,31 @@ fn event() -> impl Strategy<Value = Event> {
         })
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => content().prop_map(Operation::PutContent),
-        2 => (digest(), at()).prop_map(|(digest, at)| Operation::Touch { digest, at }),
-        1 => (digest(), at()).prop_map(|(digest, at)| Operation::Condemn { digest, at }),
-        1 => key().prop_map(|key| Operation::ForgetContent { key }),
+        4 => content().prop_map(Change::PutContent),
+        2 => (digest(), at()).prop_map(|(digest, at)| Change::Touch { digest, at }),
+        1 => (digest(), at()).prop_map(|(digest, at)| Change::Condemn { digest, at }),
+        1 => key().prop_map(|key| Change::ForgetContent { key }),
         4 => (name(), digest(), size()).prop_map(|(repository, digest, size)| {
-            Operation::LinkBlob { repository, digest, size }
+            Change::LinkBlob { repository, digest, size }
         }),
         1 => (name(), digest()).prop_map(|(repository, digest)| {
-            Operation::UnlinkBlob { repository, digest }
+            Change::UnlinkBlob { repository, digest }
         }),
         4 => put_manifest(),
         1 => (name(), digest()).prop_map(|(repository, digest)| {
-            Operation::DeleteManifest { repository, digest }
+            Change::DeleteManifest { repository, digest }
         }),
         4 => (name(), tag(), digest(), at()).prop_map(|(repository, tag, digest, at)| {
-            Operation::PutTag { repository, tag, digest, at }
+            Change::PutTag { repository, tag, digest, at }
         }),
-        1 => (name(), tag()).prop_map(|(repository, tag)| Operation::DeleteTag { repository, tag }),
-        1 => name().prop_map(|repository| Operation::DeleteRepository { repository }),
+        1 => (name(), tag()).prop_map(|(repository, tag)| Change::DeleteTag { repository, tag }),
+        1 => name().prop_map(|repository| Change::DeleteRepository { repository }),
         2 => put_upload(),
-        1 => upload().prop_map(|id| Operation::DeleteUpload { id }),
-        2 => event().prop_map(Operation::Emit),
-        1 => (0..10_u64).prop_map(|sequence| Operation::Acknowledge { sequence }),
+        1 => upload().prop_map(|id| Change::DeleteUpload { id }),
+        2 => event().prop_map(Change::Emit),
+        1 => (0..10_u64).prop_map(|sequence| Change::Acknowledge { sequence }),
     ]
 }
 
@@ -235,12 +235,10 @@ fn requirement() -> impl Strategy<Value = Requirement> {
 /// A batch that may or may not be applied, depending on what came before it.
 pub fn batch() -> impl Strategy<Value = Batch> {
     let require = prop_oneof![3 => vec(requirement(), 0..1), 2 => vec(requirement(), 1..3)];
-    (require, vec(operation(), 0..6), any::<bool>()).prop_map(|(require, operations, durable)| {
-        Batch {
-            require,
-            operations,
-            durable,
-        }
+    (require, vec(change(), 0..6), any::<bool>()).prop_map(|(require, changes, durable)| Batch {
+        require,
+        changes,
+        durable,
     })
 }
 

@@ -5,7 +5,7 @@ use registry_core::{Algorithm, Digest, MediaType, Reference, RepositoryName, Upl
 
 pub(super) use super::history::moment;
 use crate::{
-    Batch, BlobKey, BlobRecord, BlobState, CommitError, ManifestRecord, MetadataStore, Operation,
+    Batch, BlobKey, BlobRecord, BlobState, Change, CommitError, ManifestRecord, MetadataStore,
     Requirement, UploadRecord,
 };
 
@@ -23,8 +23,8 @@ pub(super) fn digest(number: u8) -> Digest {
 }
 
 /// Live bytes with this digest, from the upload of this number.
-pub(super) fn content(number: u8, generation: u8, size: u64) -> Operation {
-    Operation::PutContent(BlobRecord {
+pub(super) fn content(number: u8, generation: u8, size: u64) -> Change {
+    Change::PutContent(BlobRecord {
         key: BlobKey {
             digest: digest(number),
             generation: UploadId::from_random([generation; 16]),
@@ -35,8 +35,8 @@ pub(super) fn content(number: u8, generation: u8, size: u64) -> Operation {
     })
 }
 
-pub(super) fn link(repository: &str, number: u8, size: u64) -> Operation {
-    Operation::LinkBlob {
+pub(super) fn link(repository: &str, number: u8, size: u64) -> Change {
+    Change::LinkBlob {
         repository: name(repository),
         digest: digest(number),
         size,
@@ -53,8 +53,8 @@ pub(super) fn manifest_record(number: u8, size: u64) -> ManifestRecord {
     }
 }
 
-pub(super) fn put_manifest(repository: &str, number: u8, size: u64) -> Operation {
-    Operation::PutManifest {
+pub(super) fn put_manifest(repository: &str, number: u8, size: u64) -> Change {
+    Change::PutManifest {
         repository: name(repository),
         manifest: manifest_record(number, size),
         references: Vec::new(),
@@ -62,8 +62,8 @@ pub(super) fn put_manifest(repository: &str, number: u8, size: u64) -> Operation
     }
 }
 
-pub(super) fn tag(repository: &str, tag: &str, number: u8) -> Operation {
-    Operation::PutTag {
+pub(super) fn tag(repository: &str, tag: &str, number: u8) -> Change {
+    Change::PutTag {
         repository: name(repository),
         tag: tag.parse().unwrap(),
         digest: digest(number),
@@ -72,8 +72,8 @@ pub(super) fn tag(repository: &str, tag: &str, number: u8) -> Operation {
 }
 
 /// The upload of this number, counted from one.
-pub(super) fn upload(repository: &str, number: usize, offset: u64, active_at: u64) -> Operation {
-    Operation::PutUpload(UploadRecord {
+pub(super) fn upload(repository: &str, number: usize, offset: u64, active_at: u64) -> Change {
+    Change::PutUpload(UploadRecord {
         id: super::history::uploads()[number - 1],
         repository: name(repository),
         offset,
@@ -83,10 +83,10 @@ pub(super) fn upload(repository: &str, number: usize, offset: u64, active_at: u6
     })
 }
 
-pub(super) fn unconditional(operations: impl IntoIterator<Item = Operation>) -> Batch {
+pub(super) fn unconditional(changes: impl IntoIterator<Item = Change>) -> Batch {
     Batch {
         require: Vec::new(),
-        operations: operations.into_iter().collect(),
+        changes: changes.into_iter().collect(),
         durable: true,
     }
 }
@@ -94,13 +94,13 @@ pub(super) fn unconditional(operations: impl IntoIterator<Item = Operation>) -> 
 /// Commits that have to succeed.
 #[async_trait]
 pub(super) trait Commit {
-    async fn put<const N: usize>(&self, operations: [Operation; N]);
+    async fn put<const N: usize>(&self, changes: [Change; N]);
 }
 
 #[async_trait]
 impl Commit for dyn MetadataStore + '_ {
-    async fn put<const N: usize>(&self, operations: [Operation; N]) {
-        self.commit(unconditional(operations)).await.unwrap();
+    async fn put<const N: usize>(&self, changes: [Change; N]) {
+        self.commit(unconditional(changes)).await.unwrap();
     }
 }
 

@@ -9,7 +9,7 @@ use super::make::{
     Commit, allowed, digest, manifest, manifest_record, moment, name, put_manifest, refused, tag,
     upload,
 };
-use crate::{MetadataStore, Operation, Requirement};
+use crate::{Change, MetadataStore, Requirement};
 
 /// The same manifest by either name, as it was pushed.
 pub async fn a_manifest_is_found_by_digest_and_by_tag(store: &dyn MetadataStore) {
@@ -32,9 +32,9 @@ pub async fn a_manifest_is_found_by_digest_and_by_tag(store: &dyn MetadataStore)
     refused(store, present(2)).await;
 }
 
-fn referring(repository: &str, number: u8, references: &[u8]) -> Operation {
+fn referring(repository: &str, number: u8, references: &[u8]) -> Change {
     let references = references.iter().copied().map(digest).collect();
-    Operation::PutManifest {
+    Change::PutManifest {
         repository: name(repository),
         manifest: manifest_record(number, 7),
         references,
@@ -58,7 +58,7 @@ pub async fn references_last_as_long_as_a_manifest(store: &dyn MetadataStore) {
     for number in [1, 2, 4] {
         refused(store, unreferenced(number)).await;
     }
-    let delete = |repository| Operation::DeleteManifest {
+    let delete = |repository| Change::DeleteManifest {
         repository: name(repository),
         digest: digest(1),
     };
@@ -79,7 +79,7 @@ pub async fn a_deleted_manifest_takes_its_tags_with_it(store: &dyn MetadataStore
         .put([tag("a", "v1", 1), tag("a", "v2", 2), tag("a", "v3", 1)])
         .await;
     store.put([tag("a", "v4", 1), tag("a", "v4", 2)]).await;
-    let delete = Operation::DeleteManifest {
+    let delete = Change::DeleteManifest {
         repository: name("a"),
         digest: digest(1),
     };
@@ -105,7 +105,7 @@ pub async fn a_tag_needs_its_manifest(store: &dyn MetadataStore) {
 
 /// Requirements see where a tag points, and since when is kept.
 pub async fn a_tag_moves(store: &dyn MetadataStore) {
-    let put = |number, at| Operation::PutTag {
+    let put = |number, at| Change::PutTag {
         repository: name("a"),
         tag: "v1".parse().unwrap(),
         digest: digest(number),
@@ -135,7 +135,7 @@ pub async fn a_tag_moves(store: &dyn MetadataStore) {
         refused(store, is(3 - number)).await;
         refused(store, absent()).await;
     }
-    let delete = Operation::DeleteTag {
+    let delete = Change::DeleteTag {
         repository: name("a"),
         tag: "v1".parse().unwrap(),
     };
@@ -181,7 +181,7 @@ pub async fn referrers_are_listed_for_their_subject(store: &dyn MetadataStore) {
         descriptor
             .annotations
             .insert("number".to_owned(), number.to_string());
-        Operation::PutManifest {
+        Change::PutManifest {
             repository: name("a"),
             manifest,
             references: Vec::new(),
@@ -223,7 +223,7 @@ pub async fn referrers_are_listed_for_their_subject(store: &dyn MetadataStore) {
     assert_eq!(listed, ordered);
     allowed(store, Requirement::Unreferenced { digest: digest(9) }).await;
 
-    let delete = Operation::DeleteManifest {
+    let delete = Change::DeleteManifest {
         repository: name("a"),
         digest: ordered[0],
     };
@@ -256,7 +256,7 @@ pub async fn referrers_are_read_within_a_number_of_bytes(store: &dyn MetadataSto
         let mut descriptor = Descriptor::new(MediaType::OCI_MANIFEST, manifest.digest, 7);
         let note = "x".repeat(100_000);
         descriptor.annotations.insert("note".to_owned(), note);
-        Operation::PutManifest {
+        Change::PutManifest {
             repository: name("a"),
             manifest,
             references: Vec::new(),
@@ -304,10 +304,7 @@ pub async fn an_upload_is_fenced_by_its_offset(store: &dyn MetadataStore) {
     let record = store.upload(&id).await.unwrap().unwrap();
     assert_eq!((record.offset, record.active_at), (5, moment(2)));
     store
-        .put([
-            Operation::DeleteUpload { id },
-            Operation::DeleteUpload { id },
-        ])
+        .put([Change::DeleteUpload { id }, Change::DeleteUpload { id }])
         .await;
     refused(store, at("a", 5)).await;
     assert_eq!(store.upload(&id).await.unwrap(), None);
@@ -348,7 +345,7 @@ pub async fn uploads_are_counted_and_found_when_idle(store: &dyn MetadataStore) 
 /// In the order of commits, until they are acknowledged; no place twice.
 pub async fn events_wait_in_the_order_of_commits(store: &dyn MetadataStore) {
     let emit = |number: u8| {
-        Operation::Emit(Event {
+        Change::Emit(Event {
             id: number.to_string(),
             at: moment(number.into()),
             action: EventAction::Push,
@@ -370,12 +367,12 @@ pub async fn events_wait_in_the_order_of_commits(store: &dyn MetadataStore) {
     assert_eq!(ids(&waiting), ["1", "2"]);
     assert_eq!(waiting[0].event.at, moment(1));
     let sequence = waiting[1].sequence;
-    store.put([Operation::Acknowledge { sequence }]).await;
+    store.put([Change::Acknowledge { sequence }]).await;
     let waiting = store.outbox(9).await.unwrap();
     assert_eq!(ids(&waiting), ["3"]);
     let last = waiting[0].sequence;
     store
-        .put([Operation::Acknowledge { sequence: last }, emit(4)])
+        .put([Change::Acknowledge { sequence: last }, emit(4)])
         .await;
     let waiting = store.outbox(9).await.unwrap();
     assert_eq!(ids(&waiting), ["4"]);

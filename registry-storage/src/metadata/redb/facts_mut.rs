@@ -1,4 +1,4 @@
-//! Carrying out operations in a write transaction.
+//! Carrying out changes in a write transaction.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +13,17 @@ use super::value::{
     Upload, encode,
 };
 use crate::metadata::timestamp::to_nanoseconds;
-use crate::metadata::{BlobState, ManifestRecord, Operation, UploadRecord};
+use crate::metadata::{BlobState, Change, ManifestRecord, UploadRecord};
 
 /// How many keys a removal of very many looks up at a time.
 const REMOVED_AT_ONCE: usize = 1024;
 
 /// The table, open for writing.
 #[derive(Debug)]
-pub(super) struct Change<'t, 'txn>(pub(super) &'t mut Table<'txn, Bytes, Bytes>);
+pub(super) struct FactsMut<'t, 'txn>(pub(super) &'t mut Table<'txn, Bytes, Bytes>);
 
-impl<'txn> Change<'_, 'txn> {
-    pub(super) fn facts(&self) -> Facts<'_, Table<'txn, Bytes, Bytes>> {
+impl<'txn> FactsMut<'_, 'txn> {
+    pub(super) fn view(&self) -> Facts<'_, Table<'txn, Bytes, Bytes>> {
         Facts(self.0)
     }
 
@@ -54,21 +54,21 @@ impl<'txn> Change<'_, 'txn> {
 
     /// The first of the keys that start with `prefix`, as `read` reads the rest.
     fn first_of<X>(&self, prefix: &Key, read: impl Fn(&[u8]) -> Result<X>) -> Result<Vec<X>> {
-        self.facts()
+        self.view()
             .list(prefix, None, REMOVED_AT_ONCE, |rest, _| read(rest))
     }
 
-    pub(super) fn apply(&mut self, operation: Operation) -> Result<()> {
-        match operation {
-            Operation::PutContent(record) => {
+    pub(super) fn apply(&mut self, change: Change) -> Result<()> {
+        match change {
+            Change::PutContent(record) => {
                 if record.state != BlobState::Live {
                     self.unlink_everywhere(&record.key.digest)?;
                 }
                 self.put_content(&record.key.digest, &Content::new(&record))
             }
-            Operation::Touch { digest, at } => {
+            Change::Touch { digest, at } => {
                 let at = to_nanoseconds(at);
-                match self.facts().live(&digest)? {
+                match self.view().live(&digest)? {
                     Some(mut content) if content.touched_at < at => {
                         content.touched_at = at;
                         self.put_content(&digest, &content)
@@ -76,7 +76,7 @@ impl<'txn> Change<'_, 'txn> {
                     _ => Ok(()),
                 }
             }
-            Operation::Condemn { digest, at } => match self.facts().live(&digest)? {
+            Change::Condemn { digest, at } => match self.view().live(&digest)? {
                 Some(mut content) => {
                     content.condemn(at);
                     self.put_content(&digest, &content)?;
@@ -84,47 +84,47 @@ impl<'txn> Change<'_, 'txn> {
                 }
                 None => Ok(()),
             },
-            Operation::ForgetContent { key } => match self.facts().content(&key.digest)? {
+            Change::ForgetContent { key } => match self.view().content(&key.digest)? {
                 Some(content) if content.is_under(&key) => {
                     self.remove(&Key::new(Family::Content).digest(&key.digest))?;
                     self.unlink_everywhere(&key.digest)
                 }
                 _ => Ok(()),
             },
-            Operation::LinkBlob {
+            Change::LinkBlob {
                 repository,
                 digest,
                 size,
             } => self.link(&repository, &digest, size),
-            Operation::UnlinkBlob { repository, digest } => self.unlink(&repository, &digest),
-            Operation::PutManifest {
+            Change::UnlinkBlob { repository, digest } => self.unlink(&repository, &digest),
+            Change::PutManifest {
                 repository,
                 manifest,
                 references,
                 referrer,
             } => self.put_manifest(&repository, &manifest, references, referrer),
-            Operation::DeleteManifest { repository, digest } => {
+            Change::DeleteManifest { repository, digest } => {
                 self.delete_manifest(&repository, &digest)
             }
-            Operation::PutTag {
+            Change::PutTag {
                 repository,
                 tag,
                 digest,
                 at,
             } => self.put_tag(&repository, &tag, &digest, at),
-            Operation::DeleteTag { repository, tag } => self.delete_tag(&repository, &tag),
-            Operation::DeleteRepository { repository } => self.delete_repository(&repository),
-            Operation::PutUpload(record) => self.put_upload(record),
-            Operation::DeleteUpload { id } => self.delete_upload(&id),
-            Operation::Emit(event) => {
+            Change::DeleteTag { repository, tag } => self.delete_tag(&repository, &tag),
+            Change::DeleteRepository { repository } => self.delete_repository(&repository),
+            Change::PutUpload(record) => self.put_upload(record),
+            Change::DeleteUpload { id } => self.delete_upload(&id),
+            Change::Emit(event) => {
                 let key = Key::store(StoreFact::Counters);
-                let mut counters: Counters = self.facts().store(StoreFact::Counters)?;
+                let mut counters: Counters = self.view().store(StoreFact::Counters)?;
                 counters.sequence = counters.sequence.saturating_add(1);
                 self.put(&key, &counters)?;
                 let key = Key::new(Family::Outbox).number(counters.sequence);
                 self.put(&key, &Emitted::new(&event)?)
             }
-            Operation::Acknowledge { sequence } => {
+            Change::Acknowledge { sequence } => {
                 let first = Key::new(Family::Outbox);
                 let last = first.clone().number(sequence);
                 let range = first.as_bytes()..=last.as_bytes();
@@ -140,10 +140,10 @@ impl<'txn> Change<'_, 'txn> {
     }
 
     fn bring_into_being(&mut self, name: &RepositoryName) -> Result<Repository> {
-        if let Some(repository) = self.facts().repository(name)? {
+        if let Some(repository) = self.view().repository(name)? {
             return Ok(repository);
         }
-        let mut counters: Counters = self.facts().store(StoreFact::Counters)?;
+        let mut counters: Counters = self.view().store(StoreFact::Counters)?;
         counters.identity = counters.identity.saturating_add(1);
         self.put(&Key::store(StoreFact::Counters), &counters)?;
         Ok(Repository {
@@ -160,11 +160,11 @@ impl<'txn> Change<'_, 'txn> {
     }
 
     fn link(&mut self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<()> {
-        if self.facts().live(digest)?.is_none() {
+        if self.view().live(digest)?.is_none() {
             return Ok(());
         }
         let mut repository = self.bring_into_being(name)?;
-        match self.facts().blob(repository.identity, digest)? {
+        match self.view().blob(repository.identity, digest)? {
             Some(before) => repository.bytes = repository.bytes.saturating_sub(before.size),
             None => repository.blobs = repository.blobs.saturating_add(1),
         }
@@ -176,10 +176,10 @@ impl<'txn> Change<'_, 'txn> {
     }
 
     fn unlink(&mut self, name: &RepositoryName, digest: &Digest) -> Result<()> {
-        let Some(mut repository) = self.facts().repository(name)? else {
+        let Some(mut repository) = self.view().repository(name)? else {
             return Ok(());
         };
-        let Some(blob) = self.facts().blob(repository.identity, digest)? else {
+        let Some(blob) = self.view().blob(repository.identity, digest)? else {
             return Ok(());
         };
         repository.blobs = repository.blobs.saturating_sub(1);
@@ -238,7 +238,7 @@ impl<'txn> Change<'_, 'txn> {
     /// part in the counts.
     fn forget_manifest(&mut self, identity: u64, digest: &Digest) -> Result<Option<Manifest>> {
         let key = Key::within(Family::Manifest, identity).digest(digest);
-        let Some(manifest) = self.facts().get::<Manifest>(&key)? else {
+        let Some(manifest) = self.view().get::<Manifest>(&key)? else {
             return Ok(None);
         };
         self.remove(&key)?;
@@ -252,7 +252,7 @@ impl<'txn> Change<'_, 'txn> {
 
     fn forget_references(&mut self, identity: u64, digest: &Digest) -> Result<()> {
         let key = Key::within(Family::References, identity).digest(digest);
-        if let Some(references) = self.facts().get::<References>(&key)? {
+        if let Some(references) = self.view().get::<References>(&key)? {
             for referred in references.digests()? {
                 let key = Key::new(Family::ReferredBy).digest(&referred);
                 self.remove(&key.number(identity).digest(digest))?;
@@ -263,7 +263,7 @@ impl<'txn> Change<'_, 'txn> {
     }
 
     fn delete_manifest(&mut self, name: &RepositoryName, digest: &Digest) -> Result<()> {
-        let Some(mut repository) = self.facts().repository(name)? else {
+        let Some(mut repository) = self.view().repository(name)? else {
             return Ok(());
         };
         let identity = repository.identity;
@@ -294,14 +294,14 @@ impl<'txn> Change<'_, 'txn> {
         digest: &Digest,
         at: std::time::SystemTime,
     ) -> Result<()> {
-        let Some(mut repository) = self.facts().repository(name)? else {
+        let Some(mut repository) = self.view().repository(name)? else {
             return Ok(());
         };
         let identity = repository.identity;
-        if self.facts().manifest(identity, digest)?.is_none() {
+        if self.view().manifest(identity, digest)?.is_none() {
             return Ok(());
         }
-        if let Some(before) = self.facts().tag(identity, tag)? {
+        if let Some(before) = self.view().tag(identity, tag)? {
             let before = before.digest()?;
             if before == *digest {
                 return Ok(());
@@ -319,11 +319,11 @@ impl<'txn> Change<'_, 'txn> {
     }
 
     fn delete_tag(&mut self, name: &RepositoryName, tag: &Tag) -> Result<()> {
-        let Some(mut repository) = self.facts().repository(name)? else {
+        let Some(mut repository) = self.view().repository(name)? else {
             return Ok(());
         };
         let identity = repository.identity;
-        let Some(target) = self.facts().tag(identity, tag)? else {
+        let Some(target) = self.view().tag(identity, tag)? else {
             return Ok(());
         };
         self.remove(&Key::within(Family::Tag, identity).tag(tag))?;
@@ -334,7 +334,7 @@ impl<'txn> Change<'_, 'txn> {
     }
 
     fn delete_repository(&mut self, name: &RepositoryName) -> Result<()> {
-        if let Some(Repository { identity, .. }) = self.facts().repository(name)? {
+        if let Some(Repository { identity, .. }) = self.view().repository(name)? {
             let blobs = Key::within(Family::Blob, identity);
             loop {
                 let digests = self.first_of(&blobs, key::read_digest)?;
@@ -391,7 +391,7 @@ impl<'txn> Change<'_, 'txn> {
 
     fn delete_upload(&mut self, id: &UploadId) -> Result<()> {
         let key = Key::upload(id);
-        let Some(upload) = self.facts().get::<Upload>(&key)? else {
+        let Some(upload) = self.view().get::<Upload>(&key)? else {
             return Ok(());
         };
         self.remove(&key)?;
