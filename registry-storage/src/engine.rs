@@ -22,6 +22,7 @@ pub use builder::EngineBuilder;
 pub use expiry::UploadExpiry;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +55,10 @@ pub struct EngineOptions {
     /// The most items in a page of tags, repositories or referrers. 10 000
     /// unless changed.
     pub max_page: usize,
+    /// The most events that wait for a listener that can't be told. When there
+    /// are more, the oldest are dropped: no push waits for a listener.
+    /// 100 000 unless changed.
+    pub max_waiting_events: u64,
     /// How many bytes of manifests are kept in memory. 16 MiB unless changed.
     pub manifest_cache: u64,
     /// Whether a blob that is read as a whole is hashed on its way. Where its
@@ -75,6 +80,7 @@ impl Default for EngineOptions {
             max_blob_size: None,
             max_uploads: 1000,
             max_page: 10_000,
+            max_waiting_events: 100_000,
             manifest_cache: 16 << 20,
             verify_reads: false,
         }
@@ -130,6 +136,8 @@ struct Inner {
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<tokio::sync::Notify>,
+    /// How many events were dropped, as far as the delivery noticed.
+    dropped_events: AtomicU64,
     /// Forgets uploads that nobody finishes, if it was asked to.
     upload_expiry: OnceLock<expiry::EndsWithIt>,
     /// Keeps other processes away from the stores, as long as it is open.
@@ -187,19 +195,26 @@ impl Engine {
         Ok(*self.inner.incarnation.get_or_init(|| fresh))
     }
 
-    /// The changes that tell listeners what a batch does: one, or none if
-    /// nobody listens.
+    /// How many events nobody was told of since the engine was built, because
+    /// [too many](EngineOptions::max_waiting_events) waited or because they
+    /// couldn't be read. Each time is logged as an error.
+    pub fn dropped_events(&self) -> u64 {
+        self.inner.dropped_events.load(Ordering::Relaxed)
+    }
+
+    /// The changes that tell listeners what a batch does; none if nobody
+    /// listens.
     fn tell(
         &self,
         access: &Access,
         action: EventAction,
         target: EventTarget,
         from: Option<RepositoryName>,
-    ) -> Result<Option<Change>> {
+    ) -> Result<Vec<Change>> {
         if self.inner.outbox.is_none() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        Ok(Some(Change::Emit(Event {
+        let emit = Change::Emit(Event {
             id: self.new_id()?.to_string(),
             at: self.now(),
             action,
@@ -207,7 +222,9 @@ impl Engine {
             target,
             from,
             actor: access.actor().name.clone(),
-        })))
+        });
+        let events = self.options().max_waiting_events;
+        Ok(vec![emit, Change::LimitOutbox { events }])
     }
 
     async fn commit(&self, batch: crate::Batch) -> Result<(), CommitError> {

@@ -19,7 +19,8 @@ use registry_core::{
     PutManifest, Reference, Registry, Result, Tag, UploadId, UploadOptions,
 };
 use registry_storage::{
-    BlobKey, BlobStore, Engine, MemoryBlobs, MemoryMetadata, MetadataStore, StagedBlob, StoredBlob,
+    BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
+    StagedBlob, StoredBlob,
 };
 use tokio::sync::Notify;
 
@@ -336,6 +337,42 @@ async fn events_arrive_in_order_although_the_listener_fails_at_first() {
     while !metadata.outbox(1).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A listener that is down for good must not fill the disk, nor keep a push
+/// waiting.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_fails_misses_the_oldest_events() {
+    let listener = Listener {
+        refusals: Arc::new(Mutex::new(u32::MAX)),
+        ..Listener::default()
+    };
+    let metadata = Arc::new(MemoryMetadata::default());
+    let registry = Engine::builder(MemoryBlobs::new(), Arc::clone(&metadata))
+        .events(listener.clone())
+        .options(EngineOptions {
+            max_waiting_events: 3,
+            ..EngineOptions::default()
+        })
+        .build();
+    push_blob(&registry, b"first").await;
+    while *listener.refusals.lock().unwrap() == u32::MAX {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut pushed = Vec::new();
+    for content in b"0123456789".chunks(1) {
+        pushed.push(push_blob(&registry, content).await);
+        assert!(metadata.outbox(9).await.unwrap().len() <= 3);
+    }
+
+    *listener.refusals.lock().unwrap() = 0;
+    let heard = listener.wait_for(3).await;
+    let heard = heard.into_iter().map(|event| match event.target {
+        EventTarget::Blob { digest, .. } => digest,
+        other => panic!("nobody did {other:?}"),
+    });
+    assert_eq!(heard.collect::<Vec<_>>(), pushed[7..]);
+    assert_eq!(registry.dropped_events(), 8);
 }
 
 #[tokio::test(start_paused = true)]

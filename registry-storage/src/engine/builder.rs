@@ -1,6 +1,7 @@
 //! How an engine is put together.
 
 use std::fs::File;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness};
@@ -69,7 +70,9 @@ impl EngineBuilder {
 
     /// With a receiver of events about every change. They are committed with
     /// the change and delivered by a background task, at least once and in
-    /// order, also after a restart.
+    /// order, also after a restart. At most
+    /// [so many](EngineOptions::max_waiting_events) wait for a receiver that
+    /// fails.
     #[must_use]
     pub fn events(mut self, sink: impl EventSink) -> Self {
         self.events = Some(Arc::new(sink));
@@ -95,6 +98,7 @@ impl EngineBuilder {
             portions: Portions::default(),
             damages: Damages::default(),
             manifests: ManifestCache::new(self.options.manifest_cache),
+            dropped_events: AtomicU64::new(0),
             outbox: self.events.is_some().then(tokio::sync::Notify::new),
             incarnation: OnceLock::new(),
             blobs: self.blobs,

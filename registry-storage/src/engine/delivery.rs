@@ -1,5 +1,6 @@
 //! Events on their way from the outbox to whoever listens.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,12 +21,13 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// Delivers events until the engine is gone.
 pub(super) async fn run(engine: Weak<Inner>, sink: Arc<dyn EventSink>) {
     let mut wait = BACKOFF.0;
+    let mut next = None;
     loop {
         let Some(inner) = engine.upgrade() else {
             return;
         };
         let engine = Engine { inner };
-        match engine.deliver(&*sink).await {
+        match engine.deliver(&*sink, &mut next).await {
             Ok(STEP) => wait = BACKOFF.0,
             Ok(_) => {
                 wait = BACKOFF.0;
@@ -56,20 +58,35 @@ async fn idle(engine: &Weak<Inner>) {
 }
 
 impl Engine {
-    /// Delivers what waits, and returns how many events that were.
-    async fn deliver(&self, sink: &dyn EventSink) -> Result<usize> {
+    /// Delivers what waits, and returns how many events that were. The one that
+    /// is to come `next` is known after the first time.
+    async fn deliver(&self, sink: &dyn EventSink, next: &mut Option<u64>) -> Result<usize> {
         let entries = self.metadata().outbox(STEP).await?;
+        if let Some(first) = entries.first() {
+            let before = next.replace(first.sequence).unwrap_or(first.sequence);
+            let events = first.sequence.saturating_sub(before);
+            if events > 0 {
+                tracing::error!(events, "too many events waited; the oldest were dropped");
+                self.count_dropped(events);
+            }
+        }
         let mut delivered = 0_usize;
         let mut outcome = Ok(());
         let mut last = None;
         for entry in entries {
-            outcome = tokio::time::timeout(PATIENCE, sink.deliver(&entry.event))
-                .await
-                .unwrap_or_else(
-                    |_| Err(ErrorKind::Unavailable.error("the listener took too long")),
-                );
-            if outcome.is_err() {
-                break;
+            if let Some(event) = &entry.event {
+                outcome = tokio::time::timeout(PATIENCE, sink.deliver(event))
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(ErrorKind::Unavailable.error("the listener took too long"))
+                    });
+                if outcome.is_err() {
+                    break;
+                }
+            } else {
+                let sequence = entry.sequence;
+                tracing::error!(sequence, "an event that can't be read was dropped");
+                self.count_dropped(1);
             }
             delivered = delivered.saturating_add(1);
             last = Some(entry.sequence);
@@ -85,7 +102,14 @@ impl Engine {
                 Err(CommitError::Conflict(conflict)) => return Err(super::unexpected(&conflict)),
                 Err(CommitError::Failed(error)) => return Err(error),
             }
+            *next = Some(sequence.saturating_add(1));
         }
         outcome.map(|()| delivered)
+    }
+
+    fn count_dropped(&self, events: u64) {
+        self.inner
+            .dropped_events
+            .fetch_add(events, Ordering::Relaxed);
     }
 }

@@ -242,6 +242,11 @@ pub enum Change {
         /// The last of them.
         sequence: u64,
     },
+    /// Removes the oldest events of the outbox until at most so many are left.
+    LimitOutbox {
+        /// How many may stay.
+        events: u64,
+    },
 }
 
 /// Why a batch wasn't applied.

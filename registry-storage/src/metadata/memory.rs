@@ -238,7 +238,7 @@ impl MetadataStore for MemoryMetadata {
         Ok(entries
             .map(|(sequence, event)| OutboxEntry {
                 sequence: *sequence,
-                event: event.clone(),
+                event: Some(event.clone()),
             })
             .collect())
     }

@@ -101,9 +101,10 @@ pub struct UploadRecord {
 /// An event that waits for delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
-    /// Its place in the order of commits. Numbers grow, and none is used twice
-    /// in the life of a database.
+    /// Its place in the order of commits: one more than that of the event before
+    /// it, in the life of a database.
     pub sequence: u64,
-    /// The event.
-    pub event: Event,
+    /// The event; none if what is stored can't be read, so that it doesn't keep
+    /// those behind it waiting.
+    pub event: Option<Event>,
 }

@@ -17,6 +17,8 @@ mod requirement;
 mod simulated_disk;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(test)]
+mod unreadable;
 mod value;
 mod writer;
 
@@ -443,7 +445,15 @@ impl MetadataStore for RedbMetadata {
         self.read(|facts| {
             facts.list(&prefix, None, limit, |sequence, value| {
                 let (sequence, _) = key::split_number(sequence)?;
-                let event = decode::<Emitted>(value)?.event()?;
+                let event = decode::<Emitted>(value).and_then(|emitted| emitted.event());
+                let event = event.inspect_err(|error| {
+                    tracing::error!(
+                        error = error as &dyn std::error::Error,
+                        sequence,
+                        "an event can't be read"
+                    );
+                });
+                let event = event.ok();
                 Ok(OutboxEntry { sequence, event })
             })
         })

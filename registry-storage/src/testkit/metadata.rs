@@ -102,6 +102,7 @@ macro_rules! metadata_store_suite {
                 an_upload_is_fenced_by_its_offset
                 uploads_are_counted_and_found_when_idle
                 events_wait_in_the_order_of_commits
+                the_outbox_keeps_the_newest_events
                 a_random_history_agrees_with_the_reference
             );
         }

@@ -229,6 +229,10 @@ impl State {
             Change::Acknowledge { sequence } => {
                 self.outbox.retain(|place, _| *place > sequence);
             }
+            Change::LimitOutbox { events } => {
+                let last = self.sequence.saturating_sub(events);
+                self.outbox.retain(|place, _| *place > last);
+            }
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
                 | Change::DeleteUpload { .. }
                 | Change::Emit(_)
                 | Change::Acknowledge { .. }
+                | Change::LimitOutbox { .. }
         )
     };
     let changes: Vec<_> = changes.iter().filter(lasting).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::Table;
+use redb::{ReadableTable, Table};
 use registry_core::{Descriptor, Digest, RepositoryName, Result, Tag, UploadId};
 use serde::Serialize;
 
@@ -124,15 +124,30 @@ impl<'txn> FactsMut<'_, 'txn> {
                 let key = Key::new(Family::Outbox).number(counters.sequence);
                 self.put(&key, &Emitted::new(&event)?)
             }
-            Change::Acknowledge { sequence } => {
-                let first = Key::new(Family::Outbox);
-                let last = first.clone().number(sequence);
-                let range = first.as_bytes()..=last.as_bytes();
-                self.0
-                    .retain_in::<&[u8], _>(range, |_, _| false)
-                    .map_err(failed)
+            Change::Acknowledge { sequence } => self.remove_events(sequence),
+            Change::LimitOutbox { events } => {
+                let counters: Counters = self.view().store(StoreFact::Counters)?;
+                self.remove_events(counters.sequence.saturating_sub(events))
             }
         }
+    }
+
+    /// Removes the events up to `last` from the outbox.
+    fn remove_events(&mut self, last: u64) -> Result<()> {
+        let outbox = Key::new(Family::Outbox);
+        let last = outbox.clone().number(last);
+        let range = outbox.as_bytes()..=last.as_bytes();
+        // Mostly there are none, and finding that out changes nothing.
+        let none = {
+            let mut found = self.0.range::<&[u8]>(range.clone()).map_err(failed)?;
+            found.next().is_none()
+        };
+        if none {
+            return Ok(());
+        }
+        self.0
+            .retain_in::<&[u8], _>(range, |_, _| false)
+            .map_err(failed)
     }
 
     fn put_content(&mut self, digest: &Digest, content: &Content) -> Result<()> {

@@ -196,6 +196,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => upload().prop_map(|id| Change::DeleteUpload { id }),
         2 => event().prop_map(Change::Emit),
         1 => (0..10_u64).prop_map(|sequence| Change::Acknowledge { sequence }),
+        1 => (0..5_u64).prop_map(|events| Change::LimitOutbox { events }),
     ]
 }
 

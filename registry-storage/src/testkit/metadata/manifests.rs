@@ -342,30 +342,33 @@ pub async fn uploads_are_counted_and_found_when_idle(store: &dyn MetadataStore) 
     assert_eq!(idle(moment(31), 9).await, [3, 1]);
 }
 
+fn emit(number: u8) -> Change {
+    Change::Emit(Event {
+        id: number.to_string(),
+        at: moment(number.into()),
+        action: EventAction::Push,
+        repository: name("a"),
+        target: EventTarget::Blob {
+            digest: digest(number),
+            size: 5,
+        },
+        from: None,
+        actor: Some("somebody".to_owned()),
+    })
+}
+
+fn ids(entries: &[crate::OutboxEntry]) -> Vec<&str> {
+    let events = entries.iter().map(|entry| entry.event.as_ref().unwrap());
+    events.map(|event| event.id.as_str()).collect()
+}
+
 /// In the order of commits, until they are acknowledged; no place twice.
 pub async fn events_wait_in_the_order_of_commits(store: &dyn MetadataStore) {
-    let emit = |number: u8| {
-        Change::Emit(Event {
-            id: number.to_string(),
-            at: moment(number.into()),
-            action: EventAction::Push,
-            repository: name("a"),
-            target: EventTarget::Blob {
-                digest: digest(number),
-                size: 5,
-            },
-            from: None,
-            actor: Some("somebody".to_owned()),
-        })
-    };
     store.put([emit(1), emit(2)]).await;
     store.put([emit(3)]).await;
     let waiting = store.outbox(2).await.unwrap();
-    let ids = |entries: &[crate::OutboxEntry]| -> Vec<String> {
-        entries.iter().map(|entry| entry.event.id.clone()).collect()
-    };
     assert_eq!(ids(&waiting), ["1", "2"]);
-    assert_eq!(waiting[0].event.at, moment(1));
+    assert_eq!(waiting[0].event.as_ref().unwrap().at, moment(1));
     let sequence = waiting[1].sequence;
     store.put([Change::Acknowledge { sequence }]).await;
     let waiting = store.outbox(9).await.unwrap();
@@ -376,5 +379,28 @@ pub async fn events_wait_in_the_order_of_commits(store: &dyn MetadataStore) {
         .await;
     let waiting = store.outbox(9).await.unwrap();
     assert_eq!(ids(&waiting), ["4"]);
-    assert!(waiting[0].sequence > last && last > sequence);
+    assert_eq!([last, waiting[0].sequence], [sequence + 1, sequence + 2]);
+}
+
+/// However many wait, and whatever was acknowledged.
+pub async fn the_outbox_keeps_the_newest_events(store: &dyn MetadataStore) {
+    let limit = |events| Change::LimitOutbox { events };
+    store.put([limit(0)]).await;
+    store.put([emit(1), emit(2), limit(2)]).await;
+    let waiting = store.outbox(9).await.unwrap();
+    assert_eq!(ids(&waiting), ["1", "2"]);
+    let first = waiting[0].sequence;
+    store.put([emit(3), emit(4), limit(2)]).await;
+    let waiting = store.outbox(9).await.unwrap();
+    assert_eq!(ids(&waiting), ["3", "4"]);
+    assert_eq!(waiting[0].sequence, first + 2);
+    store
+        .put([Change::Acknowledge {
+            sequence: first + 3,
+        }])
+        .await;
+    store.put([emit(5), limit(2)]).await;
+    assert_eq!(ids(&store.outbox(9).await.unwrap()), ["5"]);
+    store.put([limit(0)]).await;
+    assert_eq!(store.outbox(9).await.unwrap(), []);
 }
