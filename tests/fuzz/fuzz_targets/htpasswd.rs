@@ -1,0 +1,81 @@
+//! A password file.
+
+#![no_main]
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use registry_auth::Htpasswd;
+use tempfile::TempDir;
+
+thread_local! {
+    // In memory where there is such a file system.
+    static DIRECTORY: TempDir = {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            TempDir::new_in(memory).unwrap()
+        } else {
+            TempDir::new().unwrap()
+        }
+    };
+}
+
+const DIGITS: &str = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// The user of a line, if it is right.
+fn user(line: &str) -> Option<&str> {
+    let (user, hash) = line.split_once(':')?;
+    let name = !user.is_empty() && !user.contains(char::is_control);
+    let fields: Vec<_> = hash.split('$').collect();
+    let ["", "2a" | "2b" | "2y", cost, rest] = fields[..] else {
+        return None;
+    };
+    let plain = cost.len() == 2 && cost.bytes().all(|byte| byte.is_ascii_digit());
+    let cost = plain && (4..=14).contains(&cost.parse::<u32>().ok()?);
+    let digits: Option<Vec<_>> = rest.chars().map(|char| DIGITS.find(char)).collect();
+    let digits = digits.filter(|digits| digits.len() == 53)?;
+    // 22 digits for 16 bytes of salt, 31 for 23 bytes of hash: the bits that
+    // are left over are zero.
+    let exact = digits[21] % 16 == 0 && digits[52] % 4 == 0;
+    (name && cost && exact).then_some(user)
+}
+
+/// Whether the file is right, or the first line that isn't.
+fn expected(content: &[u8]) -> Result<(), Option<usize>> {
+    let mut users = HashSet::new();
+    for (line, number) in content.split(|byte| *byte == b'\n').zip(1..) {
+        let line = std::str::from_utf8(line).map_err(|_| Some(number))?;
+        let line = line.trim_end_matches([' ', '\t', '\r']);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let user = user(line).ok_or(Some(number))?;
+        if !users.insert(user.to_owned()) {
+            return Err(Some(number));
+        }
+    }
+    if users.is_empty() { Err(None) } else { Ok(()) }
+}
+
+fuzz_target!(|content: &[u8]| {
+    let path = DIRECTORY.with(|directory| directory.path().join("htpasswd"));
+    fs::write(&path, content).unwrap();
+    let expected = expected(content);
+    match Htpasswd::open(&path) {
+        Ok(_) => assert_eq!(expected, Ok(())),
+        Err(error) => {
+            let shown = format!("{error} {error:?}");
+            let line = expected.expect_err(&shown);
+            if let Some(line) = line {
+                assert!(shown.contains(&format!("line {line} ")), "{shown}");
+            }
+            // Never a hash, nor a password that somebody took for one.
+            for line in String::from_utf8_lossy(content).lines() {
+                let hash = line.split_once(':').map_or("", |(_, hash)| hash.trim());
+                assert!(hash.len() < 24 || !shown.contains(hash), "{shown}");
+            }
+        }
+    }
+});
