@@ -15,6 +15,7 @@ mod registry;
 #[cfg(feature = "redb")]
 mod root;
 mod session;
+mod steady;
 mod uploads;
 mod verified_read;
 
@@ -33,6 +34,7 @@ use registry_core::{
 use self::cache::ManifestCache;
 use self::content::Damages;
 use self::session::Sessions;
+use self::steady::SteadyClock;
 use crate::portion::Portions;
 use crate::{BlobStore, Change, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore};
 
@@ -126,6 +128,7 @@ struct Inner {
     blobs: Arc<dyn BlobStore>,
     metadata: Arc<dyn MetadataStore>,
     clock: Arc<dyn Clock>,
+    steady: SteadyClock,
     randomness: Arc<dyn Randomness>,
     options: EngineOptions,
     /// Tells uploads that this process wrote to from those it inherited.

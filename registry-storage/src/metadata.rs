@@ -165,6 +165,9 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
 
     /// The oldest events that wait for delivery, at most `limit`.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
+
+    /// The latest moment that was [recorded](Change::AdvanceClock), if any was.
+    async fn clock(&self) -> Result<Option<SystemTime>>;
 }
 
 #[async_trait]
@@ -277,5 +280,9 @@ impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
 
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         (**self).outbox(limit).await
+    }
+
+    async fn clock(&self) -> Result<Option<SystemTime>> {
+        (**self).clock().await
     }
 }

@@ -7,19 +7,19 @@
     reason = "these are tests"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use registry_core::{
-    Access, Algorithm, ByteStream, CatalogAccess, Chunk, Digest, Error, ErrorDetail, ErrorKind,
-    Management, OpenOptions, PageRequest, Registry, Result, Upload, UploadOptions,
+    Access, Algorithm, ByteStream, CatalogAccess, Chunk, Clock, Digest, Error, ErrorDetail,
+    ErrorKind, Management, OpenOptions, PageRequest, Registry, Result, Upload, UploadOptions,
 };
 use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
     BlobKey, BlobStore, Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata,
-    MetadataStore,
+    MetadataStore, UploadExpiry,
 };
 use tokio::sync::mpsc;
 
@@ -431,7 +431,8 @@ async fn an_engine_in_a_directory_forgets_uploads_by_itself() {
     let open = async || Engine::root(root.path(), Durability::None).await.unwrap();
     let access = access("team/app");
     let left = {
-        let builder = open().await.clock(Ago(Duration::from_hours(8 * 24)));
+        let builder = open().await.upload_expiry(None);
+        let builder = builder.clock(Ago(Duration::from_hours(8 * 24)));
         begin(&builder.build(), &access).await
     };
     let a_while = || tokio::time::sleep(Duration::from_hours(2));
@@ -469,45 +470,139 @@ async fn an_engine_in_a_directory_forgets_uploads_by_itself() {
 #[derive(Debug)]
 struct Ago(Duration);
 
-impl registry_core::Clock for Ago {
+impl Clock for Ago {
     fn now(&self) -> std::time::SystemTime {
         registry_core::SystemClock.now() - self.0
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn idle_uploads_expire_with_their_bytes() {
     let blobs = MemoryBlobs::new();
     let metadata = Arc::new(MemoryMetadata::default());
     let registry = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
     let access = access("team/app");
     let upload = begin(&registry, &access).await;
+    tokio::time::advance(Duration::from_mins(50)).await;
     registry
         .append_upload(&access, &upload.id, Chunk::from_bytes("abc"))
         .await
         .unwrap();
     let hour = Duration::from_hours(1);
+    tokio::time::advance(Duration::from_mins(50)).await;
     assert_eq!(registry.expire_uploads(hour).await.unwrap(), 0);
     assert_eq!(
         registry.upload(&access, &upload.id).await.unwrap().offset,
         3
     );
 
-    let ahead = Engine::builder(blobs.clone(), Arc::clone(&metadata))
-        .clock(Ahead)
-        .build();
-    assert_eq!(ahead.expire_uploads(hour).await.unwrap(), 1);
+    tokio::time::advance(Duration::from_mins(11)).await;
+    assert_eq!(registry.expire_uploads(hour).await.unwrap(), 1);
     let gone = registry.upload(&access, &upload.id).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::UploadUnknown);
     assert!(blobs.list_staged(None, 10).await.unwrap().is_empty());
     assert!(metadata.upload(&upload.id).await.unwrap().is_none());
 }
 
+/// A clock that tells what it is told.
+#[derive(Debug, Clone)]
+struct Told(Arc<Mutex<std::time::SystemTime>>);
+
+impl Told {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(registry_core::SystemClock.now())))
+    }
+
+    fn jump_ahead(&self, by: Duration) {
+        *self.0.lock().unwrap() += by;
+    }
+
+    fn jump_back(&self, by: Duration) {
+        *self.0.lock().unwrap() -= by;
+    }
+}
+
+impl Clock for Told {
+    fn now(&self) -> std::time::SystemTime {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// I12: jumps of the clock only ever delay. It may do so while an engine is at
+/// work, or between two.
+#[tokio::test(start_paused = true)]
+async fn no_upload_expires_because_the_clock_jumped() {
+    let (blobs, metadata) = (MemoryBlobs::new(), Arc::new(MemoryMetadata::default()));
+    let clock = Told::new();
+    let start = || {
+        Engine::builder(blobs.clone(), Arc::clone(&metadata))
+            .clock(clock.clone())
+            .build()
+    };
+    let (day, week) = (Duration::from_hours(24), Duration::from_hours(7 * 24));
+    let access = access("team/app");
+    let registry = start();
+    let upload = begin(&registry, &access).await;
+    assert_eq!(registry.expire_uploads(week).await.unwrap(), 0);
+    clock.jump_ahead(30 * day);
+    assert_eq!(registry.expire_uploads(week).await.unwrap(), 0);
+
+    // One that began while the clock was wrong doesn't suffer when it is set
+    // right.
+    let registry = start();
+    let other = begin(&registry, &access).await;
+    assert_eq!(registry.expire_uploads(week).await.unwrap(), 0);
+    clock.jump_back(30 * day);
+    assert_eq!(registry.expire_uploads(week).await.unwrap(), 0);
+    let registry = start();
+    let third = begin(&registry, &access).await;
+    clock.jump_back(30 * day);
+    let registry = start();
+    for upload in [&upload, &other, &third] {
+        registry.upload(&access, &upload.id).await.unwrap();
+    }
+
+    // Time that really goes by counts.
+    tokio::time::advance(6 * day).await;
+    assert_eq!(registry.expire_uploads(week).await.unwrap(), 0);
+    tokio::time::advance(2 * day).await;
+    assert_eq!(registry.expire_uploads(week).await.unwrap(), 3);
+}
+
+/// An engine that is restarted every day gets to it too, however seldom it looks.
+#[tokio::test(start_paused = true)]
+async fn the_time_is_kept_between_two_looks() {
+    let (blobs, metadata) = (MemoryBlobs::new(), Arc::new(MemoryMetadata::default()));
+    let clock = Told::new();
+    let start = || {
+        let expiry = UploadExpiry {
+            idle: Duration::from_hours(48),
+            interval: Duration::from_hours(24),
+        };
+        Engine::builder(blobs.clone(), Arc::clone(&metadata))
+            .clock(clock.clone())
+            .upload_expiry(expiry)
+            .build()
+    };
+    let access = access("team/app");
+    let upload = begin(&start(), &access).await;
+    for _ in 0..3 {
+        let registry = start();
+        registry.upload(&access, &upload.id).await.unwrap();
+        tokio::time::sleep(Duration::from_hours(20)).await;
+        clock.jump_ahead(Duration::from_hours(20));
+    }
+    let registry = start();
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let gone = registry.upload(&access, &upload.id).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::UploadUnknown);
+}
+
 /// A clock two hours ahead.
 #[derive(Debug)]
 struct Ahead;
 
-impl registry_core::Clock for Ahead {
+impl Clock for Ahead {
     fn now(&self) -> std::time::SystemTime {
         registry_core::SystemClock.now() + Duration::from_hours(2)
     }

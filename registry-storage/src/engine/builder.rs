@@ -9,6 +9,7 @@ use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness}
 use super::cache::ManifestCache;
 use super::content::Damages;
 use super::session::Sessions;
+use super::steady::SteadyClock;
 use super::{Engine, EngineOptions, Inner, UploadExpiry, delivery, expiry};
 use crate::portion::Portions;
 use crate::{BlobStore, MetadataStore};
@@ -103,6 +104,7 @@ impl EngineBuilder {
             incarnation: OnceLock::new(),
             blobs: self.blobs,
             metadata: self.metadata,
+            steady: SteadyClock::new(self.clock.now()),
             clock: self.clock,
             randomness: self.randomness,
             options: self.options,

@@ -14,6 +14,9 @@ const STEP: usize = 256;
 /// a program that is often restarted gets to it too.
 const FIRST: Duration = Duration::from_mins(1);
 
+/// How often the time is kept at least.
+const TICK: Duration = Duration::from_hours(1);
+
 /// When an engine forgets uploads that nobody finishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadExpiry {
@@ -36,14 +39,27 @@ impl Default for UploadExpiry {
 pub(super) async fn run(engine: Weak<Inner>, expiry: UploadExpiry) {
     // Looking all the time would be all that is done.
     let interval = expiry.interval.max(Duration::from_millis(1));
-    tokio::time::sleep(interval.min(FIRST)).await;
-    while let Some(inner) = engine.upgrade() {
-        match (Engine { inner }).expire_uploads(expiry.idle).await {
+    let mut left = interval.min(FIRST);
+    loop {
+        let step = left.min(TICK);
+        tokio::time::sleep(step).await;
+        left = left.saturating_sub(step);
+        let Some(inner) = engine.upgrade() else {
+            return;
+        };
+        let engine = Engine { inner };
+        if !left.is_zero() {
+            if let Err(error) = engine.keep_time().await {
+                tracing::warn!(%error, "the time can't be kept now");
+            }
+            continue;
+        }
+        left = interval;
+        match engine.expire_uploads(expiry.idle).await {
             Ok(0) => {}
             Ok(uploads) => tracing::info!(uploads, "unfinished uploads were forgotten"),
             Err(error) => tracing::warn!(%error, "unfinished uploads can't be forgotten now"),
         }
-        tokio::time::sleep(interval).await;
     }
 }
 
@@ -61,6 +77,11 @@ impl Engine {
     /// Forgets uploads that received nothing for `idle`, and staged bytes that
     /// belong to no upload. Returns how many uploads were forgotten.
     ///
+    /// A clock that jumps ahead doesn't make an upload idle: what counts is the
+    /// time during which a process had an engine that did this now and then, and
+    /// up to an hour between two processes. A clock that is behind makes
+    /// everything wait.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] if a store can't work now; what was forgotten
@@ -68,7 +89,8 @@ impl Engine {
     pub async fn expire_uploads(&self, idle: Duration) -> Result<u64> {
         let mut expired = 0_u64;
         let idle_since = self
-            .now()
+            .keep_time()
+            .await?
             .checked_sub(idle)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         loop {

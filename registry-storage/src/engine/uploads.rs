@@ -31,7 +31,7 @@ impl Engine {
             repository: access.repository().clone(),
             offset: 0,
             hasher: Hasher::new(options.algorithm.unwrap_or_default()).state(),
-            active_at: self.now(),
+            active_at: self.steady_now().await?,
             incarnation: self.incarnation()?,
         };
         let max = self.options().max_uploads;
@@ -86,7 +86,8 @@ impl Engine {
         repository: &RepositoryName,
     ) -> Result<Option<(Session, UploadRecord)>> {
         let idle_since = self
-            .now()
+            .steady_now()
+            .await?
             .checked_sub(ABANDONED)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let limit = usize::try_from(self.options().max_uploads).unwrap_or(usize::MAX);
@@ -263,7 +264,7 @@ impl Engine {
             changes: vec![Change::PutUpload(UploadRecord {
                 offset: hasher.size(),
                 hasher: hasher.state(),
-                active_at: self.now(),
+                active_at: self.steady_now().await?,
                 incarnation: self.incarnation()?,
                 ..record
             })],

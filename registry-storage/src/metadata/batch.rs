@@ -242,6 +242,13 @@ pub enum Change {
         /// The last of them.
         sequence: u64,
     },
+    /// Records how late it is. An earlier moment than the one on record changes
+    /// nothing.
+    AdvanceClock {
+        /// The moment.
+        #[serde(with = "timestamp")]
+        to: SystemTime,
+    },
     /// Removes the oldest events of the outbox until at most so many are left.
     LimitOutbox {
         /// How many may stay.

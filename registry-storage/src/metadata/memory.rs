@@ -242,6 +242,10 @@ impl MetadataStore for MemoryMetadata {
             })
             .collect())
     }
+
+    async fn clock(&self) -> Result<Option<SystemTime>> {
+        Ok(self.read().clock)
+    }
 }
 
 /// The keys behind `after`.

@@ -38,10 +38,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::disk::{Directory, Disk};
 use self::facts::{Bytes, Facts, failed};
-use self::key::{Family, Key, digest_bytes};
+use self::key::{Family, Key, StoreFact, digest_bytes};
 use self::value::{Emitted, Referrer, Repository, TagTarget, Upload, decode};
 use self::writer::{FACTS, Pending};
-use super::timestamp::to_nanoseconds;
+use super::timestamp::{from_nanoseconds, to_nanoseconds};
 use super::{
     Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, ReferrerPage,
     RepositoryRecord, TagRecord, UploadRecord,
@@ -456,6 +456,13 @@ impl MetadataStore for RedbMetadata {
                 let event = event.ok();
                 Ok(OutboxEntry { sequence, event })
             })
+        })
+    }
+
+    async fn clock(&self) -> Result<Option<SystemTime>> {
+        self.read(|facts| {
+            let clock: Option<u64> = facts.get(&Key::store(StoreFact::Clock))?;
+            Ok(clock.map(from_nanoseconds))
         })
     }
 }

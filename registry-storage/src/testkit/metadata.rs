@@ -103,6 +103,7 @@ macro_rules! metadata_store_suite {
                 uploads_are_counted_and_found_when_idle
                 events_wait_in_the_order_of_commits
                 the_outbox_keeps_the_newest_events
+                the_clock_never_moves_back
                 a_random_history_agrees_with_the_reference
             );
         }

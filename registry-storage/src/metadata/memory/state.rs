@@ -1,6 +1,7 @@
 //! What each requirement and each change means.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use registry_core::{Descriptor, Digest, Event, RepositoryName, Tag, UploadId, Usage};
 
@@ -19,6 +20,7 @@ pub(super) struct State {
     pub(super) content: BTreeMap<Digest, BlobRecord>,
     pub(super) uploads: BTreeMap<UploadId, UploadRecord>,
     pub(super) outbox: BTreeMap<u64, Event>,
+    pub(super) clock: Option<SystemTime>,
 }
 
 #[derive(Debug, Clone)]
@@ -229,6 +231,7 @@ impl State {
             Change::Acknowledge { sequence } => {
                 self.outbox.retain(|place, _| *place > sequence);
             }
+            Change::AdvanceClock { to } => self.clock = self.clock.max(Some(to)),
             Change::LimitOutbox { events } => {
                 let last = self.sequence.saturating_sub(events);
                 self.outbox.retain(|place, _| *place > last);
@@ -241,7 +244,7 @@ impl State {
         repository: &RepositoryName,
         tag: Tag,
         digest: Digest,
-        moved_at: std::time::SystemTime,
+        moved_at: SystemTime,
     ) {
         let Some(repository) = self.repositories.get_mut(repository) else {
             return;

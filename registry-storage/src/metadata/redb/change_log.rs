@@ -33,6 +33,7 @@ pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
                 | Change::Emit(_)
                 | Change::Acknowledge { .. }
                 | Change::LimitOutbox { .. }
+                | Change::AdvanceClock { .. }
         )
     };
     let changes: Vec<_> = changes.iter().filter(lasting).collect();

@@ -125,6 +125,11 @@ impl<'txn> FactsMut<'_, 'txn> {
                 self.put(&key, &Emitted::new(&event)?)
             }
             Change::Acknowledge { sequence } => self.remove_events(sequence),
+            Change::AdvanceClock { to } => {
+                let key = Key::store(StoreFact::Clock);
+                let before: u64 = self.view().store(StoreFact::Clock)?;
+                self.put(&key, &before.max(to_nanoseconds(to)))
+            }
             Change::LimitOutbox { events } => {
                 let counters: Counters = self.view().store(StoreFact::Counters)?;
                 self.remove_events(counters.sequence.saturating_sub(events))

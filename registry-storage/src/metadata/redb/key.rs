@@ -55,6 +55,8 @@ pub(super) enum StoreFact {
     Position = 1,
     /// How the facts are laid out: a `u32`.
     Format = 2,
+    /// How late it is at least: nanoseconds since 1970 as a `u64`.
+    Clock = 3,
 }
 
 /// A key, or the start of the keys of a range.

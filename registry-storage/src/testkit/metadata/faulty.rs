@@ -194,4 +194,8 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         self.reading()?.outbox(limit).await
     }
+
+    async fn clock(&self) -> Result<Option<SystemTime>> {
+        self.reading()?.clock().await
+    }
 }

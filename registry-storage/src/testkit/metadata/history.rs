@@ -197,6 +197,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => event().prop_map(Change::Emit),
         1 => (0..10_u64).prop_map(|sequence| Change::Acknowledge { sequence }),
         1 => (0..5_u64).prop_map(|events| Change::LimitOutbox { events }),
+        1 => at().prop_map(|to| Change::AdvanceClock { to }),
     ]
 }
 

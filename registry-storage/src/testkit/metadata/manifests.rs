@@ -404,3 +404,12 @@ pub async fn the_outbox_keeps_the_newest_events(store: &dyn MetadataStore) {
     store.put([limit(0)]).await;
     assert_eq!(store.outbox(9).await.unwrap(), []);
 }
+
+/// Whatever moment is recorded after another.
+pub async fn the_clock_never_moves_back(store: &dyn MetadataStore) {
+    assert_eq!(store.clock().await.unwrap(), None);
+    for (to, clock) in [(5, 5), (3, 5), (9, 9), (9, 9)] {
+        store.put([Change::AdvanceClock { to: moment(to) }]).await;
+        assert_eq!(store.clock().await.unwrap(), Some(moment(clock)));
+    }
+}

@@ -101,6 +101,7 @@ pub async fn observe(store: &dyn MetadataStore, scope: Scope) -> Observation {
             let outbox = store.outbox(limit).await.unwrap();
             notes.note(("outbox", limit), outbox);
         }
+        notes.note("clock", store.clock().await.unwrap());
     }
     notes
 }
