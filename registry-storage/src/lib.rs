@@ -97,4 +97,4 @@ pub use metadata::{
     UploadRecord,
 };
 #[cfg(feature = "redb")]
-pub use metadata::{Rebuilt, RedbMetadata, RedbOptions};
+pub use metadata::{ColdReads, Rebuilt, RedbMetadata, RedbOptions};

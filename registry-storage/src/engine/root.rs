@@ -34,6 +34,9 @@ impl Engine {
     /// at a time may use a directory. Opening costs the same however much is
     /// stored.
     ///
+    /// What `options` say about durability holds for content, too; a
+    /// [`Durability`] alone will do for them.
+    ///
     /// Below `root` are `blobs` and `staging` with the content (see
     /// [`FilesystemBlobs`]) and `metadata.redb` with its change log (see
     /// [`RedbMetadata`]).
@@ -45,13 +48,16 @@ impl Engine {
     /// [`rebuild`](Self::rebuild) it, or restore it if its change log is lost
     /// too. [`ErrorKind::Corrupt`] if the database is
     /// damaged, where rebuilding helps too.
-    pub async fn root(root: impl AsRef<Path>, durability: Durability) -> Result<EngineBuilder> {
-        let root = root.as_ref().to_owned();
+    pub async fn root(
+        root: impl AsRef<Path>,
+        options: impl Into<RedbOptions>,
+    ) -> Result<EngineBuilder> {
+        let (root, metadata) = (root.as_ref().to_owned(), options.into());
         let lock = {
             let root = root.clone();
             blocking(move || lock(&root)).await??
         };
-        let options = FilesystemOptions::default().durability(durability);
+        let options = FilesystemOptions::default().durability(metadata.durability);
         let blobs = FilesystemBlobs::open(&root, options).await?;
         // Content without a database or a change log was not always so: to start
         // anew would make all of it unknown.
@@ -61,8 +67,7 @@ impl Engine {
                 "the directory holds content but no metadata; restore the metadata from a backup",
             ));
         }
-        let options = RedbOptions::default().durability(durability);
-        let metadata = RedbMetadata::open(&root, options).await?;
+        let metadata = RedbMetadata::open(&root, metadata).await?;
         Ok(Self::builder(blobs, metadata)
             .upload_expiry(UploadExpiry::default())
             .lock(lock))

@@ -89,6 +89,25 @@ pub struct RedbOptions {
     /// Whether a rebuild goes on behind damage in the change log, and loses
     /// what it held; it stops unless set.
     pub skip_damage: bool,
+    /// What a thread does that needs a page which isn't in memory; it waits
+    /// unless set.
+    pub cold_reads: ColdReads,
+}
+
+/// What a thread does that needs a page of the database which isn't in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ColdReads {
+    /// It waits for the disk, together with the other tasks of its asynchronous
+    /// worker, if it is one. Sound wherever it is used.
+    #[default]
+    Wait,
+    /// A worker of a multi-thread tokio runtime hands its other tasks over
+    /// ([`block_in_place`](tokio::task::block_in_place)) and waits for the disk.
+    ///
+    /// For programs that read in no [`LocalSet`](tokio::task::LocalSet) and under
+    /// no other runtime's [guard](tokio::runtime::Handle::enter): there, tokio
+    /// panics, and can't be asked beforehand.
+    HandOver,
 }
 
 impl Default for RedbOptions {
@@ -98,6 +117,7 @@ impl Default for RedbOptions {
             cache_bytes: 8 << 20,
             segment_bytes: 64 << 20,
             skip_damage: false,
+            cold_reads: ColdReads::default(),
         }
     }
 }
@@ -127,8 +147,20 @@ impl RedbOptions {
         self
     }
 
+    /// Sets what a thread does that needs a page which isn't in memory.
+    pub fn cold_reads(mut self, cold_reads: ColdReads) -> Self {
+        self.cold_reads = cold_reads;
+        self
+    }
+
     fn is_volatile(&self) -> bool {
         self.durability == Durability::None
+    }
+}
+
+impl From<Durability> for RedbOptions {
+    fn from(durability: Durability) -> Self {
+        Self::default().durability(durability)
     }
 }
 

@@ -3,7 +3,9 @@
 use registry_auth::{AccessControl, Challenge, Htpasswd, Rules};
 use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
-use registry_storage::{Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
+use registry_storage::{
+    ColdReads, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, RedbOptions,
+};
 
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
@@ -23,7 +25,9 @@ pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Fail
             Ok(builder.options(options).upload_expiry(expiry).build())
         }
         Storage::Filesystem(root) => {
-            let builder = Engine::root(root, Durability::Full).await;
+            // All requests are served by tasks of the one multi-thread runtime.
+            let database = RedbOptions::default().cold_reads(ColdReads::HandOver);
+            let builder = Engine::root(root, database).await;
             let builder = builder.map_err(|error| {
                 let root = root.display();
                 Failure::new(format!("the data in {root} can't be used"), &error)

@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::StorageBackend;
 
 use super::disk::DiskFile;
+use super::{ColdReads, RedbOptions};
 
-/// Reads and writes the database's file without keeping an asynchronous
-/// worker waiting for the disk.
+/// Reads and writes the database's file.
 ///
-/// Nearly every page that a read needs is in memory, and then reading it costs
-/// less than handing the read to another thread. The rest is found out by
-/// asking the system for bytes only if it has them. When it doesn't, tokio is
-/// told that this worker is about to block, and lets another one go on with its
-/// tasks.
+/// Nearly every page that a read needs is in memory, and then reading it on an
+/// asynchronous worker costs less than handing the read to another thread. The
+/// rest is found out by asking the system for bytes only if it has them; see
+/// [`ColdReads`] for what happens when it doesn't.
 #[derive(Debug)]
 pub(super) struct Backend(Arc<DatabaseFile>);
 
@@ -30,6 +29,7 @@ pub(super) struct DatabaseFile {
     file: Arc<dyn DiskFile>,
     /// Whether syncing is skipped.
     volatile: bool,
+    cold_reads: ColdReads,
     syncs: Mutex<Syncs>,
 }
 
@@ -45,10 +45,11 @@ enum Syncs {
 }
 
 impl DatabaseFile {
-    pub(super) fn new(file: Arc<dyn DiskFile>, volatile: bool) -> Arc<Self> {
+    pub(super) fn new(file: Arc<dyn DiskFile>, options: &RedbOptions) -> Arc<Self> {
         Arc::new(Self {
             file,
-            volatile,
+            volatile: options.is_volatile(),
+            cold_reads: options.cold_reads,
             syncs: Mutex::new(Syncs::Later { due: false }),
         })
     }
@@ -101,10 +102,11 @@ impl StorageBackend for Backend {
         if file.try_read_at(out, offset)? {
             return Ok(());
         }
-        if is_worker() {
-            tokio::task::block_in_place(|| file.read_at(out, offset))
-        } else {
-            file.read_at(out, offset)
+        match self.0.cold_reads {
+            ColdReads::HandOver if is_in_multi_thread_runtime() => {
+                tokio::task::block_in_place(|| file.read_at(out, offset))
+            }
+            ColdReads::HandOver | ColdReads::Wait => file.read_at(out, offset),
         }
     }
 
@@ -134,31 +136,24 @@ impl StorageBackend for Backend {
     }
 }
 
-/// Whether this is a worker of a multi-thread runtime.
-///
-/// `block_in_place` panics where a runtime has no other worker: in a
-/// current-thread runtime, and in a `LocalSet` that a multi-thread one runs by
-/// `block_on`. The latter can't be asked for, but doesn't happen on threads
-/// that tokio started and named. A worker with a name of the program's own
-/// waits for the disk, which is slow at worst.
-fn is_worker() -> bool {
+/// Whether a multi-thread runtime is there to hand tasks over to.
+fn is_in_multi_thread_runtime() -> bool {
     use tokio::runtime::{Handle, RuntimeFlavor};
     Handle::try_current()
         .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
-        && std::thread::current()
-            .name()
-            .is_some_and(|name| name.starts_with("tokio-r"))
 }
 
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
-    use super::super::disk::Disk;
+    use std::sync::mpsc;
+
+    use super::super::disk::Disk as _;
     use super::super::simulated_disk::SimulatedDisk;
     use super::*;
 
     fn file() -> io::Result<(SimulatedDisk, Arc<DatabaseFile>)> {
         let disk = SimulatedDisk::new(1, false);
-        let file = DatabaseFile::new(disk.open("database")?, false);
+        let file = DatabaseFile::new(disk.open("database")?, &RedbOptions::default());
         Ok((disk, file))
     }
 
@@ -204,5 +199,64 @@ mod tests {
         backend.sync_data().unwrap_err();
         backend.write(4, b"more").unwrap_err();
         backend.set_len(2).unwrap_err();
+    }
+
+    /// A file that nothing is in memory of, and whose pages come when they are
+    /// sent.
+    #[derive(Debug)]
+    struct Cold(Mutex<mpsc::Receiver<()>>);
+
+    impl DiskFile for Cold {
+        fn len(&self) -> io::Result<u64> {
+            Ok(1)
+        }
+
+        fn try_read_at(&self, _: &mut [u8], _: u64) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn read_at(&self, buffer: &mut [u8], _: u64) -> io::Result<()> {
+            let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            buffer.fill(7);
+            let patience = std::time::Duration::from_mins(1);
+            pages.recv_timeout(patience).map_err(io::Error::other)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn try_lock(&self) -> io::Result<bool> {
+            Ok(true)
+        }
+    }
+
+    /// The only worker of a runtime needs a page that comes when another task of
+    /// that runtime has run.
+    #[test]
+    fn tasks_that_are_handed_over_go_on_during_a_cold_read() {
+        let (send, pages) = mpsc::channel();
+        let options = RedbOptions::default().cold_reads(ColdReads::HandOver);
+        let file = DatabaseFile::new(Arc::new(Cold(Mutex::new(pages))), &options);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let backend = file.backend();
+        let read = runtime.spawn(async move {
+            tokio::spawn(async move { send.send(()) });
+            let mut byte = [0];
+            backend.read(0, &mut byte).map(|()| byte)
+        });
+        let byte = runtime.block_on(read).unwrap();
+        assert_eq!(byte.unwrap(), [7]);
     }
 }

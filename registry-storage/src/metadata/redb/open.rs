@@ -90,7 +90,7 @@ fn create(
     if !file.try_lock().map_err(unusable)? {
         return Err(taken());
     }
-    let file = DatabaseFile::new(file, options.is_volatile());
+    let file = DatabaseFile::new(file, options);
     let mut builder = Database::builder();
     builder.set_cache_size(options.cache_bytes);
     let database = builder.create_with_backend(file.backend());

@@ -275,8 +275,8 @@ fn batch_of_nothing() -> Batch {
     }
 }
 
-/// A page that isn't in memory is waited for on whatever thread asks: a worker
-/// that can be replaced meanwhile, one that can't, and none at all.
+/// A page that isn't in memory is waited for on whatever thread asks, also where
+/// tokio can't put another in its place.
 #[test]
 fn a_cold_page_is_read_in_any_runtime() {
     let world = World::new(1, false);
@@ -298,4 +298,19 @@ fn a_cold_page_is_read_in_any_runtime() {
     assert_eq!(one.block_on(read(cold())), 0);
     let alone = read(cold()).now_or_never();
     assert_eq!(alone, Some(0));
+
+    // On a thread that the runtime started.
+    let (stores, handle) = ([cold(), cold()], many.handle().clone());
+    let nested = many.spawn_blocking(move || {
+        let [first, second] = stores;
+        let local = tokio::task::LocalSet::new();
+        let in_a_set = handle.block_on(local.run_until(read(first)));
+        let one = tokio::runtime::Builder::new_current_thread().build();
+        let under_a_guard = one.unwrap().block_on(async {
+            let _guard = handle.enter();
+            read(second).await
+        });
+        in_a_set + under_a_guard
+    });
+    assert_eq!(many.block_on(nested).unwrap(), 0);
 }
