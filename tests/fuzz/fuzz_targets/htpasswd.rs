@@ -71,10 +71,13 @@ fuzz_target!(|content: &[u8]| {
             if let Some(line) = line {
                 assert!(shown.contains(&format!("line {line} ")), "{shown}");
             }
-            // Never a hash, nor a password that somebody took for one.
+            // Never a hash, nor a password that somebody took for one. With
+            // spaces, it can be the sentence itself, which gets into the file
+            // in time.
             for line in String::from_utf8_lossy(content).lines() {
                 let hash = line.split_once(':').map_or("", |(_, hash)| hash.trim());
-                assert!(hash.len() < 24 || !shown.contains(hash), "{shown}");
+                let telling = hash.len() >= 24 && !hash.contains(' ');
+                assert!(!telling || !shown.contains(hash), "{shown}");
             }
         }
     }
