@@ -1,5 +1,5 @@
 //! A change log from which the database is made again. Each line is a list of
-//! operations in JSON, which becomes a record. If the first line is
+//! changes in JSON, which becomes a record. If the first line is
 //! `checkpoint`, the others are those of one, and get their checksums only.
 
 #![no_main]
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use registry_storage::testkit::change_log::seal;
 use registry_storage::testkit::metadata::{Observation, Scope, observe};
 use registry_storage::{
-    Batch, Durability, MemoryMetadata, MetadataStore, Operation, RedbMetadata, RedbOptions,
+    Batch, Change, Durability, MemoryMetadata, MetadataStore, RedbMetadata, RedbOptions,
 };
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -44,13 +44,13 @@ async fn records(root: &Path, text: &str) {
     let mut log = seal(r#"{"segment":{"version":1,"first":1}}"#);
     let mut whole = true;
     for (line, number) in text.lines().zip(1..) {
-        let record = format!(r#"{{"record":{{"number":{number},"known":0,"operations":{line}}}}}"#);
+        let record = format!(r#"{{"record":{{"number":{number},"known":0,"changes":{line}}}}}"#);
         log.push_str(&seal(&record));
-        let operations: Result<Vec<Operation>, _> = serde_json::from_str(line);
-        whole &= operations.is_ok();
-        if let (true, Ok(operations)) = (whole, operations) {
+        let changes: Result<Vec<Change>, _> = serde_json::from_str(line);
+        whole &= changes.is_ok();
+        if let (true, Ok(changes)) = (whole, changes) {
             let mut batch = Batch::default();
-            batch.operations = operations;
+            batch.changes = changes;
             reference.commit(batch).await.unwrap();
         }
     }

@@ -39,6 +39,8 @@ pub(super) enum Line {
         number: u64,
         /// The last record that the database was known to hold durably.
         known: u64,
+        /// Older logs name them otherwise, and are rebuilt from all the same.
+        #[serde(alias = "operations")]
         changes: Vec<Change>,
     },
     /// The first line of a checkpoint.
