@@ -206,8 +206,8 @@ rounds; a comparison of two servers is the median of the ratios within each roun
 other servers, and how to leave scenarios out.
 
 - **Made by:** `{command}`
-- **Servers:** {servers}, those started here with their default settings and an empty root.
-  The others than ours write no access log.
+- **Servers:** {servers}, those started here with an empty root and the settings they
+  come with, but for the access log: none writes one. Ours has the same configuration file as the Docker registry.
 - **Machine:** {cores} cores of {processor}, {memory} GiB of memory, Linux {kernel}, data on {file_system}. The client runs
   on the same cores as the server.
 - **CPU** is the server's processor time. **Peak** is the most memory it held; pages its processes share count in each.
