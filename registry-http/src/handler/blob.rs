@@ -42,10 +42,13 @@ pub(super) async fn stat(request: &Request<'_>, digest: &Digest) -> Result<Respo
 pub(super) async fn get(request: &Request<'_>, digest: &Digest) -> Result<Response<Body>> {
     let settings = request.settings;
     let access = request.access()?;
-    require_match(request.headers(), digest)?;
-    if is_not_modified(request.headers(), digest) {
-        // What the client has says nothing about what it may see.
+    let condition = require_match(request.headers(), digest);
+    let fresh = is_not_modified(request.headers(), digest);
+    if condition.is_err() || fresh {
+        // A condition says something only of what is there, and what the client
+        // has says nothing about what it may see.
         settings.registry.stat_blob(access, digest).await?;
+        condition?;
         return Ok(not_modified(digest));
     }
     let etag = entity_tag(digest);
@@ -171,10 +174,11 @@ async fn several(
 /// Removes a blob from the repository.
 pub(super) async fn delete(request: &Request<'_>, digest: &Digest) -> Result<Response<Body>> {
     request.require_deletes()?;
+    let registry = &request.settings.registry;
     if let Some(condition) = PushCondition::from_headers(request.headers()) {
+        registry.stat_blob(request.access()?, digest).await?;
         condition.check(Some(*digest))?;
     }
-    let registry = &request.settings.registry;
     registry
         .delete(request.access()?, Deletion::Blob(*digest))
         .await?;

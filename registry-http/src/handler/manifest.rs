@@ -178,30 +178,27 @@ fn is_absent(kind: ErrorKind) -> bool {
 /// Removes a tag, or a manifest and every tag that points to it.
 pub(super) async fn delete(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
     request.require_deletes()?;
+    let registry = &request.settings.registry;
     let condition = PushCondition::from_headers(request.headers());
+    // A condition says something only of what is there.
     let what = match (reference, condition) {
         (Reference::Tag(tag), None) => Deletion::tag(tag.clone()),
         (Reference::Tag(tag), Some(condition)) => {
-            let precondition = match condition.precondition() {
-                Some(is @ Precondition::Is(_)) => is,
-                _ => condition.check(current(request, reference).await?)?,
-            };
-            let expected = match precondition {
-                Precondition::Is(digest) => Some(digest),
-                // Then there is nothing to delete either.
-                Precondition::None | Precondition::Absent => None,
-            };
-            let tag = tag.clone();
-            Deletion::Tag { tag, expected }
+            let found = registry.resolve(request.access()?, reference).await?;
+            condition.check(Some(found.digest))?;
+            Deletion::Tag {
+                tag: tag.clone(),
+                expected: Some(found.digest),
+            }
         }
         (Reference::Digest(digest), condition) => {
             if let Some(condition) = condition {
-                condition.check(Some(*digest))?;
+                let found = registry.resolve(request.access()?, reference).await?;
+                condition.check(Some(found.digest))?;
             }
             Deletion::Manifest(*digest)
         }
     };
-    let registry = &request.settings.registry;
     registry.delete(request.access()?, what).await?;
     Ok(respond_empty(StatusCode::ACCEPTED))
 }

@@ -290,6 +290,34 @@ async fn nothing_is_read_or_deleted_on_a_condition_that_does_not_hold() {
 }
 
 #[tokio::test]
+async fn a_condition_says_nothing_of_what_is_not_there() {
+    let service = service();
+    push_index(&service, "a", "v1", &index("a", None)).await;
+    let absent = sha256("absent");
+    for uri in [
+        "/v2/a/manifests/v2".to_owned(),
+        format!("/v2/a/manifests/{absent}"),
+        format!("/v2/a/blobs/{absent}"),
+    ] {
+        for condition in [
+            format!("if-match: \"{absent}\""),
+            "if-match: \"x\"".to_owned(),
+            format!("if-none-match: \"{absent}\""),
+            "if-none-match: *".to_owned(),
+        ] {
+            for method in [Method::GET, Method::HEAD, Method::DELETE] {
+                let answer = call(&service, method.clone(), &uri, &[&condition]).await;
+                assert_eq!(
+                    answer.status,
+                    StatusCode::NOT_FOUND,
+                    "{method} {uri} {condition}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_tag_keeps_the_manifest_and_deleting_it_removes_its_tags() {
     let service = service();
     let content = index("a", None);
