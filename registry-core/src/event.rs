@@ -83,6 +83,16 @@ pub struct Event {
 /// Receives events.
 #[async_trait]
 pub trait EventSink: fmt::Debug + Send + Sync + 'static {
+    /// What it is called where its events are measured: the label `endpoint`
+    /// of `registry_notifications_events_total` and its like.
+    #[allow(
+        clippy::unnecessary_literal_bound,
+        reason = "others read it from a configuration"
+    )]
+    fn name(&self) -> &str {
+        "listener"
+    }
+
     /// Takes an event over. Once this returns, it isn't offered again.
     ///
     /// # Errors
@@ -94,6 +104,10 @@ pub trait EventSink: fmt::Debug + Send + Sync + 'static {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: EventSink + ?Sized> EventSink for Arc<S> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
     async fn deliver(&self, event: &Event) -> Result<()> {
         (**self).deliver(event).await
     }

@@ -21,8 +21,8 @@ const DOWNLOAD: &str = "registry_storage_blob_download_bytes";
 const ACTION: &str = "registry_storage_action_seconds";
 const PANICS: &str = "registry_http_panics_total";
 
-/// The handler of requests that aren't understood.
-pub(crate) const NO_HANDLER: &str = "unknown";
+/// The name of what isn't understood, as an operation and as a handler.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// The series of one service. A series is looked up once and then kept, so a
 /// program installs its recorder before it serves the first request.
@@ -31,9 +31,10 @@ pub(crate) struct Metrics {
     meters: RwLock<HashMap<(&'static str, &'static str), Arc<Meter>>>,
 }
 
-/// The series of one handler and method.
+/// The series of one operation and method. Operations of the same handler have
+/// their series in common.
 pub(crate) struct Meter {
-    handler: &'static str,
+    operation: &'static str,
     method: &'static str,
     in_flight: Gauge,
     duration: Histogram,
@@ -66,9 +67,9 @@ impl Metrics {
         metrics::describe_counter!(PANICS, "Requests that met a defect of the program.");
     }
 
-    /// The series of a request.
-    pub(crate) fn meter(&self, handler: &'static str, method: &Method) -> Arc<Meter> {
-        let key = (handler, method_label(method));
+    /// The series of a request for what is called `operation`.
+    pub(crate) fn meter(&self, operation: &'static str, method: &Method) -> Arc<Meter> {
+        let key = (operation, method_label(method));
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = meters.get(&key) {
             return Arc::clone(meter);
@@ -92,6 +93,24 @@ pub(crate) fn count_panic() {
     metrics::counter!(PANICS).increment(1);
 }
 
+/// What the Docker registry calls the part of it that serves an operation:
+/// dashboards select by these names.
+fn handler_label(operation: &str) -> &'static str {
+    match operation {
+        "ping" => "base",
+        "list_repositories" => "catalog",
+        "stat_blob" | "get_blob" | "delete_blob" => "blob",
+        "begin_upload" | "push_blob" | "mount_blob" => "blob_upload",
+        "upload_status" | "append_upload" | "finish_upload" | "cancel_upload" => {
+            "blob_upload_chunk"
+        }
+        "stat_manifest" | "get_manifest" | "put_manifest" | "delete_manifest" => "manifest",
+        "list_tags" => "tags",
+        "list_referrers" => "referrers",
+        _ => UNKNOWN,
+    }
+}
+
 /// Clients may invent methods; dashboards need not see them.
 fn method_label(method: &Method) -> &'static str {
     match *method {
@@ -107,9 +126,10 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 impl Meter {
-    fn new(handler: &'static str, method: &'static str) -> Self {
+    fn new(operation: &'static str, method: &'static str) -> Self {
+        let handler = handler_label(operation);
         Self {
-            handler,
+            operation,
             method,
             in_flight: metrics::gauge!(IN_FLIGHT, "handler" => handler),
             duration: metrics::histogram!(DURATION, "handler" => handler, "method" => method),
@@ -136,7 +156,7 @@ impl Meter {
         self.request_size.record(bytes(end.received));
         self.response_size.record(bytes(end.sent));
         if end.status.is_success() {
-            match self.handler {
+            match self.operation {
                 "get_blob" => self.download.record(bytes(end.sent)),
                 "push_blob" | "append_upload" | "finish_upload" => {
                     self.upload.record(bytes(end.received));
@@ -156,7 +176,7 @@ impl Meter {
         let counter = metrics::counter!(
             REQUESTS,
             "code" => end.status.as_str().to_owned(),
-            "handler" => self.handler,
+            "handler" => handler_label(self.operation),
             "method" => self.method,
         );
         counter.increment(1);
@@ -184,7 +204,7 @@ pub(crate) struct End {
 impl std::fmt::Debug for Meter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Meter")
-            .field("handler", &self.handler)
+            .field("operation", &self.operation)
             .field("method", &self.method)
             .finish_non_exhaustive()
     }

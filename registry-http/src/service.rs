@@ -25,7 +25,7 @@ use crate::error_response::Failure;
 use crate::handler;
 use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
 use crate::location::Locations;
-use crate::metrics::{Metrics, NO_HANDLER, count_panic};
+use crate::metrics::{Metrics, UNKNOWN, count_panic};
 use crate::overload::Capacity;
 use crate::patience::Patience;
 use crate::places::Place;
@@ -239,7 +239,7 @@ impl Settings {
                 Err(ErrorKind::NotFound.error("there is nothing here; the registry is at /v2/"))
             }
         };
-        let name = operation.as_ref().map_or(NO_HANDLER, Operation::name);
+        let name = operation.as_ref().map_or(UNKNOWN, Operation::name);
         let meter = self.metrics.meter(name, &parts.method);
         let client = parts.extensions.get::<Peer>().map(|peer| peer.address);
         let identity = RequestIdentity::of(&parts.headers, self.randomness.as_ref());

@@ -10,6 +10,7 @@ mod ingest;
 mod listing;
 mod management;
 mod manifests;
+mod outbox;
 mod read_back;
 mod registry;
 #[cfg(feature = "redb")]
@@ -33,6 +34,7 @@ use registry_core::{
 
 use self::cache::ManifestCache;
 use self::content::Damages;
+use self::outbox::Outbox;
 use self::session::Sessions;
 use self::steady::SteadyClock;
 use crate::portion::Portions;
@@ -138,7 +140,7 @@ struct Inner {
     damages: Damages,
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
-    outbox: Option<tokio::sync::Notify>,
+    outbox: Option<Outbox>,
     /// How many events were dropped, as far as the delivery noticed.
     dropped_events: AtomicU64,
     /// Forgets uploads that nobody finishes, if it was asked to.
@@ -231,9 +233,10 @@ impl Engine {
     }
 
     async fn commit(&self, batch: crate::Batch) -> Result<(), CommitError> {
+        let events = outbox::events(&batch);
         self.metadata().commit(batch).await?;
         if let Some(outbox) = &self.inner.outbox {
-            outbox.notify_one();
+            outbox.committed(events);
         }
         Ok(())
     }

@@ -80,19 +80,19 @@ fn requests_are_counted_by_status_handler_and_method() {
     });
     for (name, value) in [
         (
-            "registry_http_requests_total{code=200,handler=get_blob,method=get}",
+            "registry_http_requests_total{code=200,handler=blob,method=get}",
             2.0,
         ),
         (
-            "registry_http_requests_total{code=206,handler=get_blob,method=get}",
+            "registry_http_requests_total{code=206,handler=blob,method=get}",
             1.0,
         ),
         (
-            "registry_http_requests_total{code=404,handler=get_blob,method=get}",
+            "registry_http_requests_total{code=404,handler=blob,method=get}",
             1.0,
         ),
         (
-            "registry_http_requests_total{code=201,handler=finish_upload,method=put}",
+            "registry_http_requests_total{code=201,handler=blob_upload_chunk,method=put}",
             1.0,
         ),
         (
@@ -103,9 +103,9 @@ fn requests_are_counted_by_status_handler_and_method() {
             "registry_http_requests_total{code=404,handler=unknown,method=other}",
             1.0,
         ),
-        ("registry_http_in_flight_requests{handler=get_blob}", 0.0),
+        ("registry_http_in_flight_requests{handler=blob}", 0.0),
         (
-            "registry_http_request_size_bytes{handler=finish_upload}",
+            "registry_http_request_size_bytes{handler=blob_upload_chunk}",
             10.0,
         ),
         ("registry_storage_blob_upload_bytes{}", 10.0),
@@ -113,9 +113,7 @@ fn requests_are_counted_by_status_handler_and_method() {
     ] {
         assert_eq!(values.get(name), Some(&value), "{name} in {values:#?}");
     }
-    assert!(
-        values.contains_key("registry_http_request_duration_seconds{handler=get_blob,method=get}")
-    );
+    assert!(values.contains_key("registry_http_request_duration_seconds{handler=blob,method=get}"));
 }
 
 #[test]
@@ -151,7 +149,7 @@ fn a_download_is_in_flight_until_its_last_byte() {
         std::mem::forget(answer);
     });
     // A blob in memory is out of the service's hands at once.
-    assert!(values["registry_http_in_flight_requests{handler=get_blob}"].abs() < 0.5);
+    assert!(values["registry_http_in_flight_requests{handler=blob}"].abs() < 0.5);
     let values = measure(async {
         let service = RegistryService::new(Slow);
         let uri = format!("/v2/a/blobs/{}", sha256(""));
@@ -161,7 +159,7 @@ fn a_download_is_in_flight_until_its_last_byte() {
             .unwrap();
         std::mem::forget(answer);
     });
-    assert!(values["registry_http_in_flight_requests{handler=get_blob}"] > 0.5);
+    assert!(values["registry_http_in_flight_requests{handler=blob}"] > 0.5);
 }
 
 /// Has a blob that never comes.

@@ -8,6 +8,7 @@ use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness}
 
 use super::cache::ManifestCache;
 use super::content::Damages;
+use super::outbox::Outbox;
 use super::session::Sessions;
 use super::steady::SteadyClock;
 use super::{Engine, EngineOptions, Inner, UploadExpiry, delivery, expiry};
@@ -100,7 +101,7 @@ impl EngineBuilder {
             damages: Damages::default(),
             manifests: ManifestCache::new(self.options.manifest_cache),
             dropped_events: AtomicU64::new(0),
-            outbox: self.events.is_some().then(tokio::sync::Notify::new),
+            outbox: self.events.as_ref().map(|sink| Outbox::new(sink.name())),
             incarnation: OnceLock::new(),
             blobs: self.blobs,
             metadata: self.metadata,

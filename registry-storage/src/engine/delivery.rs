@@ -53,7 +53,7 @@ async fn idle(engine: &Weak<Inner>) {
     {
         let patience = Duration::from_secs(1);
         // That it took too long is no failure: then there is nothing to do.
-        let _ = tokio::time::timeout(patience, outbox.notified()).await;
+        let _ = tokio::time::timeout(patience, outbox.changed()).await;
     }
 }
 
@@ -62,6 +62,10 @@ impl Engine {
     /// is to come `next` is known after the first time.
     async fn deliver(&self, sink: &dyn EventSink, next: &mut Option<u64>) -> Result<usize> {
         let entries = self.metadata().outbox(STEP).await?;
+        let outbox = self.inner.outbox.as_ref();
+        if let Some(outbox) = outbox {
+            outbox.found(entries.len(), entries.len() < STEP);
+        }
         if let Some(first) = entries.first() {
             let before = next.replace(first.sequence).unwrap_or(first.sequence);
             let events = first.sequence.saturating_sub(before);
@@ -80,8 +84,14 @@ impl Engine {
                     .unwrap_or_else(|_| {
                         Err(ErrorKind::Unavailable.error("the listener took too long"))
                     });
-                if outcome.is_err() {
+                if let Err(error) = &outcome {
+                    if let Some(outbox) = outbox {
+                        outbox.refused(error);
+                    }
                     break;
+                }
+                if let Some(outbox) = outbox {
+                    outbox.delivered();
                 }
             } else {
                 let sequence = entry.sequence;
@@ -111,5 +121,8 @@ impl Engine {
         self.inner
             .dropped_events
             .fetch_add(events, Ordering::Relaxed);
+        if let Some(outbox) = &self.inner.outbox {
+            outbox.dropped(events);
+        }
     }
 }

@@ -41,7 +41,10 @@ impl Engine {
         let record = self.manifest_record(access, reference).await?;
         let bytes = match self.inner.manifests.get(&record.digest) {
             Some(bytes) => bytes,
-            None => self.read_manifest(&record).await?,
+            None => self
+                .read_manifest(&record)
+                .await
+                .inspect_err(|_| self.inner.manifests.count_error())?,
         };
         Ok(Manifest {
             media_type: record.media_type,

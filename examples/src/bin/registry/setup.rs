@@ -48,7 +48,12 @@ pub(crate) fn service(
     } else {
         with_registry(engine)
     };
+    let driver = match &configuration.storage {
+        Storage::Memory => "inmemory",
+        Storage::Filesystem(_) => "filesystem",
+    };
     let mut service = service
+        .storage_driver(driver)
         .limits(limits(http))
         .access(access(configuration.password_file.as_ref())?)
         .deletes(configuration.changes == Changes::All)
