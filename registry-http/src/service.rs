@@ -30,7 +30,7 @@ use crate::overload::Capacity;
 use crate::patience::Patience;
 use crate::places::Place;
 use crate::request_body::{BoxError, Incoming, Remains, RequestBody, erase};
-use crate::request_identity::RequestIdentity;
+use crate::request_identity::{Identities, RequestIdentity};
 use crate::storage::Storage;
 use crate::{Body, Limits, Peer};
 
@@ -61,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) anonymous_mount: bool,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) capacity: Capacity,
+    identities: Arc<Identities>,
     namespaces: Vec<String>,
     headers: HeaderMap,
     metrics: Arc<Metrics>,
@@ -77,6 +78,7 @@ impl RegistryService {
         let limits = Limits::default();
         let manifest_rules = ManifestRules::default();
         let capacity = Capacity::new(&limits, manifest_rules.max_size);
+        let randomness = Arc::new(SystemRandomness);
         Self {
             settings: Arc::new(Settings {
                 registry: Storage::new(Arc::new(registry), "registry"),
@@ -87,7 +89,8 @@ impl RegistryService {
                 deletes: true,
                 catalog: false,
                 anonymous_mount: true,
-                randomness: Arc::new(SystemRandomness),
+                identities: Arc::new(Identities::new(Arc::clone(&randomness) as _)),
+                randomness,
                 capacity,
                 namespaces: Vec::new(),
                 headers: HeaderMap::new(),
@@ -189,7 +192,10 @@ impl RegistryService {
 
     /// Takes the identities of requests from `randomness`.
     pub fn randomness(self, randomness: impl Randomness) -> Self {
-        self.with(|settings| settings.randomness = Arc::new(randomness))
+        self.with(|settings| {
+            settings.randomness = Arc::new(randomness);
+            settings.identities = Arc::new(Identities::new(Arc::clone(&settings.randomness)));
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -242,7 +248,7 @@ impl Settings {
         let name = operation.as_ref().map_or(UNKNOWN, Operation::name);
         let meter = self.metrics.meter(name, &parts.method);
         let client = parts.extensions.get::<Peer>().map(|peer| peer.address);
-        let identity = RequestIdentity::of(&parts.headers, self.randomness.as_ref());
+        let identity = RequestIdentity::of(&parts.headers, &self.identities);
         let span = tracing::Span::current();
         span.record("operation", name);
         span.record("id", identity.as_str());
