@@ -83,6 +83,8 @@ mod engine;
 mod layer;
 mod metadata;
 mod portion;
+#[cfg(feature = "filesystem")]
+mod scarcity;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

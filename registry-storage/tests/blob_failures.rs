@@ -110,6 +110,75 @@ async fn a_full_disk_fails_one_upload_only() {
     publish(&store, 2, &content(2, 600_000)).await.unwrap();
 }
 
+/// Whichever opening of a file or directory fails because too many are open.
+#[tokio::test]
+async fn too_many_open_files_fail_one_request_only() {
+    for unnamed in [true, false] {
+        let mut failed = 0;
+        for opens in 0.. {
+            let system = SimulatedFileSystem::new();
+            let system = if unnamed {
+                system
+            } else {
+                system.without_unnamed_files()
+            };
+            let kept = publish(&simulated(&system), 1, &content(1, 1000)).await;
+            append(&simulated(&system), 2, 0, &content(2, 300_000))
+                .await
+                .unwrap();
+            let (kept, bytes) = (kept.unwrap(), content(3, 300_000));
+            // Opened again, nothing is known of the disk.
+            let store = simulated(&system);
+
+            system.limit_opens(Some(opens));
+            let published = publish(&store, 3, &bytes).await;
+            let all_worked = published.is_ok();
+            let mut refused = Vec::from_iter(published.err());
+            if !all_worked {
+                refused.extend(read(&store, &kept, 0..1000).await.err());
+                refused.extend(store.stage(&upload(2), 300_000).await.err());
+                refused.extend(store.list(None, 10).await.err());
+                assert_eq!(refused.len(), 4);
+            }
+            for error in refused {
+                assert_eq!(error.kind(), ErrorKind::Unavailable);
+                assert!(error.to_string().contains("too many files"), "{error}");
+                assert!(error.retry_after().is_some());
+            }
+            system.limit_opens(None);
+
+            assert!(!store.is_read_only());
+            store.check().await.unwrap();
+            assert!(read(&store, &kept, 0..1000).await.unwrap() == content(1, 1000));
+            append(&store, 2, 300_000, &content(4, 10)).await.unwrap();
+            let again = publish(&store, 5, &bytes).await.unwrap();
+            system.crash(opens);
+            let store = simulated(&system);
+            assert!(read(&store, &again, 0..300_000).await.unwrap() == bytes);
+            if all_worked {
+                break;
+            }
+            failed += 1;
+        }
+        assert!(failed >= 6, "{failed}");
+    }
+}
+
+/// That files have names is found out once, and not while none can be opened.
+#[tokio::test]
+async fn too_many_open_files_are_not_mistaken_for_a_lack_of_unnamed_ones() {
+    let system = SimulatedFileSystem::new();
+    let store = simulated(&system);
+    system.limit_opens(Some(0));
+    publish(&store, 1, &content(1, 300_000)).await.unwrap_err();
+    system.limit_opens(None);
+    let mut staged = store.stage(&upload(2), 0).await.unwrap();
+    for piece in 0..4 {
+        staged.write(content(piece, 1_200_000)).await.unwrap();
+    }
+    assert_eq!(store.list_staged(None, 10).await.unwrap(), []);
+}
+
 /// A failed write is told before the upload ends, and stays a failure.
 #[tokio::test]
 async fn an_upload_with_a_failed_write_never_succeeds() {

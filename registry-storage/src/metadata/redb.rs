@@ -63,7 +63,9 @@ pub use rebuild::Rebuilt;
 /// it is acknowledged. If that fails, nothing is retried: the store
 /// [is read-only](Self::is_read_only) from then on, since nobody can tell what
 /// reached the disk. Opening it again finds out: each batch is there as a
-/// whole or not at all.
+/// whole or not at all. If the change log can't be gone on with because too
+/// many files are open, nothing was written: the batch fails, and later ones may
+/// succeed.
 pub struct RedbMetadata {
     database: Arc<Database>,
     read_only: Arc<AtomicBool>,

@@ -71,6 +71,12 @@ impl SimulatedFileSystem {
         self.disk().fail_sync_after(syncs);
     }
 
+    /// Fails each call that opens a file or directory, after this many more have
+    /// worked: too many are open then. None to let all work again.
+    pub fn limit_opens(&self, opens: Option<u64>) {
+        self.disk().limit_opens(opens);
+    }
+
     /// Lets files have at most this many bytes in all.
     pub fn limit(&self, bytes: u64) {
         self.disk().limit(bytes);
@@ -114,17 +120,17 @@ impl FileSystem for SimulatedFileSystem {
     }
 
     fn create_unnamed(&self, directory: &Path) -> io::Result<Arc<dyn File>> {
-        let node = self.disk().running()?.create_unnamed(directory)?;
+        let node = self.disk().opening()?.create_unnamed(directory)?;
         Ok(self.file(node))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let node = self.disk().running()?.create(path)?;
+        let node = self.disk().opening()?.create(path)?;
         Ok(self.file(node))
     }
 
     fn open(&self, path: &Path, _mode: Mode) -> io::Result<Arc<dyn File>> {
-        let node = self.disk().running()?.find(path)?;
+        let node = self.disk().opening()?.find(path)?;
         Ok(self.file(node))
     }
 
@@ -148,11 +154,11 @@ impl FileSystem for SimulatedFileSystem {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.disk().running()?.sync_directory(path)
+        self.disk().opening()?.sync_directory(path)
     }
 
     fn names(&self, directory: &Path, each: &mut dyn FnMut(&str)) -> io::Result<()> {
-        for name in self.disk().running()?.names(directory)? {
+        for name in self.disk().opening()?.names(directory)? {
             each(&name);
         }
         Ok(())

@@ -22,41 +22,88 @@ enum Afterwards {
     GoesOn,
 }
 
+/// What fails, and what becomes of the server.
+struct Failing {
+    call: &'static str,
+    error: &'static str,
+    /// Only calls on this path below the root fail, if there is one.
+    path: Option<&'static str>,
+    /// Whether the root has been used before.
+    used: bool,
+    afterwards: Afterwards,
+}
+
+impl Failing {
+    const fn call(call: &'static str, error: &'static str, afterwards: Afterwards) -> Self {
+        Self {
+            call,
+            error,
+            path: None,
+            used: true,
+            afterwards,
+        }
+    }
+}
+
 #[test]
 fn after_one_failed_sync_of_the_metadata_nothing_is_written() {
-    fails_at_some_calls("fdatasync", "EIO", &Afterwards::ReadOnly);
+    let failing = Failing::call("fdatasync", "EIO", Afterwards::ReadOnly);
+    fails_at_some_calls(&failing, SERVERS);
 }
 
 #[test]
 fn after_one_failed_sync_of_content_nothing_is_written() {
-    fails_at_some_calls("fsync", "EIO", &Afterwards::ReadOnly);
+    let failing = Failing::call("fsync", "EIO", Afterwards::ReadOnly);
+    fails_at_some_calls(&failing, SERVERS);
 }
 
 #[test]
 fn a_disk_without_room_for_content_fails_pushes_only() {
-    fails_at_some_calls("pwritev", "ENOSPC", &Afterwards::GoesOn);
+    let failing = Failing::call("pwritev", "ENOSPC", Afterwards::GoesOn);
+    fails_at_some_calls(&failing, SERVERS);
 }
 
 #[test]
 fn a_disk_without_room_for_metadata_acknowledges_nothing() {
-    fails_at_some_calls("pwrite64", "ENOSPC", &Afterwards::ReadOnly);
+    let failing = Failing::call("pwrite64", "ENOSPC", Afterwards::ReadOnly);
+    fails_at_some_calls(&failing, SERVERS);
+}
+
+/// Files of content are opened below the root's own descriptor.
+#[test]
+fn too_many_open_files_fail_a_push_of_content_only() {
+    let failing = Failing {
+        path: Some(""),
+        ..Failing::call("openat", "EMFILE", Afterwards::GoesOn)
+    };
+    fails_at_some_calls(&failing, 2 * SERVERS);
+}
+
+#[test]
+fn too_many_open_files_for_the_change_log_fail_a_push_only() {
+    let failing = Failing {
+        path: Some("metadata.00000000000000000001.log"),
+        used: false,
+        ..Failing::call("openat", "EMFILE", Afterwards::GoesOn)
+    };
+    fails_at_some_calls(&failing, 1);
 }
 
 /// Lets the first call fail, then in another server the second, until so many servers had begun to serve by then.
-fn fails_at_some_calls(call: &str, error: &str, afterwards: &Afterwards) {
+fn fails_at_some_calls(failing: &Failing, servers: usize) {
     let Some(strace) = strace() else {
         return;
     };
     let mut served = 0_usize;
     for number in 1..100 {
-        let fault = format!("inject={call}:error={error}:when={number}");
-        if fails(&strace, call, &fault, afterwards) {
+        if fails(&strace, failing, number) {
             served = served.saturating_add(1);
         }
-        if served == SERVERS {
+        if served == servers {
             return;
         }
     }
+    let call = failing.call;
     panic!("{call}: only {served} servers had begun to serve when it failed");
 }
 
@@ -65,20 +112,28 @@ fn fails_at_some_calls(call: &str, error: &str, afterwards: &Afterwards) {
 /// `strace` counts the calls of each thread, so which push meets the fault is up to the scheduler.
 ///
 /// Returns false if the fault already kept the server from starting.
-fn fails(strace: &Tool, call: &str, fault: &str, afterwards: &Afterwards) -> bool {
+fn fails(strace: &Tool, failing: &Failing, number: usize) -> bool {
+    let Failing { call, error, .. } = failing;
+    let fault = format!("inject={call}:error={error}:when={number}");
+    let fault = fault.as_str();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let root = directory.path().join("root");
     let history = Arc::new(History::new());
 
-    // What a healthy server makes of an empty root is not what fails here.
-    let server = Launch::new().root(&root).start();
-    let pusher = Pusher::new(&server, &history);
-    assert_eq!(pusher.push(1_000_000), 201);
-    assert!(server.terminate().status.success());
+    if failing.used {
+        // What a healthy server makes of an empty root is not what fails here.
+        let server = Launch::new().root(&root).start();
+        let pusher = Pusher::new(&server, &history);
+        assert_eq!(pusher.push(1_000_000), 201);
+        assert!(server.terminate().status.success());
+    }
 
     let trace = format!("trace={call}");
     let mut strace = strace.command(["-D", "-f", "--seccomp-bpf", "-e", &trace, "-e", fault, "-o"]);
     strace.arg("/dev/null");
+    if let Some(path) = failing.path {
+        strace.arg("-P").arg(root.join(path));
+    }
     let server = match Launch::new().root(&root).under(strace).try_start() {
         Ok(server) => server,
         Err(stopped) => {
@@ -102,7 +157,7 @@ fn fails(strace: &Tool, call: &str, fault: &str, afterwards: &Afterwards) -> boo
         .map(|number| pusher.push(number))
         .collect();
     let ready = server.api().get("/readyz").status();
-    match afterwards {
+    match failing.afterwards {
         Afterwards::ReadOnly => {
             assert!(
                 after.iter().all(|status| *status == 503),

@@ -230,8 +230,9 @@ fn write(
 
 impl StagingFile {
     fn create(store: &Store, upload: &UploadId) -> Result<Self> {
+        let not_started = |source| failed("the upload could not be started", source);
         let path = layout::staged(upload);
-        let unnamed = store.has_unnamed_files();
+        let unnamed = store.has_unnamed_files().map_err(not_started)?;
         let created = if unnamed {
             store.files.create_unnamed(layout::staging())
         } else {
@@ -240,7 +241,7 @@ impl StagingFile {
             absent(store.files.remove(&path)).and_then(|()| store.files.create(&path))
         };
         Ok(Self {
-            file: created.map_err(|source| failed("the upload could not be started", source))?,
+            file: created.map_err(not_started)?,
             named: !unnamed,
             size: 0,
             written_back: 0,

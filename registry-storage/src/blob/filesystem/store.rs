@@ -13,6 +13,7 @@ use super::staged::absent;
 use super::{Durability, layout};
 use crate::BlobKey;
 use crate::portion::Portions;
+use crate::scarcity::{is_out_of_descriptors, too_many_files};
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -108,21 +109,31 @@ impl Store {
     }
 
     /// Whether the system has files without a name that can be given one.
-    pub(super) fn has_unnamed_files(&self) -> bool {
-        *self.unnamed.get_or_init(|| self.try_unnamed_files())
+    ///
+    /// # Errors
+    ///
+    /// If that can't be found out now.
+    pub(super) fn has_unnamed_files(&self) -> io::Result<bool> {
+        if let Some(unnamed) = self.unnamed.get() {
+            return Ok(*unnamed);
+        }
+        let unnamed = self.try_unnamed_files()?;
+        Ok(*self.unnamed.get_or_init(|| unnamed))
     }
 
-    fn try_unnamed_files(&self) -> bool {
+    fn try_unnamed_files(&self) -> io::Result<bool> {
         let probe = layout::probe();
         let tried = absent(self.files.remove(&probe))
             .and_then(|()| self.files.create_unnamed(layout::staging()))
             .and_then(|file| file.link(&probe))
             .and_then(|()| self.files.remove(&probe));
         match tried {
-            Ok(()) => true,
+            Ok(()) => Ok(true),
+            // It says nothing about the system.
+            Err(error) if is_out_of_descriptors(&error) => Err(error),
             Err(error) => {
                 tracing::debug!(%error, "uploads have a name from their first byte on");
-                false
+                Ok(false)
             }
         }
     }
@@ -149,7 +160,7 @@ impl Store {
         }
         sync().map_err(|source| {
             // The directory wasn't even opened, so nothing was lost.
-            if out_of_descriptors(&source) {
+            if is_out_of_descriptors(&source) {
                 return failed("the blob could not be synced", source);
             }
             self.read_only.store(true, Ordering::Release);
@@ -171,15 +182,10 @@ pub(super) fn failed(what: &str, source: io::Error) -> Error {
         StorageFull | QuotaExceeded => "the storage is full; make room and try again",
         FileTooLarge => "the storage takes no files as large as this",
         ReadOnlyFilesystem => "the storage is mounted for reading only",
-        _ if out_of_descriptors(&source) => "too many files are open; try again later",
+        _ if is_out_of_descriptors(&source) => return too_many_files().with_source(source),
         _ => return Error::internal(what, source),
     };
     ErrorKind::Unavailable.error(reason).with_source(source)
-}
-
-fn out_of_descriptors(error: &io::Error) -> bool {
-    // ENFILE and EMFILE, which have the same numbers on all Unix systems.
-    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Runs work that may wait for the disk.

@@ -111,6 +111,15 @@ pub(super) struct ChangeLog {
     since_checkpoint: u64,
 }
 
+/// Why no records can be appended.
+#[derive(Debug)]
+pub(super) enum Unprepared {
+    /// What was appended before can't be made durable.
+    Unsynced(io::Error),
+    /// The next segment can't be opened. All is as it was.
+    Unopened(io::Error),
+}
+
 /// Whether the log, when opened, still held all that the database does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Completeness {
@@ -207,14 +216,31 @@ impl ChangeLog {
         self.rotate()
     }
 
+    /// Makes ready for records: ends the segment if it is full, and opens the one
+    /// they go to, which comes into being if need be. Nothing is written.
+    pub(super) fn prepare(&mut self) -> Result<(), Unprepared> {
+        if self.position.offset >= self.segment_bytes {
+            self.rotate().map_err(Unprepared::Unsynced)?;
+        }
+        self.open_segment().map_err(Unprepared::Unopened)?;
+        Ok(())
+    }
+
+    fn open_segment(&mut self) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.disk.open(&segment_name(self.position.segment))?;
+        self.unnamed = true;
+        Ok(Arc::clone(self.file.insert(file)))
+    }
+
     /// Appends a record for each list of [`logged`] changes.
     pub(super) fn append(&mut self, batches: &[&str], known: u64) -> io::Result<()> {
         if batches.is_empty() {
             return Ok(());
         }
-        if self.position.offset >= self.segment_bytes {
-            self.rotate()?;
-        }
+        let file = self.open_segment()?;
         let mut lines = String::new();
         if self.position.offset == 0 {
             let header = Line::Segment {
@@ -235,13 +261,6 @@ impl ChangeLog {
             );
             line::write_json(&json, &mut lines);
         }
-        let file = if let Some(file) = &self.file {
-            file
-        } else {
-            self.unnamed = true;
-            let name = segment_name(self.position.segment);
-            self.file.insert(self.disk.open(&name)?)
-        };
         self.unsynced = true;
         file.write_at(lines.as_bytes(), self.position.offset)?;
         let written = lines.len() as u64;

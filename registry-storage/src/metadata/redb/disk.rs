@@ -51,13 +51,24 @@ pub(super) trait DiskFile: fmt::Debug + Send + Sync + 'static {
 
 /// A directory of the operating system.
 #[derive(Debug)]
-pub(super) struct Directory(PathBuf);
+pub(super) struct Directory {
+    path: PathBuf,
+    /// Open to be synced, which must not fail because too many files are: names
+    /// that aren't durable yet may be all that leads to what is. Elsewhere a
+    /// directory can't be opened as a file, and names are durable with the file.
+    #[cfg(unix)]
+    open: File,
+}
 
 impl Directory {
     /// The directory at `path`, which comes into being if need be.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
-        Ok(Self(path.to_owned()))
+        Ok(Self {
+            path: path.to_owned(),
+            #[cfg(unix)]
+            open: File::open(path)?,
+        })
     }
 }
 
@@ -65,29 +76,26 @@ impl Disk for Directory {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        Ok(Arc::new(SystemFile(options.open(self.0.join(name))?)))
+        Ok(Arc::new(SystemFile(options.open(self.path.join(name))?)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let entries = std::fs::read_dir(&self.0)?;
+        let entries = std::fs::read_dir(&self.path)?;
         let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
         names.filter_map(Result::transpose).collect()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.0.join(from), self.0.join(to))
+        std::fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.0.join(name))
+        std::fs::remove_file(self.path.join(name))
     }
 
     fn sync(&self) -> io::Result<()> {
-        // Elsewhere a directory can't be opened as a file, and names are
-        // durable with the file.
-        if cfg!(unix) {
-            File::open(&self.0)?.sync_all()?;
-        }
+        #[cfg(unix)]
+        self.open.sync_all()?;
         Ok(())
     }
 }

@@ -240,6 +240,49 @@ async fn a_failed_commit_makes_the_store_read_only() {
     }
 }
 
+/// When there are too many open files for the next segment of the log, nothing
+/// is written, so nothing is lost: those who wait are told to come back.
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_fails_its_group_only() {
+    let mut world = World::new(1, false);
+    let store = world.open().unwrap();
+    let mut refused = 0;
+    for _ in 0..20 {
+        world.commit(&store).await.unwrap();
+        world.verify(&store, Scope::Everything).await.unwrap();
+        world.disk.fail_opens(true);
+        // Until the segment is full.
+        for _ in 0..100 {
+            let batch = Batch {
+                durable: true,
+                ..batch().new_tree(&mut world.batches).unwrap().current()
+            };
+            match store.commit(batch.clone()).await {
+                Ok(()) => world.certain.commit(batch).await.unwrap(),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Failed(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable);
+                    assert!(error.to_string().contains("too many files"), "{error}");
+                    assert!(error.retry_after().is_some());
+                    refused += 1;
+                    break;
+                }
+            }
+        }
+        assert!(!store.is_read_only());
+        store.check().await.unwrap();
+        world.verify(&store, Scope::Everything).await.unwrap();
+        world.disk.fail_opens(false);
+    }
+    assert!(refused > 10, "{refused}");
+    world.commit(&store).await.unwrap();
+    drop(store);
+    let store = world.open().unwrap();
+    world.verify(&store, Scope::Everything).await.unwrap();
+    drop(store);
+    world.rebuild().await.unwrap();
+}
+
 /// A sync takes as long as the disk has other things to write, so opening does
 /// none, whatever is stored: reads go on, and what can't be made durable isn't
 /// acknowledged.

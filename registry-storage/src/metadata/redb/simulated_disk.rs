@@ -69,6 +69,12 @@ enum Renaming {
     Remove(String),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Syncs,
+    Opens,
+}
+
 #[derive(Debug)]
 struct State {
     nodes: Vec<Node>,
@@ -81,8 +87,8 @@ struct State {
     /// How often the power came back. Files opened before are dead.
     boots: u64,
     lies: bool,
-    /// Whether each sync fails.
-    broken: bool,
+    /// What fails though there is power.
+    broken: Option<Broken>,
     chance: Chance,
 }
 
@@ -112,7 +118,7 @@ impl SimulatedDisk {
             failed: false,
             boots: 0,
             lies,
-            broken: false,
+            broken: None,
             chance: Chance::new(seed),
         })))
     }
@@ -124,7 +130,12 @@ impl SimulatedDisk {
 
     /// Lets each sync fail, or no more.
     pub(super) fn fail_syncs(&self, fail: bool) {
-        self.state().broken = fail;
+        self.state().broken = fail.then_some(Broken::Syncs);
+    }
+
+    /// Lets each opening of a file fail because too many are open, or no more.
+    pub(super) fn fail_opens(&self, fail: bool) {
+        self.state().broken = fail.then_some(Broken::Opens);
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -172,7 +183,7 @@ impl SimulatedDisk {
     /// The state, if a sync can be made.
     fn sync(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.change()?;
-        if state.broken {
+        if state.broken == Some(Broken::Syncs) {
             return Err(io::Error::other("the disk can't sync"));
         }
         Ok(state)
@@ -255,6 +266,10 @@ impl Node {
 impl Disk for SimulatedDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.powered()?;
+        if state.broken == Some(Broken::Opens) {
+            // EMFILE
+            return Err(io::Error::from_raw_os_error(24));
+        }
         let node = match state.current.get(name) {
             Some(node) => *node,
             None => {

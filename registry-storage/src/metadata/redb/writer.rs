@@ -13,13 +13,14 @@ use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::DatabaseFile;
-use super::change_log::ChangeLog;
+use super::change_log::{ChangeLog, Unprepared};
 use super::checkpoint;
 use super::disk::Disk;
 use super::facts::{Bytes, Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use crate::metadata::{Batch, CommitError, Requirement};
+use crate::scarcity::{is_out_of_descriptors, too_many_files};
 
 pub(super) const FACTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("facts");
 
@@ -75,6 +76,8 @@ pub(super) struct Checkpointing {
 enum Failure {
     /// One batch met a record that can't be read; the others can go on.
     Batch(usize, Error),
+    /// Nothing was written; later it may work.
+    Group(Error),
     /// Nobody knows what is on the disk.
     Store(Error),
 }
@@ -82,6 +85,20 @@ enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<Unprepared> for Failure {
+    fn from(unprepared: Unprepared) -> Self {
+        match unprepared {
+            Unprepared::Unopened(source) if is_out_of_descriptors(&source) => {
+                Self::Group(too_many_files().with_source(source))
+            }
+            // Whatever else is wrong with the directory is for somebody to see to.
+            Unprepared::Unopened(source) | Unprepared::Unsynced(source) => {
+                Self::Store(log_failed(source))
+            }
+        }
     }
 }
 
@@ -99,7 +116,7 @@ impl Writer {
         }
         if self.undurable > 0
             && !self.is_read_only()
-            && let Err(Failure::Store(error) | Failure::Batch(_, error)) =
+            && let Err(Failure::Store(error) | Failure::Group(error) | Failure::Batch(_, error)) =
                 self.try_commit(&[], true)
         {
             tracing::error!(
@@ -149,7 +166,7 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Pending>) {
         let outcome = loop {
             if self.is_read_only() {
-                break Err(None);
+                break Err(read_only as fn() -> Error);
             }
             let durable = self.volatile
                 || self.undurable >= UNDURABLE_MAX
@@ -161,9 +178,16 @@ impl Writer {
                     // Whoever stopped waiting doesn't mind.
                     let _ = pending.reply.send(Err(error.into()));
                 }
+                Err(Failure::Group(error)) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a metadata commit failed; nothing was changed, and the next one may work"
+                    );
+                    break Err(too_many_files);
+                }
                 Err(Failure::Store(error)) => {
                     self.fail(&error);
-                    break Err(Some(error));
+                    break Err(read_only);
                 }
             }
         };
@@ -179,9 +203,9 @@ impl Writer {
                     self.begin_checkpoint();
                 }
             }
-            Err(_) => {
+            Err(reason) => {
                 for pending in group {
-                    let _ = pending.reply.send(Err(read_only().into()));
+                    let _ = pending.reply.send(Err(reason().into()));
                 }
             }
         }
@@ -222,6 +246,9 @@ impl Writer {
                 drop(table);
                 transaction.abort().map_err(failed)?;
                 return Ok(conflicts);
+            }
+            if !logged.is_empty() {
+                self.log.prepare()?;
             }
             self.log.append(&logged, self.known).map_err(log_failed)?;
             let key = Key::store(StoreFact::Position);
@@ -266,7 +293,7 @@ impl Writer {
         if self.undurable > 0 {
             match self.try_commit(&[], true) {
                 Ok(_) => {}
-                Err(Failure::Store(error) | Failure::Batch(_, error)) => {
+                Err(Failure::Store(error) | Failure::Group(error) | Failure::Batch(_, error)) => {
                     self.read_only.store(true, Ordering::Release);
                     return Err(error);
                 }

@@ -50,6 +50,7 @@ pub(super) struct Disk {
     boot: u64,
     calls_left: Option<u64>,
     syncs_left: Option<u64>,
+    opens_left: Option<u64>,
     ignores_syncs: bool,
     limit: u64,
     unnamed: bool,
@@ -64,6 +65,7 @@ impl Default for Disk {
             boot: 0,
             calls_left: None,
             syncs_left: None,
+            opens_left: None,
             ignores_syncs: false,
             limit: u64::MAX,
             unnamed: true,
@@ -118,6 +120,22 @@ impl Disk {
 
     pub(super) fn fail_sync_after(&mut self, syncs: u64) {
         self.syncs_left = Some(syncs);
+    }
+
+    pub(super) fn limit_opens(&mut self, opens: Option<u64>) {
+        self.opens_left = opens;
+    }
+
+    /// Counts a call that needs a descriptor, which fails if there is none.
+    pub(super) fn opening(&mut self) -> io::Result<&mut Self> {
+        self.running()?;
+        match &mut self.opens_left {
+            // EMFILE
+            Some(0) => return Err(io::Error::from_raw_os_error(24)),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(self)
     }
 
     pub(super) fn limit(&mut self, bytes: u64) {
