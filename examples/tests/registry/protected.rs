@@ -2,7 +2,7 @@
 
 use reqwest::{Certificate, Client, StatusCode};
 
-use crate::program::Setup;
+use crate::program::{Setup, eventually};
 
 #[tokio::test]
 async fn only_users_of_the_password_file_get_in() {
@@ -62,4 +62,51 @@ async fn everybody_gets_in_once_that_is_what_was_chosen() {
         let program = setup.start();
         assert_eq!(program.get("/v2/").await.0, StatusCode::OK);
     }
+}
+
+/// Serves with `more` in the configuration, and returns the line about being
+/// open to everybody, if there is one.
+async fn warning(address: &str, more: &str) -> Option<String> {
+    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let program = Setup::serve(&format!(
+        "version: 0.1\nstorage: inmemory\nhttp:\n  addr: '{address}'\n{more}"
+    ))
+    .file("users", users)
+    .file("c.pem", made.cert.pem())
+    .file("k.pem", made.signing_key.serialize_pem())
+    .start();
+    // The messages of a start are in order; the first request is told of later.
+    let warned = || {
+        let said = program.stderr();
+        let mut lines = said.lines().filter(|line| line.contains("without a login"));
+        let warned = lines.next().map(str::to_owned);
+        assert_eq!(lines.next(), None);
+        warned
+    };
+    if more.contains("auth") || address.starts_with("127.") {
+        return warned();
+    }
+    eventually("it warns", async || warned().is_some()).await;
+    let warned = warned().unwrap();
+    assert!(warned.contains(&program.address), "{warned}");
+    Some(warned)
+}
+
+#[tokio::test]
+async fn it_warns_if_others_reach_it_and_need_no_login() {
+    const TLS: &str = "  tls: {certificate: c.pem, key: k.pem}\n";
+    const USERS: &str = "auth: {htpasswd: {realm: r, path: users}}\n";
+    let plain = warning("0.0.0.0:0", "").await.unwrap();
+    for part in [
+        "may push and pull without",
+        "auth.htpasswd.path",
+        "http.tls",
+    ] {
+        assert!(plain.contains(part), "{plain}");
+    }
+    let encrypted = warning("0.0.0.0:0", TLS).await.unwrap();
+    assert!(!encrypted.contains("http.tls"), "{encrypted}");
+    assert_eq!(warning("0.0.0.0:0", USERS).await, None);
+    assert_eq!(warning("127.0.0.1:0", "").await, None);
 }

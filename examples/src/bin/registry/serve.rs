@@ -17,7 +17,7 @@ use crate::problem::Failure;
 use crate::setup;
 use crate::shutdown::Signals;
 use crate::side_door::SideDoor;
-use crate::summary::summary;
+use crate::summary::{openness, summary};
 use registry_examples::configuration::{self, Address, Configuration, Sources};
 
 /// How long a thread that waited for the disk is kept for the next wait.
@@ -111,6 +111,9 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     if !configuration.has_file {
         // Nobody has to read it.
         let _ = io::stdout().write_all(summary(configuration, address).as_bytes());
+    }
+    if let Some(warning) = openness(configuration, address) {
+        tracing::warn!("{warning}");
     }
     log::announce(&configuration.log, &format!("listening on {address}"));
     until_told(server, signals).await

@@ -1,8 +1,33 @@
-//! What a server that nobody configured says about itself.
+//! What a server says about itself when it starts.
 
 use std::net::SocketAddr;
 
 use registry_examples::configuration::{Changes, Configuration, Storage};
+
+/// What is dangerous about a server that others than this machine reach and
+/// that knows nobody; nothing if it isn't one.
+pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Option<String> {
+    if configuration.password_file.is_some() || address.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    let rights = rights(configuration.changes);
+    let and_plain = match configuration.http.tls {
+        Some(_) => "",
+        None => ", and nothing is encrypted, since `http.tls` names no certificate",
+    };
+    Some(format!(
+        "everybody who reaches {address} may {rights} without a login; to ask for one, set \
+         `auth.htpasswd.realm` and `auth.htpasswd.path`, or listen on 127.0.0.1 only{and_plain}"
+    ))
+}
+
+const fn rights(changes: Changes) -> &'static str {
+    match changes {
+        Changes::None => "pull",
+        Changes::Pushes => "push and pull",
+        Changes::All => "push, pull and delete",
+    }
+}
 
 /// What is served, where the data is, and how to use it.
 pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> String {
@@ -27,11 +52,7 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
         Some(file) => format!("those in {}", file.path.value.display()),
         None => "everybody who can reach it".to_owned(),
     };
-    let rights = match configuration.changes {
-        Changes::None => "pull",
-        Changes::Pushes => "push and pull",
-        Changes::All => "push, pull and delete",
-    };
+    let rights = rights(configuration.changes);
     format!(
         "A container registry is ready at {scheme}://{reached}{prefix}\n\
          \n  data     {data}\
