@@ -8,8 +8,6 @@
 
 pub mod configuration;
 
-use std::io;
-
 use tokio::net::TcpListener;
 
 /// Listens on the address of the first argument, `127.0.0.1:5000` without one,
@@ -17,13 +15,17 @@ use tokio::net::TcpListener;
 ///
 /// # Errors
 ///
-/// If the address isn't one, or somebody else has it.
-pub async fn listen() -> io::Result<TcpListener> {
+/// If the address isn't one, or somebody else has it: a sentence that names it.
+pub async fn listen() -> Result<TcpListener, String> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:5000".to_owned());
-    let listener = TcpListener::bind(address).await?;
-    say(&format!("listening on {}", listener.local_addr()?));
+    let refused = |error| {
+        format!("{address} can't be listened on; give another address as the argument: {error}")
+    };
+    let listener = TcpListener::bind(&address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    say(&format!("listening on {address}"));
     Ok(listener)
 }
 

@@ -131,13 +131,27 @@ async fn custom_login_asks_the_programs_own_users() {
 
     let guest = RemoteRegistry::builder(&program.url()).credentials("guest", "guest");
     let guest = guest.build().unwrap();
-    for (repository, kind) in [
-        ("library/app", ErrorKind::ManifestUnknown),
-        ("team/app", ErrorKind::Denied),
-    ] {
-        let error = pull(&guest, repository).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{repository}");
-    }
+    let error = pull(&guest, "team/app").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    push(&login("correct horse"), "library/app").await;
+    pull(&guest, "library/app").await.unwrap();
+    let push = image().put(&["v1"]);
+    let error = guest.put_manifest(&trusted("library/app"), push).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[test]
+fn a_program_names_the_address_that_it_can_not_have() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let end = Command::new(env!("CARGO_BIN_EXE_axum_app"))
+        .arg(&address)
+        .output()
+        .unwrap();
+    assert!(!end.status.success());
+    let said = String::from_utf8(end.stderr).unwrap();
+    let sentence = format!("{address} can't be listened on");
+    assert!(said.contains(&sentence), "{said}");
 }
 
 #[tokio::test]

@@ -227,7 +227,15 @@ impl Access {
     }
 
     /// The same right in another repository, for layers that rename
-    /// repositories. Whoever calls it answers for the two being the same.
+    /// repositories: nobody decides anew.
+    ///
+    /// It is safe if what the caller calls by the old name is, for everybody
+    /// and always, what the registry behind the layer calls by the new one, and
+    /// no two names become the same. A prefix that is added or removed is of
+    /// that kind. It is not safe for a name that a client chose, such as the
+    /// source of a mount, nor if letters are folded or names are cut short:
+    /// whoever may use one repository could then use another. Such a name needs
+    /// a decision of its own ([`granted`](Self::granted)).
     #[must_use]
     pub fn renamed(&self, repository: RepositoryName) -> Self {
         Self {

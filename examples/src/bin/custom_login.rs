@@ -1,5 +1,5 @@
-//! A registry that asks the program's own users: everybody who is known pulls
-//! from `library`, developers push to `team`.
+//! A registry that asks the program's own users: developers push to `library`
+//! and `team`, and everybody who is known pulls from `library`.
 //!
 //! For the public there is the user `guest`, whose password everybody knows.
 //! `.anonymous("library/**", &[Pull])` would not do: Docker, podman and crane ask
@@ -30,11 +30,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => None,
         }
     });
-    let rules = Rules::new().signed_in("library/**", &[Pull]).group(
-        "developers",
-        "team/**",
-        &[Pull, Push, Overwrite, Delete],
-    );
+    let everything = &[Pull, Push, Overwrite, Delete];
+    let rules = Rules::new()
+        .signed_in("library/**", &[Pull])
+        .group("developers", "library/**", everything)
+        .group("developers", "team/**", everything);
 
     let registry = RegistryService::new(Engine::memory())
         .access(AccessControl::new(rules).authenticator(login));

@@ -56,6 +56,8 @@ fn it_listens_on_port_5000_of_this_machine_only() {
 #[test]
 fn help_teaches_how_to_begin() {
     let end = Setup::new().arguments(&["--help"]).run();
+    let again = Setup::new().arguments(&["help"]).run();
+    assert_eq!((again.status, &again.stdout), (end.status, &end.stdout));
     assert!(end.status.success());
     for what in [
         "docker push",

@@ -42,8 +42,7 @@ Signals:
     version,
     about = ABOUT,
     after_help = CONFIGURATION,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
+    args_conflicts_with_subcommands = true
 )]
 pub(crate) struct CommandLine {
     #[command(subcommand)]
