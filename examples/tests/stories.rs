@@ -187,3 +187,20 @@ async fn caching_proxy_serves_what_it_has_seen() {
     };
     tokio::time::timeout(deadline, kept).await.unwrap();
 }
+
+/// Docker asks where a tag points to, and pulls that by its digest.
+#[tokio::test]
+async fn caching_proxy_knows_a_tag_that_was_only_asked_about() {
+    let upstream = Program::start(env!("CARGO_BIN_EXE_axum_app"), &[]);
+    push(&upstream.registry(), "team/app").await;
+    let proxy = Program::start(env!("CARGO_BIN_EXE_caching_proxy"), &[&upstream.url()]);
+    let (cache, access) = (proxy.registry(), trusted("team/app"));
+    let tag = "v1".parse().unwrap();
+    let found = cache.resolve(&access, &tag).await.unwrap();
+    let pulled = cache.get_manifest(&access, &found.digest.into()).await;
+    assert_eq!(pulled.unwrap().bytes, image().manifest().bytes);
+    drop(upstream);
+    assert_eq!(cache.resolve(&access, &tag).await.unwrap(), found);
+    let pulled = cache.get_manifest(&access, &tag).await.unwrap();
+    assert_eq!(pulled.bytes, image().manifest().bytes);
+}

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use registry_core::testkit::{ImageBuilder, Package, trusted};
+use registry_core::testkit::{ImageBuilder, Package, content, trusted};
 use registry_core::{
     Access, Algorithm, Blob, BlobBody, Deletion, Descriptor, Digest, ErrorKind, Manifest,
-    OpenOptions, Reference, Registry, Result, UploadOptions,
+    OpenOptions, ReadOnly, Reference, Registry, RegistryExt, Result, UploadOptions,
 };
 use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
 
@@ -57,6 +57,9 @@ impl Registry for Upstream {
             let wrong = vec![0; usize::try_from(blob.size).unwrap()];
             blob.body = BlobBody::Bytes(wrong.into());
         }
+        if let BlobBody::Bytes(bytes) = blob.body {
+            blob.body = in_pieces(bytes);
+        }
         Ok(blob)
     }
 
@@ -71,13 +74,24 @@ impl Registry for Upstream {
     }
 }
 
+/// As it comes across a network.
+fn in_pieces(mut bytes: Bytes) -> BlobBody {
+    let pieces = std::iter::from_fn(move || {
+        let piece = bytes.split_to(bytes.len().min(1000));
+        (!piece.is_empty()).then_some(Ok(piece))
+    });
+    BlobBody::Stream(futures::stream::iter(pieces).boxed())
+}
+
 async fn cache() -> (
     Arc<Upstream>,
     Engine,
     PullThrough<Engine, Arc<Upstream>>,
     Package,
 ) {
-    let image = ImageBuilder::new("image").layer("a layer").build();
+    let image = ImageBuilder::new("image")
+        .layer(content("large", 100_000))
+        .build();
     let engine = Engine::memory();
     image.push(&engine, &trusted("team/app"), &["v1"]).await;
     let upstream = Arc::new(Upstream {
@@ -231,6 +245,91 @@ async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
             .unwrap(),
         0
     );
+}
+
+/// Begins to pull the largest blob.
+async fn open(cache: &PullThrough<Engine, Arc<Upstream>>, image: &Package) -> Blob {
+    let digest = Algorithm::Sha256.digest(image.blobs().last().unwrap());
+    let options = OpenOptions::default();
+    let access = trusted("team/app");
+    cache.open_blob(&access, &digest, options).await.unwrap()
+}
+
+/// Pulls it on a task of its own, which has begun.
+async fn pull_beside(
+    cache: &PullThrough<Engine, Arc<Upstream>>,
+    image: &Package,
+) -> tokio::task::JoinHandle<Bytes> {
+    let (cache, image) = (cache.clone(), image.clone());
+    let pull = tokio::spawn(async move { read(open(&cache, &image).await).await.unwrap() });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    pull
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_takes_nothing_from_those_who_wait() {
+    let (upstream, local, cache, image) = cache().await;
+    let first = open(&cache, &image).await;
+    let other = pull_beside(&cache, &image).await;
+    assert!(!other.is_finished());
+    drop(first);
+    assert_eq!(other.await.unwrap(), image.blobs().last().unwrap());
+    assert_eq!(upstream.asked(), 1);
+    read(open(&cache, &image).await).await.unwrap();
+    assert_eq!(upstream.asked(), 0);
+    drop(local);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_does_not_hold_up_those_who_wait() {
+    let (upstream, _, cache, image) = cache().await;
+    let first = open(&cache, &image).await;
+    let others = [
+        pull_beside(&cache, &image).await,
+        pull_beside(&cache, &image).await,
+    ];
+    for other in others {
+        assert_eq!(other.await.unwrap(), image.blobs().last().unwrap());
+    }
+    // One of them fetched it for both.
+    assert_eq!(upstream.asked(), 2);
+    assert_eq!(read(first).await.unwrap(), image.blobs().last().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_slow_holds_up_those_who_wait_for_a_moment_only() {
+    let (upstream, _, cache, image) = cache().await;
+    let first = open(&cache, &image).await;
+    let BlobBody::Stream(mut pieces) = first.body else {
+        panic!("{first:?}");
+    };
+    let slow = tokio::spawn(async move {
+        let mut count = 0;
+        while let Some(piece) = pieces.next().await {
+            count += piece.unwrap().len();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        count
+    });
+    let start = tokio::time::Instant::now();
+    let other = pull_beside(&cache, &image).await;
+    assert_eq!(other.await.unwrap(), image.blobs().last().unwrap());
+    let waited = start.elapsed().as_secs();
+    assert!((4..20).contains(&waited), "{waited}");
+    assert_eq!(upstream.asked(), 2);
+    assert_eq!(slow.await.unwrap(), 100_000);
+}
+
+#[tokio::test]
+async fn what_can_not_be_kept_is_passed_on_to_all_who_wait() {
+    let (upstream, local, _, image) = cache().await;
+    let cache = PullThrough::new(Arc::new(local.layer(ReadOnly)), Arc::clone(&upstream));
+    let pulls = (0..10).map(|_| async {
+        pull(&cache, &image).await.unwrap();
+    });
+    futures::future::join_all(pulls).await;
 }
 
 #[tokio::test]

@@ -1,26 +1,43 @@
 //! A registry that fetches what it doesn't have from another one.
 
+mod downloads;
+mod passing;
+
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use registry_core::{
-    Access, Action, Blob, BlobBody, ByteStream, CatalogAccess, Chunk, Deletion, Descriptor, Digest,
-    Error, ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Pushed,
+    Access, Action, Blob, BlobBody, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Error,
+    ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Pushed,
     PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
     UploadId, UploadOptions,
 };
-use tokio::sync::mpsc;
+use tracing::Instrument;
 
-/// How many pieces of a blob may wait for the local registry while the client
-/// already has them.
-const WAITING: usize = 4;
+use self::downloads::{Download, Downloads};
+use self::passing::Passing;
 
 /// Pulls come from a local registry if it has the content, and otherwise from
 /// an upstream one, whose answer is kept on its way through. Pushes are refused.
 ///
-/// The upstream is asked where each tag points to, and the local copy is served
-/// only if the upstream can't answer. What is named by a digest is fetched
-/// once. Nothing is kept that doesn't match its digest.
+/// The upstream is asked where each tag points to, and the kept copy is served
+/// only if the upstream can't answer: if it isn't reached, fails, or wants to
+/// be asked later. A tag that it says is gone is forgotten here, too.
+///
+/// Whoever only asks where a tag points to, as clients do before they pull by
+/// the digest they learn, makes the manifest be fetched and kept under the tag
+/// if that is news. Otherwise the cache would have all of an image but its
+/// name. It costs one fetch for each change of a tag, which the client is about
+/// to ask for anyway; remembering the answer until then would lose it in a
+/// restart. A tag that moved upstream to a manifest that can't be fetched stays
+/// where it is here, if it was kept, so that it always leads to a manifest.
+///
+/// What is named by a digest is fetched once. Who asks while somebody else
+/// fetches it waits and gets it from the local registry. A client that takes a
+/// blob slowly holds up others only for a few seconds. Nothing is kept that
+/// doesn't match its digest.
 ///
 /// Images arrive manifest first, so the local registry has to accept
 /// [sparse manifests](crate::EngineOptions::sparse_manifests). Who may pull is
@@ -41,21 +58,34 @@ const WAITING: usize = 4;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-pub struct PullThrough<L, U> {
+pub struct PullThrough<L, U>(Arc<Inner<L, U>>);
+
+struct Inner<L, U> {
     local: L,
     upstream: U,
     rules: ManifestRules,
+    manifests: Downloads,
+    blobs: Downloads,
 }
 
 impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
     /// Keeps in `local` what is pulled from `upstream`.
     pub fn new(local: L, upstream: U) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             local,
             upstream,
             rules: ManifestRules::default(),
-        }
+            manifests: Downloads::default(),
+            blobs: Downloads::default(),
+        }))
+    }
+
+    fn local(&self) -> &L {
+        &self.0.local
+    }
+
+    fn upstream(&self) -> &U {
+        &self.0.upstream
     }
 
     /// What is kept is kept for the repository, not for the caller, whose
@@ -71,19 +101,14 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
             manifest.digest.into(),
             Some(manifest.media_type.clone()),
             manifest.bytes.clone(),
-            &self.rules,
+            &self.0.rules,
         );
-        let kept = match push {
-            Ok(push) => {
-                let tags = match asked {
-                    Reference::Tag(tag) => Some(tag.clone()),
-                    Reference::Digest(_) => None,
-                };
-                match push.with_tags(tags) {
-                    Ok(push) => self.local.put_manifest(&Self::keeper(access), push).await,
-                    Err(error) => Err(error),
-                }
-            }
+        let tag = match asked {
+            Reference::Tag(tag) => Some(tag.clone()),
+            Reference::Digest(_) => None,
+        };
+        let kept = match push.and_then(|push| push.with_tags(tag)) {
+            Ok(push) => self.local().put_manifest(&Self::keeper(access), push).await,
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
@@ -92,110 +117,176 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         }
     }
 
-    /// Moves the kept tag after the upstream's, for the time when the upstream
-    /// can't be asked.
-    async fn keep_tag(&self, access: &Access, manifest: &Manifest, tag: &Reference) {
-        let kept = self.local.resolve(access, tag).await;
-        if !kept.is_ok_and(|kept| kept.digest == manifest.digest) {
-            self.keep_manifest(access, manifest, tag).await;
-        }
+    /// Whether the kept tag points to `digest`.
+    async fn keeps(&self, access: &Access, tag: &Reference, digest: &Digest) -> bool {
+        let kept = self.local().resolve(access, tag).await;
+        kept.is_ok_and(|kept| kept.digest == *digest)
     }
 
-    /// Where a reference points to upstream, and here if the upstream can't be
-    /// asked.
-    async fn resolve_upstream(&self, access: &Access, reference: &Reference) -> Result<Descriptor> {
-        match self.upstream.resolve(access, reference).await {
-            Err(error) if is_outage(&error) => {
-                tracing::warn!(%error, "the upstream doesn't answer; the kept copy is served");
-                self.local
-                    .resolve(access, reference)
-                    .await
-                    .map_err(|_| error)
+    /// Forgets a tag that the upstream no longer has.
+    async fn forget(&self, access: &Access, tag: &Reference) {
+        let Reference::Tag(tag) = tag else {
+            return;
+        };
+        let gone = Deletion::tag(tag.clone());
+        match self.local().delete(&Self::keeper(access), gone).await {
+            Err(error) if !is_gone(&error) => {
+                tracing::warn!(repository = %access.repository(), reference = %tag, %error,
+                    "a tag that is gone upstream is still kept");
             }
-            resolved => resolved,
+            _ => {}
         }
     }
 
-    /// A body that reaches the client and, on its way, the local registry. If
-    /// either fails, or the client leaves, nothing is kept.
-    fn keep(&self, access: &Access, blob: Blob) -> Blob {
+    /// Where a tag points to upstream, once that is kept under it; where it is
+    /// kept to point to, if the upstream can't be asked. With the manifest if
+    /// it is at hand.
+    async fn follow(
+        &self,
+        access: &Access,
+        tag: &Reference,
+    ) -> Result<(Descriptor, Option<Manifest>)> {
+        let found = match self.upstream().resolve(access, tag).await {
+            Ok(found) => found,
+            Err(error) if is_outage(&error) => {
+                let kept = self.local().resolve(access, tag).await.map_err(|_| error)?;
+                served_instead(access, tag);
+                return Ok((kept, None));
+            }
+            Err(error) => {
+                if is_gone(&error) {
+                    self.forget(access, tag).await;
+                }
+                return Err(error);
+            }
+        };
+        if self.keeps(access, tag, &found.digest).await {
+            return Ok((found, None));
+        }
+        match self.manifest(access, found.digest, tag).await {
+            Ok(manifest) => {
+                if !self.keeps(access, tag, &found.digest).await {
+                    self.keep_manifest(access, &manifest, tag).await;
+                }
+                Ok((found, Some(manifest)))
+            }
+            Err(error) if is_outage(&error) => match self.local().resolve(access, tag).await {
+                Ok(kept) => {
+                    served_instead(access, tag);
+                    Ok((kept, None))
+                }
+                Err(_) => Ok((found, None)),
+            },
+            Err(_) => Ok((found, None)),
+        }
+    }
+
+    /// A manifest by its digest, from here or from the upstream. What is
+    /// fetched is kept, also under the tag it was asked for by.
+    async fn manifest(
+        &self,
+        access: &Access,
+        digest: Digest,
+        asked: &Reference,
+    ) -> Result<Manifest> {
+        match self.local().get_manifest(access, &digest.into()).await {
+            Err(error) if is_missing(&error) => {}
+            held => return held,
+        }
+        let download = self.0.manifests.turn(access.repository(), &digest).await;
+        // What somebody else fetched was kept before the turn was ours.
+        match self.local().get_manifest(access, &digest.into()).await {
+            Err(error) if is_missing(&error) => {}
+            held => return held,
+        }
+        self.fetch(access, digest, asked, download).await
+    }
+
+    /// Fetches a manifest for all who wait for it, even if the caller leaves.
+    async fn fetch(
+        &self,
+        access: &Access,
+        digest: Digest,
+        asked: &Reference,
+        download: Option<Download>,
+    ) -> Result<Manifest> {
+        let (layer, access, asked) = (self.clone(), access.clone(), asked.clone());
+        let fetch = async move {
+            let fetched = layer.upstream().get_manifest(&access, &digest.into()).await;
+            if let Ok(manifest) = &fetched {
+                layer.keep_manifest(&access, manifest, &asked).await;
+            }
+            done(download);
+            fetched
+        };
+        tokio::spawn(fetch.in_current_span())
+            .await
+            .map_err(|source| Error::internal("the pull was interrupted", source))?
+    }
+
+    /// Fetches a whole blob. It reaches the client and, on its way, the local
+    /// registry. If either fails, or the client leaves and nobody waits for it,
+    /// nothing is kept.
+    async fn fetch_blob(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        download: Option<Download>,
+    ) -> Result<Blob> {
+        let options = OpenOptions::default();
+        let blob = match self.upstream().open_blob(access, digest, options).await {
+            Ok(blob) => blob,
+            Err(error) => {
+                done(download);
+                return Err(error);
+            }
+        };
         let stream = match blob.body {
             BlobBody::Stream(stream) => stream,
             BlobBody::Bytes(bytes) => futures::stream::once(async { Ok(bytes) }).boxed(),
             // What is a file already is as near as it can be.
-            _ => return blob,
-        };
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let (local, access) = (self.local.clone(), Self::keeper(access));
-        let (digest, size) = (blob.digest, blob.size);
-        tokio::spawn(async move {
-            let filled = fill(&local, &access, &digest, size, receiver).await;
-            if let Err(error) = filled {
-                tracing::debug!(repository = %access.repository(), %digest, %error,
-                    "a pulled blob was not kept");
+            _ => {
+                done(download);
+                return Ok(blob);
             }
-        });
-        Blob {
-            body: BlobBody::Stream(tee(stream, sender)),
-            ..blob
-        }
-    }
-}
-
-/// The same stream, whose items `copy` gets first.
-fn tee(stream: ByteStream, copy: mpsc::Sender<Bytes>) -> ByteStream {
-    let next = |(mut stream, copy): (ByteStream, mpsc::Sender<Bytes>)| async move {
-        let bytes = match stream.next().await {
-            Some(Ok(bytes)) => bytes,
-            Some(Err(error)) => return Err(error),
-            None => return Ok(None),
         };
-        // A local registry that gave up is no reason to fail the pull.
-        let _ = copy.send(bytes.clone()).await;
-        Ok(Some((bytes, (stream, copy))))
-    };
-    futures::stream::try_unfold((stream, copy), next).boxed()
+        let passing = Passing {
+            local: self.local().clone(),
+            access: Self::keeper(access),
+            digest: blob.digest,
+            size: blob.size,
+        };
+        Ok(Blob {
+            body: BlobBody::Stream(passing.start(stream, download)),
+            ..blob
+        })
+    }
 }
 
-/// Pushes what comes through `receiver` to the local registry. A stream that
-/// broke off is shorter than announced, and refused.
-async fn fill(
-    local: &impl Registry,
-    access: &Access,
-    digest: &Digest,
-    size: u64,
-    receiver: mpsc::Receiver<Bytes>,
-) -> Result<()> {
-    let options = UploadOptions {
-        algorithm: Some(digest.algorithm()),
-    };
-    let upload = local.begin_upload(access, options).await?;
-    let next = |mut receiver: mpsc::Receiver<Bytes>| async move {
-        let bytes = receiver.recv().await?;
-        Some((Ok(bytes), receiver))
-    };
-    let chunk = Chunk {
-        start: None,
-        length: Some(size),
-        body: futures::stream::unfold(receiver, next).boxed(),
-    };
-    let finished = local
-        .finish_upload(access, &upload.id, digest, Some(chunk))
-        .await;
-    match finished {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            // A wrong digest has ended the upload already.
-            let _ = local.cancel_upload(access, &upload.id).await;
-            Err(error)
-        }
+/// Lets go those who wait.
+fn done(download: Option<Download>) {
+    if let Some(download) = download {
+        download.done();
     }
+}
+
+fn served_instead(access: &Access, tag: &Reference) {
+    tracing::warn!(repository = %access.repository(), reference = %tag,
+        "the upstream doesn't answer; the kept copy is served");
 }
 
 /// Whether a registry can't answer, as opposed to answering that there is
 /// nothing.
 fn is_outage(error: &Error) -> bool {
     error.kind().is_server_fault() || error.kind() == ErrorKind::TooManyRequests
+}
+
+/// Whether a registry says that there is no such manifest.
+fn is_gone(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ManifestUnknown | ErrorKind::NameUnknown
+    )
 }
 
 fn refuse<T>(access: &Access, action: Action) -> Result<T> {
@@ -207,9 +298,9 @@ fn refuse<T>(access: &Access, action: Action) -> Result<T> {
 #[deny(clippy::missing_trait_methods)]
 impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
     async fn stat_blob(&self, access: &Access, digest: &Digest) -> Result<Descriptor> {
-        match self.local.stat_blob(access, digest).await {
+        match self.local().stat_blob(access, digest).await {
             Err(error) if error.kind() == ErrorKind::BlobUnknown => {
-                self.upstream.stat_blob(access, digest).await
+                self.upstream().stat_blob(access, digest).await
             }
             known => known,
         }
@@ -221,16 +312,22 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         digest: &Digest,
         options: OpenOptions,
     ) -> Result<Blob> {
-        match self.local.open_blob(access, digest, options).await {
+        access.require(Action::Pull)?;
+        match self.local().open_blob(access, digest, options).await {
             Err(error) if is_missing(&error) => {}
             opened => return opened,
         }
-        let blob = self.upstream.open_blob(access, digest, options).await?;
         if options.range.is_some() {
-            // A part can't be checked, so it isn't kept.
-            return Ok(blob);
+            // A part can't be checked, so it isn't kept, nor waited for.
+            return self.upstream().open_blob(access, digest, options).await;
         }
-        Ok(self.keep(access, blob))
+        let download = self.0.blobs.turn(access.repository(), digest).await;
+        // What somebody else fetched was kept before the turn was ours.
+        match self.local().open_blob(access, digest, options).await {
+            Err(error) if is_missing(&error) => {}
+            opened => return opened,
+        }
+        self.fetch_blob(access, digest, download).await
     }
 
     async fn mount_blob(
@@ -275,33 +372,26 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
     }
 
     async fn resolve(&self, access: &Access, reference: &Reference) -> Result<Descriptor> {
-        if matches!(reference, Reference::Digest(_)) {
-            match self.local.resolve(access, reference).await {
-                Err(error) if error.kind() == ErrorKind::ManifestUnknown => {}
-                resolved => return resolved,
-            }
+        access.require(Action::Pull)?;
+        if matches!(reference, Reference::Tag(_)) {
+            return Ok(self.follow(access, reference).await?.0);
         }
-        self.resolve_upstream(access, reference).await
+        match self.local().resolve(access, reference).await {
+            Err(error) if error.kind() == ErrorKind::ManifestUnknown => {
+                self.upstream().resolve(access, reference).await
+            }
+            resolved => resolved,
+        }
     }
 
     async fn get_manifest(&self, access: &Access, reference: &Reference) -> Result<Manifest> {
-        let digest = match reference {
-            Reference::Digest(digest) => *digest,
-            Reference::Tag(_) => self.resolve_upstream(access, reference).await?.digest,
-        };
-        match self.local.get_manifest(access, &digest.into()).await {
-            Err(error) if is_missing(&error) => {
-                let manifest = self.upstream.get_manifest(access, reference).await?;
-                self.keep_manifest(access, &manifest, reference).await;
-                Ok(manifest)
-            }
-            Ok(manifest) => {
-                if matches!(reference, Reference::Tag(_)) {
-                    self.keep_tag(access, &manifest, reference).await;
-                }
-                Ok(manifest)
-            }
-            failed => failed,
+        access.require(Action::Pull)?;
+        match reference {
+            Reference::Digest(digest) => self.manifest(access, *digest, reference).await,
+            Reference::Tag(_) => match self.follow(access, reference).await? {
+                (_, Some(manifest)) => Ok(manifest),
+                (found, None) => self.manifest(access, found.digest, reference).await,
+            },
         }
     }
 
@@ -316,9 +406,9 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
     }
 
     async fn tags(&self, access: &Access, page: PageRequest) -> Result<Page<Tag>> {
-        match self.upstream.tags(access, page.clone()).await {
+        match self.upstream().tags(access, page.clone()).await {
             Err(error) if is_outage(&error) => {
-                self.local.tags(access, page).await.map_err(|_| error)
+                self.local().tags(access, page).await.map_err(|_| error)
             }
             listed => listed,
         }
@@ -332,12 +422,12 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         page: PageRequest,
     ) -> Result<Page<Descriptor>> {
         let upstream = self
-            .upstream
+            .upstream()
             .referrers(access, subject, filter.clone(), page.clone())
             .await;
         match upstream {
             Err(error) if is_outage(&error) => self
-                .local
+                .local()
                 .referrers(access, subject, filter, page)
                 .await
                 .map_err(|_| error),
@@ -351,7 +441,7 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         access: &CatalogAccess,
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
-        self.local.repositories(access, page).await
+        self.local().repositories(access, page).await
     }
 }
 
@@ -362,4 +452,19 @@ fn is_missing(error: &Error) -> bool {
         error.kind(),
         ErrorKind::BlobUnknown | ErrorKind::ManifestUnknown | ErrorKind::Corrupt
     )
+}
+
+impl<L, U> Clone for PullThrough<L, U> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<L: fmt::Debug, U: fmt::Debug> fmt::Debug for PullThrough<L, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PullThrough")
+            .field("local", &self.0.local)
+            .field("upstream", &self.0.upstream)
+            .finish_non_exhaustive()
+    }
 }
