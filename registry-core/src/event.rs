@@ -16,7 +16,8 @@ use crate::{Digest, MediaType, RepositoryName, Result, Tag};
 pub enum EventAction {
     /// Content was pushed.
     Push,
-    /// Content was pulled.
+    /// Content was pulled. Such events are not committed anywhere, since a
+    /// pull writes nothing: they come from [`Observe::pulls`](crate::Observe::pulls).
     Pull,
     /// A blob was taken over from another repository.
     Mount,
@@ -44,7 +45,8 @@ pub enum EventTarget {
         media_type: MediaType,
         /// Its size in bytes.
         size: u64,
-        /// The tags named with it.
+        /// The tags named with it; of a manifest that was removed, the tags
+        /// that pointed to it and are gone, too: the first hundred.
         tags: Vec<Tag>,
     },
     /// A tag alone.
@@ -60,7 +62,8 @@ pub enum EventTarget {
 ///
 /// Events about changes are committed together with the change and delivered
 /// at least once, in the order of the changes: a receiver that must not act
-/// twice remembers the identities it has seen.
+/// twice remembers the identities it has seen. Events about pulls are made when
+/// somebody listens, and may be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The identity of the event: a UUID.

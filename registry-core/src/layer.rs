@@ -7,12 +7,14 @@
 mod gated;
 mod observe;
 mod prefix;
+mod pulls;
 mod read_only;
 mod route;
 
 pub use gated::{Gated, GatedRegistry};
 pub use observe::{Deed, Observation, Observations, Observe, ObservedRegistry, Observer, Queue};
 pub use prefix::{Prefix, PrefixedRegistry};
+pub use pulls::{PullEvents, Pulls};
 pub use read_only::{ReadOnly, ReadOnlyRegistry};
 pub use route::Route;
 

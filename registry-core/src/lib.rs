@@ -230,7 +230,8 @@ pub use event::{Event, EventAction, EventSink, EventTarget};
 pub use gate::{Admission, Gate};
 pub use layer::{
     Deed, Gated, GatedRegistry, Layer, Observation, Observations, Observe, ObservedRegistry,
-    Observer, Prefix, PrefixedRegistry, Queue, ReadOnly, ReadOnlyRegistry, RegistryExt, Route,
+    Observer, Prefix, PrefixedRegistry, PullEvents, Pulls, Queue, ReadOnly, ReadOnlyRegistry,
+    RegistryExt, Route,
 };
 pub use management::{Damage, Management, Usage};
 pub use manifest::{

@@ -131,6 +131,16 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Option<Vec<(Tag, TagRecord)>>>;
 
+    /// The tags of a repository that point to a manifest, in the order of their
+    /// bytes, at most `limit`. Costs in proportion to the answer, not to the
+    /// tags of the repository.
+    async fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Tag>>;
+
     /// The manifests that are about `subject`, in the order of their digests,
     /// behind `after`, at most `limit`, and no more than about `max_bytes` of
     /// what is written of them in a list; one is never too many. Descriptors
@@ -242,6 +252,15 @@ impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
         limit: usize,
     ) -> Result<Option<Vec<(Tag, TagRecord)>>> {
         (**self).tags(repository, after, limit).await
+    }
+
+    async fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Tag>> {
+        (**self).tags_of(repository, digest, limit).await
     }
 
     async fn referrers(

@@ -339,6 +339,44 @@ async fn events_arrive_in_order_although_the_listener_fails_at_first() {
     }
 }
 
+/// Whoever mirrors the tags would keep those that nobody mentions.
+#[tokio::test(start_paused = true)]
+async fn the_event_about_a_deleted_manifest_names_the_tags_that_went_with_it() {
+    let listener = Listener::default();
+    let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
+        .events(listener.clone())
+        .build();
+    for (name, note) in [("v1", "a"), ("v2", "b"), ("latest", "a"), ("v3", "a")] {
+        let pushed = push(tag(name), index(note));
+        registry.put_manifest(&access(), pushed).await.unwrap();
+    }
+    let moved = push(tag("v3"), index("b"));
+    registry.put_manifest(&access(), moved).await.unwrap();
+    for number in 0..150 {
+        let pushed = push(tag(&format!("n{number:03}")), index("many"));
+        registry.put_manifest(&access(), pushed).await.unwrap();
+    }
+    for note in ["a", "many"] {
+        let digest = Algorithm::Sha256.digest(&index(note));
+        let deletion = Deletion::Manifest(digest);
+        registry.delete(&access(), deletion).await.unwrap();
+    }
+
+    let heard = listener.wait_for(157).await;
+    let gone: Vec<_> = heard
+        .into_iter()
+        .filter(|event| event.action == EventAction::Delete)
+        .map(|event| match event.target {
+            EventTarget::Manifest { tags, .. } => tags,
+            other => panic!("nobody did {other:?}"),
+        })
+        .collect();
+    assert_eq!(gone[0], [tag("latest"), tag("v1")]);
+    // An event has its bounds.
+    assert_eq!(gone[1].len(), 100);
+    assert_eq!(gone[1][99], tag("n099"));
+}
+
 /// A listener that is down for good must not fill the disk, nor keep a push
 /// waiting.
 #[tokio::test(start_paused = true)]

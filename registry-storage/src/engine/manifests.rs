@@ -17,6 +17,9 @@ use crate::{Batch, BlobKey, Change, CommitError, ManifestRecord, Requirement};
 /// than changing threads.
 const HASH_HERE: usize = 64 << 10;
 
+/// How many of the tags that go with a manifest the event about it names.
+const MAX_EVENT_TAGS: usize = 100;
+
 impl Engine {
     pub(super) async fn resolve(
         &self,
@@ -363,33 +366,49 @@ impl Engine {
 
     async fn delete_manifest(&self, access: &Access, digest: &Digest) -> Result<()> {
         access.require(Action::Delete)?;
-        let record = self
-            .manifest_record(access, &Reference::Digest(*digest))
-            .await?;
-        let target = EventTarget::Manifest {
-            digest: *digest,
-            media_type: record.media_type,
-            size: record.size,
-            tags: Vec::new(),
-        };
-        let mut changes = vec![Change::DeleteManifest {
-            repository: access.repository().clone(),
-            digest: *digest,
-        }];
-        changes.extend(self.tell(access, EventAction::Delete, target, None)?);
-        let batch = Batch {
-            require: vec![Requirement::ManifestPresent {
-                repository: access.repository().clone(),
+        let repository = access.repository();
+        let by_digest = Reference::Digest(*digest);
+        for _ in 0..COMMIT_TRIES {
+            let record = self.manifest_record(access, &by_digest).await?;
+            let tags = if self.inner.outbox.is_some() {
+                let tags = self.metadata().tags_of(repository, digest, MAX_EVENT_TAGS);
+                tags.await?
+            } else {
+                Vec::new()
+            };
+            let mut require = vec![Requirement::ManifestPresent {
+                repository: repository.clone(),
                 digest: *digest,
-            }],
-            changes,
-            durable: true,
-        };
-        match self.commit(batch).await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Conflict(_)) => Err(unknown()),
-            Err(CommitError::Failed(error)) => Err(error),
+            }];
+            // The event tells of no tag that points elsewhere by then.
+            require.extend(tags.iter().map(|tag| Requirement::TagIs {
+                repository: repository.clone(),
+                tag: tag.clone(),
+                digest: *digest,
+            }));
+            let target = EventTarget::Manifest {
+                digest: *digest,
+                media_type: record.media_type,
+                size: record.size,
+                tags,
+            };
+            let mut changes = vec![Change::DeleteManifest {
+                repository: repository.clone(),
+                digest: *digest,
+            }];
+            changes.extend(self.tell(access, EventAction::Delete, target, None)?);
+            let batch = Batch {
+                require,
+                changes,
+                durable: true,
+            };
+            match self.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
         }
+        Err(contended())
     }
 
     async fn delete_tag(&self, access: &Access, tag: Tag, expected: Option<Digest>) -> Result<()> {

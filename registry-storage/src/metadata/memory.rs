@@ -174,6 +174,24 @@ impl MetadataStore for MemoryMetadata {
         }))
     }
 
+    async fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Tag>> {
+        let state = self.read();
+        let Some(repository) = state.repositories.get(repository) else {
+            return Ok(Vec::new());
+        };
+        let tags = repository.tags.iter();
+        Ok(tags
+            .filter(|(_, record)| record.digest == *digest)
+            .map(|(tag, _)| tag.clone())
+            .take(limit)
+            .collect())
+    }
+
     async fn referrers(
         &self,
         repository: &RepositoryName,

@@ -409,6 +409,20 @@ impl MetadataStore for RedbMetadata {
         })
     }
 
+    async fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Tag>> {
+        let tags = self.read_in(repository, |facts, identity| {
+            let prefix = Key::within(Family::TaggedBy, identity).digest(digest);
+            let tags = facts.list(&prefix, None, limit, |tag, _| key::read_text(tag))?;
+            Ok(Some(tags))
+        })?;
+        Ok(tags.unwrap_or_default())
+    }
+
     async fn referrers(
         &self,
         repository: &RepositoryName,

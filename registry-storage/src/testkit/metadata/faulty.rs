@@ -156,6 +156,15 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         self.reading()?.tags(repository, after, limit).await
     }
 
+    async fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Tag>> {
+        self.reading()?.tags_of(repository, digest, limit).await
+    }
+
     async fn referrers(
         &self,
         repository: &RepositoryName,

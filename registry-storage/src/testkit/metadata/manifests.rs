@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
-use registry_core::{Descriptor, Digest, Event, EventAction, EventTarget, MediaType, Reference};
+use registry_core::{
+    Descriptor, Digest, Event, EventAction, EventTarget, MediaType, Reference, Tag,
+};
 
 use super::history::uploads;
 use super::make::{
@@ -79,6 +81,20 @@ pub async fn a_deleted_manifest_takes_its_tags_with_it(store: &dyn MetadataStore
         .put([tag("a", "v1", 1), tag("a", "v2", 2), tag("a", "v3", 1)])
         .await;
     store.put([tag("a", "v4", 1), tag("a", "v4", 2)]).await;
+    for (number, limit, expected) in [
+        (1, 9, &["v1", "v3"][..]),
+        (1, 1, &["v1"]),
+        (1, 0, &[]),
+        (2, 9, &["v2", "v4"]),
+        (3, 9, &[]),
+    ] {
+        let tags = store.tags_of(&name("a"), &digest(number), limit).await;
+        let tags = tags.unwrap();
+        let tags: Vec<_> = tags.iter().map(Tag::as_str).collect();
+        assert_eq!(tags, expected, "{number} {limit}");
+    }
+    let elsewhere = store.tags_of(&name("b"), &digest(1), 9).await.unwrap();
+    assert_eq!(elsewhere, []);
     let delete = Change::DeleteManifest {
         repository: name("a"),
         digest: digest(1),

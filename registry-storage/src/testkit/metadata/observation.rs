@@ -144,6 +144,10 @@ async fn observe_digest(
     let reference = Reference::Digest(digest);
     let manifest = store.manifest(name, &reference).await.unwrap();
     notes.note(("manifest", name, reference), manifest);
+    for limit in [0, 1, 100] {
+        let tags = store.tags_of(name, &digest, limit).await.unwrap();
+        notes.note(("tags of", name, digest, limit), tags);
+    }
     let manifests = store.manifests(name, Some(&digest), 1).await.unwrap();
     notes.note(("manifests", name, digest), manifests);
     for after in [None, Some(digest)] {
