@@ -10,6 +10,7 @@
 )]
 
 mod failing_disk;
+mod large_blob;
 mod order;
 mod trace;
 
