@@ -140,7 +140,8 @@ pub enum ErrorDetail {
 ///
 /// The sentence is in lower case, has no full stop, says what to do, and is
 /// shown to clients: it never holds a secret, a path or another tenant's name.
-/// The source is for logs only.
+/// Only what fails to open, of which no client hears, names its path. The source
+/// is for logs only.
 ///
 /// ```
 /// use registry_core::ErrorKind;

@@ -1,10 +1,14 @@
-//! Making directories that stay.
+//! Making directories that stay, and what is in them private.
 
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::Path;
 
+use registry_core::Error;
+
 /// Makes a directory, and those above it that are missing. Each has a name that
-/// survives a power failure before the next one is made in it.
+/// survives a power failure before the next one is made in it. The directory
+/// itself is private; one that is there already is left as it is.
 pub(crate) fn create(path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     for directory in path.ancestors() {
@@ -14,7 +18,12 @@ pub(crate) fn create(path: &Path) -> io::Result<()> {
         missing.push(directory);
     }
     for directory in missing.iter().rev() {
-        match std::fs::create_dir(directory) {
+        let made = if **directory == *path {
+            create_private(directory)
+        } else {
+            std::fs::create_dir(directory)
+        };
+        match made {
             // Somebody else was faster, or the path turns back on itself.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -27,6 +36,32 @@ pub(crate) fn create(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a directory that nobody but its owner may look into, whatever the mask
+/// of the process, where the system has modes.
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    #[allow(unused_mut, reason = "not every system has modes")]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// How to open a file so that, if it is made, nobody but its owner may use it.
+pub(crate) fn private_file() -> OpenOptions {
+    #[allow(unused_mut, reason = "not every system has modes")]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// The error of a directory that can't be used, which names it: those who start
+/// a program see it, and no clients.
+pub(crate) fn unusable(what: &str, path: &Path, error: Error) -> Error {
+    let reason = format!("the {what} in {} can't be used: {error}", path.display());
+    error.kind().error(reason).with_source(error)
 }
 
 #[cfg(unix)]

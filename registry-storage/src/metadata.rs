@@ -14,6 +14,8 @@ pub use record::{
     BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
     TagRecord, UploadRecord,
 };
+#[cfg(feature = "redb")]
+pub(crate) use redb::require_change_log;
 #[cfg(all(feature = "redb", feature = "testkit"))]
 pub use redb::testkit as change_log;
 #[cfg(feature = "redb")]

@@ -9,7 +9,7 @@
     reason = "these are tests"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 use registry_core::testkit::{ImageBuilder, content, trusted};
@@ -17,7 +17,10 @@ use registry_core::{
     Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, ErrorKind, Management, MountSource,
     OpenOptions, PageRequest, Registry, UploadOptions, registry_suite,
 };
-use registry_storage::{Durability, Engine, EngineOptions, RedbOptions};
+use registry_storage::{
+    Durability, Engine, EngineOptions, FilesystemBlobs, FilesystemOptions, RedbMetadata,
+    RedbOptions,
+};
 use tempfile::TempDir;
 
 registry_suite!(directory, {
@@ -283,7 +286,157 @@ async fn a_directory_that_cannot_be_made_is_one_clear_error() {
         "{error}"
     );
     let error = Engine::open(file).await.unwrap_err();
-    assert_eq!(error.to_string(), "it is a file; choose a directory");
+    let reason = error.to_string();
+    assert!(
+        reason.ends_with("it is a file; choose a directory"),
+        "{reason}"
+    );
+}
+
+/// Each error of opening says where.
+#[tokio::test]
+async fn what_can_not_be_opened_is_named() {
+    let root = TempDir::new().unwrap();
+    let file = root.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let path = file.display().to_string();
+    let options = FilesystemOptions::default();
+    for error in [
+        Engine::open(&file).await.unwrap_err(),
+        Engine::rebuild(&file, RedbOptions::default())
+            .await
+            .unwrap_err(),
+        FilesystemBlobs::open(&file, options).await.unwrap_err(),
+        RedbMetadata::open(&file, RedbOptions::default())
+            .await
+            .unwrap_err(),
+        RedbMetadata::rebuild(&file, RedbOptions::default())
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(error.to_string().contains(&path), "{error}");
+    }
+}
+
+/// The names of everything below a directory.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(below(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_docker_registry_is_left_alone() {
+    let root = TempDir::new().unwrap();
+    let docker = root.path().join("docker/registry/v2/repositories");
+    std::fs::create_dir_all(docker).unwrap();
+    let before = below(root.path());
+    let error = Engine::open(root.path()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let reason = error.to_string();
+    assert!(
+        reason.contains("holds the data of a Docker registry"),
+        "{reason}"
+    );
+    assert!(reason.contains("choose another root"), "{reason}");
+    assert_eq!(below(root.path()), before);
+
+    // Beside a registry of ours it is nothing but some files.
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    drop(engine);
+    std::fs::create_dir_all(root.path().join("docker/registry/v2")).unwrap();
+    assert_holds_the_image(&open(root.path()).await).await;
+}
+
+#[tokio::test]
+async fn a_rebuild_without_a_change_log_makes_nothing() {
+    let root = TempDir::new().unwrap();
+    let absent = root.path().join("absent");
+    let empty = root.path().join("empty");
+    let foreign = root.path().join("foreign");
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("notes"), "mine").unwrap();
+    let before = below(root.path());
+    for root in [absent, empty, foreign] {
+        for error in [
+            Engine::rebuild(&root, RedbOptions::default()).await,
+            RedbMetadata::rebuild(&root, RedbOptions::default()).await,
+        ] {
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+    }
+    assert_eq!(below(root.path()), before);
+}
+
+/// That of everything below a directory, and of the directory itself.
+#[cfg(unix)]
+fn modes(root: &Path) -> Vec<(PathBuf, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut all = below(root);
+    all.push(root.to_owned());
+    let mode = |path: PathBuf| {
+        let mode = path.symlink_metadata().unwrap().permissions().mode();
+        (path, mode & 0o7777)
+    };
+    all.into_iter().map(mode).collect()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_new_root_is_private() {
+    let above = TempDir::new().unwrap();
+    let root = above.path().join("new");
+    let engine = open(&root).await;
+    push_the_image(&engine).await;
+    let access = trusted("team/app");
+    let upload = engine.begin_upload(&access, UploadOptions::default()).await;
+    let chunk = Chunk::from_bytes("a part");
+    let id = upload.unwrap().id;
+    engine.append_upload(&access, &id, chunk).await.unwrap();
+    let modes = modes(&root);
+    let (directories, files): (Vec<_>, Vec<_>) =
+        modes.into_iter().partition(|(path, _)| path.is_dir());
+    assert!(files.len() > 5 && directories.len() > 5);
+    for (path, mode) in directories {
+        assert_eq!(mode, 0o700, "{}", path.display());
+    }
+    for (path, mode) in files {
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_root_that_was_there_keeps_its_modes() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = TempDir::new().unwrap();
+    push_the_image(&open(root.path()).await).await;
+    for (path, _) in modes(root.path()) {
+        let mode = if path.is_dir() { 0o755 } else { 0o640 };
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let before = modes(root.path());
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    let after = modes(root.path());
+    // Content that was pushed again has other files.
+    let kept = before.iter().filter(|found| after.contains(found));
+    assert!(
+        kept.clone()
+            .any(|(path, _)| path.ends_with("metadata.redb"))
+    );
+    assert!(kept.clone().any(|(path, _)| path.ends_with("lock")));
+    assert!(kept.clone().any(|(path, _)| path == root.path()));
 }
 
 /// A root with an image, and without any file of its metadata.

@@ -110,6 +110,26 @@ async fn a_second_process_is_told_that_the_database_is_open() {
     open(directory.path()).await;
 }
 
+/// A process that ends while it writes a checkpoint leaves a draft of it.
+#[tokio::test]
+async fn unfinished_checkpoints_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..3).await;
+    let draft = |number: u64| {
+        let name = format!("metadata.{number:020}.checkpoint.draft");
+        directory.path().join(name)
+    };
+    let there = |path: &Path| path.try_exists().unwrap();
+    let other = directory.path().join("metadata.1.checkpoint.draft");
+    fs::write(draft(1), "half of a").unwrap();
+    fs::write(draft(3), "").unwrap();
+    fs::write(&other, "not ours").unwrap();
+    let store = open(directory.path()).await;
+    assert!(!there(&draft(1)) && !there(&draft(3)));
+    assert!(there(&other));
+    assert_eq!(pushed(&store).await, [0, 1, 2]);
+}
+
 #[tokio::test]
 async fn a_lost_database_is_rebuilt_only_when_asked() {
     let directory = tempfile::tempdir().unwrap();

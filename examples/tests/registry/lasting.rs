@@ -39,6 +39,29 @@ async fn what_was_acknowledged_outlives_the_process_however_it_ends() {
     assert_there(&on(root).start()).await;
 }
 
+/// Whatever the mask of the process would permit.
+#[tokio::test]
+async fn nobody_else_can_look_into_a_new_root() {
+    use std::os::unix::fs::PermissionsExt;
+    let program = Setup::unmasked()
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .start();
+    push(&program).await;
+    let mut open = vec![program.path("registry-data")];
+    let mut seen = 0;
+    while let Some(path) = open.pop() {
+        seen += 1;
+        let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+        let private = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, private, "{}", path.display());
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            open.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
 #[tokio::test]
 async fn a_lost_database_is_made_again() {
     let directory = tempfile::tempdir().unwrap();

@@ -308,7 +308,20 @@ fn what_can_not_be_used_is_told_in_one_sentence() {
         ),
         (
             Setup::new().arguments(&["rebuild", "missing"]),
-            "missing can't be rebuilt".to_owned(),
+            "the data in missing can't be used: there is no such directory".to_owned(),
+        ),
+        (
+            Setup::new().directory("empty").arguments(&["rebuild", "empty"]),
+            "the data in empty can't be used: there is no change log".to_owned(),
+        ),
+        (
+            Setup::new()
+                .directory("docker/registry/v2/blobs")
+                .arguments(listen)
+                .arguments(&["--root", "."]),
+            "the data in . can't be used: it holds the data of a Docker registry \
+             (docker/registry/v2), which is laid out otherwise; choose another root directory \
+             (--root)\n".to_owned(),
         ),
     ] {
         let end = setup.run();

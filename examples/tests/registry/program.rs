@@ -34,8 +34,19 @@ pub(crate) struct End {
 impl Setup {
     /// Without arguments, and without variables that mean something to it.
     pub(crate) fn new() -> Self {
+        Self::of(Command::new(env!("CARGO_BIN_EXE_registry")))
+    }
+
+    /// The same, with a mask that takes no permission from what it makes.
+    pub(crate) fn unmasked() -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]);
+        shell.arg(env!("CARGO_BIN_EXE_registry"));
+        Self::of(shell)
+    }
+
+    fn of(mut command: Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("REGISTRY_") {
                 command.env_remove(name);
@@ -68,6 +79,12 @@ impl Setup {
     /// With nobody who reads its messages once it listens.
     pub(crate) fn unheard(mut self) -> Self {
         self.is_heard = false;
+        self
+    }
+
+    /// With a directory in its directory.
+    pub(crate) fn directory(self, name: &str) -> Self {
+        std::fs::create_dir_all(self.path(name)).unwrap();
         self
     }
 

@@ -95,7 +95,14 @@ impl FilesystemBlobs {
     /// be written to; [`Internal`](ErrorKind::Internal) if the directory, or
     /// one that belongs in it, can't be made.
     pub async fn open(directory: impl AsRef<Path>, options: FilesystemOptions) -> Result<Self> {
-        let directory = directory.as_ref().to_owned();
+        let directory = directory.as_ref();
+        let opened = Self::open_in(directory, options).await;
+        opened.map_err(|error| crate::directory::unusable("blobs", directory, error))
+    }
+
+    /// The same, for those who name the directory themselves if it fails.
+    pub(crate) async fn open_in(directory: &Path, options: FilesystemOptions) -> Result<Self> {
+        let directory = directory.to_owned();
         blocking(move || {
             let files = SystemFiles::open(&directory)
                 .map_err(|source| failed("the directory could not be opened", source))?;

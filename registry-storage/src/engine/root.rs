@@ -8,12 +8,17 @@ use registry_core::{Error, ErrorKind, Result};
 
 use super::read_back::blocking;
 use super::{Engine, EngineBuilder, UploadExpiry};
+use crate::directory::unusable;
+use crate::metadata::require_change_log;
 use crate::{
     BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
 };
 
 /// The file whose lock says that a process uses the directory.
 const LOCK: &str = "lock";
+
+/// Where a Docker registry keeps its data.
+const DOCKER: &str = "docker/registry/v2";
 
 impl Engine {
     /// The engine in the directory `root`, which is made if there is none. See
@@ -37,6 +42,9 @@ impl Engine {
     /// What `options` say about durability holds for content, too; a
     /// [`Durability`] alone will do for them.
     ///
+    /// A directory that is made, and everything in it, is private to the user of
+    /// the process; one that is there keeps its modes.
+    ///
     /// Below `root` are `blobs` and `staging` with the content (see
     /// [`FilesystemBlobs`]) and `metadata.redb` with its change log (see
     /// [`RedbMetadata`]).
@@ -46,28 +54,37 @@ impl Engine {
     /// [`ErrorKind::Unavailable`] if another process uses the directory, if it
     /// can't be written to, or if its database is lost: then
     /// [`rebuild`](Self::rebuild) it, or restore it if its change log is lost
-    /// too. [`ErrorKind::Corrupt`] if the database is
+    /// too; and if the directory holds the data of a Docker registry. [`ErrorKind::Corrupt`] if the database is
     /// damaged, where rebuilding helps too.
     pub async fn root(
         root: impl AsRef<Path>,
         options: impl Into<RedbOptions>,
     ) -> Result<EngineBuilder> {
         let (root, metadata) = (root.as_ref().to_owned(), options.into());
+        let opened = Self::root_in(&root, metadata).await;
+        opened.map_err(|error| unusable("data", &root, error))
+    }
+
+    async fn root_in(root: &Path, metadata: RedbOptions) -> Result<EngineBuilder> {
         let lock = {
-            let root = root.clone();
-            blocking(move || lock(&root)).await??
+            let root = root.to_owned();
+            let take = move || refuse_foreign(&root).and_then(|()| lock(&root));
+            blocking(take).await??
         };
         let options = FilesystemOptions::default().durability(metadata.durability);
-        let blobs = FilesystemBlobs::open(&root, options).await?;
+        let blobs = FilesystemBlobs::open_in(root, options).await?;
         // Content without a database or a change log was not always so: to start
         // anew would make all of it unknown.
-        let known = RedbMetadata::is_stored(&root).await?;
+        let known = {
+            let root = root.to_owned();
+            blocking(move || RedbMetadata::is_stored(&root)).await??
+        };
         if !known && !blobs.list(None, 1).await?.is_empty() {
             return Err(ErrorKind::Unavailable.error(
                 "the directory holds content but no metadata; restore the metadata from a backup",
             ));
         }
-        let metadata = RedbMetadata::open(&root, metadata).await?;
+        let metadata = RedbMetadata::open_in(root, metadata).await?;
         Ok(Self::builder(blobs, metadata)
             .upload_expiry(UploadExpiry::default())
             .lock(lock))
@@ -86,13 +103,32 @@ impl Engine {
     /// is no change log; [`ErrorKind::Corrupt`] if the change log is damaged
     /// and damage isn't skipped.
     pub async fn rebuild(root: impl AsRef<Path>, options: RedbOptions) -> Result<Rebuilt> {
-        let root = root.as_ref().to_owned();
-        let _lock = {
-            let root = root.clone();
-            blocking(move || lock(&root)).await??
-        };
-        RedbMetadata::rebuild(&root, options).await
+        let root = root.as_ref();
+        let rebuilt = Self::rebuild_in(root, options).await;
+        rebuilt.map_err(|error| unusable("data", root, error))
     }
+
+    async fn rebuild_in(root: &Path, options: RedbOptions) -> Result<Rebuilt> {
+        let _lock = {
+            let root = root.to_owned();
+            let take = move || require_change_log(&root).and_then(|()| lock(&root));
+            blocking(take).await??
+        };
+        RedbMetadata::rebuild_in(root, options).await
+    }
+}
+
+/// Fails if the directory holds what another program keeps there, of which
+/// nobody would see anything here.
+fn refuse_foreign(root: &Path) -> Result<()> {
+    // One that was used all the same stays usable.
+    if root.join(DOCKER).is_dir() && !RedbMetadata::is_stored(root)? {
+        return Err(ErrorKind::Unavailable.error(format!(
+            "it holds the data of a Docker registry ({DOCKER}), which is laid out otherwise; \
+             choose another root directory (--root)"
+        )));
+    }
+    Ok(())
 }
 
 /// Makes the directory and takes its lock, which lasts until the file is
@@ -102,23 +138,23 @@ fn lock(root: &Path) -> Result<File> {
         Ok(found) if !found.is_dir() => {
             return Err(ErrorKind::Unavailable.error("it is a file; choose a directory"));
         }
-        _ => crate::directory::create(root).map_err(unusable)?,
+        _ => crate::directory::create(root).map_err(refused)?,
     }
-    let file = File::options()
+    let file = crate::directory::private_file()
         .create(true)
         .truncate(false)
         .write(true)
         .open(root.join(LOCK))
-        .map_err(unusable)?;
+        .map_err(refused)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ErrorKind::Unavailable
             .error("another process uses this directory; stop it or choose another directory")),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
+        Err(TryLockError::Error(source)) => Err(refused(source)),
     }
 }
 
-fn unusable(source: io::Error) -> Error {
+fn refused(source: io::Error) -> Error {
     let reason = match source.kind() {
         io::ErrorKind::NotADirectory => "its path leads through a file; choose another directory",
         io::ErrorKind::PermissionDenied => {

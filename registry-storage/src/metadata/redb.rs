@@ -47,8 +47,12 @@ use super::{
     RepositoryRecord, TagRecord, UploadRecord,
 };
 use crate::Durability;
+use crate::directory::unusable;
 
 pub use rebuild::Rebuilt;
+
+/// What errors call all of this.
+const WHAT: &str = "metadata";
 
 /// Metadata in an embedded database: `metadata.redb` in a directory, and beside
 /// it a change log from which the database can be [rebuilt](Self::rebuild).
@@ -178,7 +182,14 @@ impl RedbMetadata {
     /// is damaged or older than the change log. [Rebuilding](Self::rebuild)
     /// helps with the missing, the damaged and the old.
     pub async fn open(directory: impl AsRef<Path>, options: RedbOptions) -> Result<Self> {
-        let directory = directory.as_ref().to_owned();
+        let directory = directory.as_ref();
+        let opened = Self::open_in(directory, options).await;
+        opened.map_err(|error| unusable(WHAT, directory, error))
+    }
+
+    /// The same, for those who name the directory themselves if it fails.
+    pub(crate) async fn open_in(directory: &Path, options: RedbOptions) -> Result<Self> {
+        let directory = directory.to_owned();
         blocking(move || open::open(directory_at(&directory)?, &options)).await
     }
 
@@ -193,15 +204,25 @@ impl RedbMetadata {
     /// [`Corrupt`](ErrorKind::Corrupt), with the file and the position, if the
     /// change log is damaged in other than its last, unacknowledged records.
     pub async fn rebuild(directory: impl AsRef<Path>, options: RedbOptions) -> Result<Rebuilt> {
-        let directory = directory.as_ref().to_owned();
-        blocking(move || rebuild::rebuild(&directory_at(&directory)?, &options)).await
+        let directory = directory.as_ref();
+        let rebuilt = Self::rebuild_in(directory, options).await;
+        rebuilt.map_err(|error| unusable(WHAT, directory, error))
     }
 
-    /// Whether `directory` holds a database, or a change log to rebuild it
-    /// from.
-    pub(crate) async fn is_stored(directory: impl AsRef<Path>) -> Result<bool> {
-        let directory = directory.as_ref().to_owned();
-        blocking(move || open::is_stored(&*directory_at(&directory)?)).await
+    /// The same, for those who name the directory themselves if it fails.
+    pub(crate) async fn rebuild_in(directory: &Path, options: RedbOptions) -> Result<Rebuilt> {
+        let directory = directory.to_owned();
+        blocking(move || {
+            require_change_log(&directory)?;
+            rebuild::rebuild(&directory_at(&directory)?, &options)
+        })
+        .await
+    }
+
+    /// Whether `directory`, which is there, holds a database, or a change log to
+    /// rebuild it from.
+    pub(crate) fn is_stored(directory: &Path) -> Result<bool> {
+        open::is_stored(&*directory_at(directory)?)
     }
 
     /// Whether a commit failed, after which nothing is written any more.
@@ -230,6 +251,26 @@ impl RedbMetadata {
             Some(repository) => read(facts, repository.identity),
             None => Ok(X::default()),
         })
+    }
+}
+
+/// Fails unless a directory is there that has a change log. Nothing is made in
+/// one that has none: to rebuild what isn't there would leave traces of it.
+pub(crate) fn require_change_log(directory: &Path) -> Result<()> {
+    let found = std::fs::metadata(directory).map_err(|source| {
+        let reason = match source.kind() {
+            std::io::ErrorKind::NotFound => "there is no such directory",
+            _ => "the directory can't be read; see to its permissions",
+        };
+        ErrorKind::Unavailable.error(reason).with_source(source)
+    })?;
+    if !found.is_dir() {
+        return Err(ErrorKind::Unavailable.error("it is a file; choose a directory"));
+    }
+    if open::has_change_log(&*directory_at(directory)?)? {
+        Ok(())
+    } else {
+        Err(rebuild::without_change_log())
     }
 }
 

@@ -12,13 +12,6 @@ use crate::problem::{Failure, sentence};
 /// Rebuilds the database of a directory from the change log beside it.
 pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
     let root = options.root.display();
-    let what = format!("{root} can't be rebuilt");
-    // To rebuild what isn't there would make it.
-    match options.root.metadata() {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(Failure::Other(format!("{what}: it isn't a directory"))),
-        Err(error) => return Err(Failure::new(what, &error)),
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Failure::new("the runtime can't be started", &error))?;
@@ -30,9 +23,9 @@ pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
         .map_err(|error| {
             if error.kind() == ErrorKind::Corrupt && !options.skip_damage {
                 let advice = "`registry rebuild --skip-damage` does the latter";
-                return Failure::Other(format!("{what}: {}; {advice}", sentence(&error)));
+                return Failure::Other(format!("{}; {advice}", sentence(&error)));
             }
-            Failure::new(what, &error)
+            Failure::from(error)
         })?;
     let damage = match rebuilt.skipped {
         0 => String::new(),

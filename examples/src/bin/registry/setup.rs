@@ -28,11 +28,7 @@ pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Fail
             // All requests are served by tasks of the one multi-thread runtime.
             let database = RedbOptions::default().cold_reads(ColdReads::HandOver);
             let builder = Engine::root(root, database).await;
-            let builder = builder.map_err(|error| {
-                let root = root.display();
-                Failure::new(format!("the data in {root} can't be used"), &error)
-            })?;
-            Ok(builder.options(options).upload_expiry(expiry).build())
+            Ok(builder?.options(options).upload_expiry(expiry).build())
         }
     }
 }

@@ -77,13 +77,14 @@ fn no_unnamed_files() -> io::Error {
     io::ErrorKind::Unsupported.into()
 }
 
+/// Nobody but the owner may read what is stored.
 fn permissions() -> Permissions {
-    Permissions::from_raw_mode(0o640)
+    Permissions::from_raw_mode(0o600)
 }
 
 impl FileSystem for SystemFiles {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        match rustix::fs::mkdirat(&self.root, path, Permissions::from_raw_mode(0o750)) {
+        match rustix::fs::mkdirat(&self.root, path, Permissions::from_raw_mode(0o700)) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => {
                 let status = rustix::fs::statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)?;

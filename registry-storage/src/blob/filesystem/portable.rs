@@ -59,7 +59,7 @@ fn sync_directory(_path: &Path) -> io::Result<()> {
 impl FileSystem for SystemFiles {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         let path = self.root.join(path);
-        match fs::create_dir(&path) {
+        match crate::directory::create_private(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if fs::symlink_metadata(&path)?.is_dir() {
                     Ok(())
@@ -77,7 +77,7 @@ impl FileSystem for SystemFiles {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let path = self.root.join(path);
-        let file = fs::File::options()
+        let file = crate::directory::private_file()
             .write(true)
             .create_new(true)
             .open(&path)?;

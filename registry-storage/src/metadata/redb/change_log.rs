@@ -50,6 +50,8 @@ pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
 pub(super) struct Files {
     pub(super) segments: Vec<u64>,
     pub(super) checkpoints: Vec<u64>,
+    /// Checkpoints that were never finished.
+    pub(super) drafts: Vec<u64>,
 }
 
 impl Files {
@@ -62,6 +64,7 @@ impl Files {
             };
             files.segments.extend(number(".log"));
             files.checkpoints.extend(number(".checkpoint"));
+            files.drafts.extend(number(".checkpoint.draft"));
         }
         files.segments.sort_unstable();
         files.checkpoints.sort_unstable();
@@ -92,6 +95,11 @@ pub(super) fn segment_name(first: u64) -> String {
 
 pub(super) fn checkpoint_name(number: u64) -> String {
     format!("metadata.{number:020}.checkpoint")
+}
+
+/// The name of a checkpoint in the making.
+pub(super) fn draft_name(number: u64) -> String {
+    format!("{}.draft", checkpoint_name(number))
 }
 
 /// The open end of the log.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::ReadableTable;
 use registry_core::{Digest, Error, RepositoryName, Result, Tag};
 
-use super::change_log::{Files, checkpoint_name, segment_name};
+use super::change_log::{Files, checkpoint_name, draft_name, segment_name};
 use super::disk::Disk;
 use super::facts::{Bytes, Facts};
 use super::key::{self, Family, Key, StoreFact};
@@ -28,7 +28,7 @@ pub(super) fn write<T: ReadableTable<Bytes, Bytes>>(
 ) -> Result<bool> {
     let position: Position = facts.store(StoreFact::Position)?;
     let name = checkpoint_name(position.number);
-    let draft = format!("{name}.draft");
+    let draft = draft_name(position.number);
     let file = disk.open(&draft).map_err(unwritable)?;
     let mut lines = LineWriter::new(file).map_err(unwritable)?;
     let whole = list(facts, position.number, |line| {
@@ -60,6 +60,17 @@ pub(super) fn remove_replaced(disk: &dyn Disk) -> Result<()> {
         disk.remove(&checkpoint_name(*older)).map_err(unwritable)?;
     }
     Ok(())
+}
+
+/// Removes what is left of checkpoints whose process ended before they did. What
+/// stays costs room and nothing else.
+pub(super) fn remove_drafts(files: &Files, disk: &dyn Disk) {
+    for number in &files.drafts {
+        let name = draft_name(*number);
+        if let Err(error) = disk.remove(&name) {
+            tracing::warn!(%error, name, "an unfinished checkpoint can't be removed");
+        }
+    }
 }
 
 /// Hands over the lines of a checkpoint but the last, as long as `take`

@@ -4,7 +4,7 @@
 //! [`Disk`], so that tests can put a disk under them that loses power.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(super) struct Directory {
 impl Directory {
     /// The directory at `path`, which comes into being if need be.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        crate::directory::create(path)?;
         Ok(Self {
             path: path.to_owned(),
             #[cfg(unix)]
@@ -74,7 +74,7 @@ impl Directory {
 
 impl Disk for Directory {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
+        let mut options = crate::directory::private_file();
         options.read(true).write(true).create(true).truncate(false);
         Ok(Arc::new(SystemFile(options.open(self.path.join(name))?)))
     }

@@ -15,7 +15,7 @@ use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use super::value::Position;
 use super::writer::{FACTS, GROUP_MAX, Writer, begin};
-use super::{RedbMetadata, RedbOptions};
+use super::{RedbMetadata, RedbOptions, checkpoint};
 
 /// The name of the database's file.
 pub(super) const DATABASE: &str = "metadata.redb";
@@ -36,6 +36,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
         make(&*disk, options)?;
     }
     let (database, file) = create(&*disk, DATABASE, options)?;
+    checkpoint::remove_drafts(&files, &*disk);
     let position = read_position(&database)?;
     let (log, completeness) = ChangeLog::open(Arc::clone(&disk), options.segment_bytes, position)?;
     let (sender, batches) = mpsc::channel(GROUP_MAX);
@@ -77,6 +78,11 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
 pub(super) fn is_stored(disk: &dyn Disk) -> Result<bool> {
     let files = Files::list(disk).map_err(unusable)?;
     Ok(!files.is_empty() || is_there(disk)?)
+}
+
+/// Whether there is a change log to rebuild from.
+pub(super) fn has_change_log(disk: &dyn Disk) -> Result<bool> {
+    Ok(!Files::list(disk).map_err(unusable)?.is_empty())
 }
 
 /// Opens a database file, or makes a new one, and keeps others out. The file is

@@ -39,8 +39,7 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     let names = disk.list().map_err(unusable)?;
     let files = Files::list(&**disk).map_err(unusable)?;
     if files.is_empty() {
-        return Err(ErrorKind::Unavailable
-            .error("there is no change log to rebuild the metadata from; restore a backup"));
+        return Err(without_change_log());
     }
     let replaced = names.iter().any(|name| name == DATABASE);
     let lock = if replaced {
@@ -93,6 +92,11 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     disk.sync().map_err(unusable)?;
     checkpoint::remove_replaced(&**disk)?;
     Ok(found)
+}
+
+pub(super) fn without_change_log() -> Error {
+    ErrorKind::Unavailable
+        .error("there is no change log to rebuild the metadata from; restore a backup")
 }
 
 struct Rebuild<'a> {
