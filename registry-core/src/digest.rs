@@ -63,7 +63,8 @@ impl FromStr for Algorithm {
             "sha256" => Ok(Self::Sha256),
             "sha512" => Ok(Self::Sha512),
             _ => Err(ErrorKind::DigestInvalid
-                .error("the digest algorithm is not supported; use sha256 or sha512")),
+                .error("the digest algorithm is not supported; use sha256 or sha512")
+                .about("digest-algorithm", name)),
         }
     }
 }
@@ -151,9 +152,12 @@ impl FromStr for Digest {
         let invalid = || {
             ErrorKind::DigestInvalid
                 .error("the digest is malformed; write algorithm:hexadecimal in lower case")
+                .about("digest", text)
         };
         let (algorithm, encoded) = text.split_once(':').ok_or_else(invalid)?;
-        let algorithm: Algorithm = algorithm.parse()?;
+        let algorithm: Algorithm = algorithm
+            .parse()
+            .map_err(|error: Error| error.about("digest", text))?;
         if encoded.len() != algorithm.size().saturating_mul(2) {
             return Err(invalid());
         }

@@ -124,6 +124,9 @@ impl ErrorKind {
     }
 }
 
+/// How much of a malformed text an error repeats, in bytes.
+const MALFORMED_MAX: usize = 255;
+
 /// What an error carries besides its sentence.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +137,15 @@ pub enum ErrorDetail {
     Missing(Vec<Digest>),
     /// The size in bytes of the content that a range missed.
     Size(u64),
+    /// The most that is accepted: bytes or items, as the kind says.
+    Limit(u64),
+    /// What breaks its grammar, as it was given.
+    Malformed {
+        /// What it was to be, such as `tag`.
+        part: &'static str,
+        /// Its beginning, up to 255 bytes.
+        text: String,
+    },
 }
 
 /// A failed operation.
@@ -198,6 +210,13 @@ impl Error {
     pub fn with_detail(mut self, detail: ErrorDetail) -> Self {
         self.0.detail = Some(detail);
         self
+    }
+
+    /// The same error, about `text` that was to be a `part`.
+    pub(crate) fn about(self, part: &'static str, text: &str) -> Self {
+        let end = text.floor_char_boundary(MALFORMED_MAX);
+        let text = text.get(..end).unwrap_or_default().to_owned();
+        self.with_detail(ErrorDetail::Malformed { part, text })
     }
 
     /// The same error with the time after which a retry may succeed.

@@ -80,13 +80,16 @@ impl FromStr for RepositoryName {
     fn from_str(name: &str) -> Result<Self> {
         if name.len() > NAME_MAX {
             return Err(ErrorKind::NameInvalid
-                .error("the repository name is too long; use at most 255 characters"));
+                .error("the repository name is too long; use at most 255 characters")
+                .about("name", name));
         }
         if !name.split('/').all(is_component) {
-            return Err(ErrorKind::NameInvalid.error(
-                "the repository name is malformed; use lower-case letters, digits, '.', '_', '-' \
-                 and '/' between components",
-            ));
+            return Err(ErrorKind::NameInvalid
+                .error(
+                    "the repository name is malformed; use lower-case letters, digits, '.', '_', \
+                     '-' and '/' between components",
+                )
+                .about("name", name));
         }
         Ok(Self(name.into()))
     }
@@ -104,10 +107,12 @@ impl FromStr for Tag {
         {
             Ok(Self(tag.into()))
         } else {
-            Err(ErrorKind::TagInvalid.error(
-                "the tag is malformed; use up to 128 letters, digits, '_', '.' and '-', not \
-                 starting with '.' or '-'",
-            ))
+            Err(ErrorKind::TagInvalid
+                .error(
+                    "the tag is malformed; use up to 128 letters, digits, '_', '.' and '-', not \
+                     starting with '.' or '-'",
+                )
+                .about("tag", tag))
         }
     }
 }

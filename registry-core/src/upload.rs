@@ -50,7 +50,11 @@ impl FromStr for UploadId {
             .map(Self)
             .ok()
             .filter(|id| id.to_string() == text)
-            .ok_or_else(|| ErrorKind::UploadUnknown.error("there is no such upload; start again"))
+            .ok_or_else(|| {
+                ErrorKind::UploadUnknown
+                    .error("there is no such upload; start again")
+                    .about("upload", text)
+            })
     }
 }
 

@@ -8,8 +8,10 @@ use http::header::{
 use http::{Response, StatusCode};
 use registry_core::{Error, ErrorDetail, ErrorKind, Operation};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::Body;
+use crate::error_detail::details;
 use crate::header::{self, JSON, NO_STORE};
 use crate::location::Locations;
 
@@ -56,7 +58,7 @@ struct Entry<'a> {
     code: &'static str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    detail: Option<Value>,
 }
 
 /// An error on its way to the client.
@@ -88,7 +90,8 @@ impl Failure {
         locations: &Locations,
     ) -> Response<Body> {
         let kind = self.error.kind();
-        let mut response = header::respond_json(status(kind), JSON, document(&self.error));
+        let mut response =
+            header::respond_json(status(kind), JSON, document(&self.error, operation));
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         if let Some(challenge) = &self.challenge {
@@ -130,22 +133,16 @@ pub(crate) fn upload_range(offset: u64) -> HeaderValue {
     header::value(format!("0-{}", offset.saturating_sub(1)))
 }
 
-fn document(error: &Error) -> Vec<u8> {
+fn document(error: &Error, operation: Option<&Operation>) -> Vec<u8> {
     let message = error.to_string();
-    let entry = |detail| Entry {
-        code: error.kind().code(),
-        message: &message,
-        detail,
-    };
-    let errors = match error.detail() {
-        Some(ErrorDetail::Missing(digests)) if !digests.is_empty() => digests
-            .iter()
-            .map(|digest| entry(Some(digest.to_string())))
-            .collect(),
-        Some(ErrorDetail::Offset(offset)) => vec![entry(Some(format!("{offset} bytes received")))],
-        Some(ErrorDetail::Size(size)) => vec![entry(Some(format!("{size} bytes in all")))],
-        _ => vec![entry(None)],
-    };
+    let errors = details(error, operation)
+        .into_iter()
+        .map(|detail| Entry {
+            code: error.kind().code(),
+            message: &message,
+            detail,
+        })
+        .collect();
     // Serializing strings into memory doesn't fail; the status says enough.
     serde_json::to_vec(&Document { errors }).unwrap_or_default()
 }

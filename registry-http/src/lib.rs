@@ -38,6 +38,7 @@ mod body;
 mod client;
 mod conditional;
 mod content_range;
+mod error_detail;
 mod error_response;
 mod file_body;
 mod handler;

@@ -16,7 +16,7 @@ use http::header::CONTENT_LENGTH;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use registry_core::{ByteStream, Error, ErrorKind, Result};
+use registry_core::{ByteStream, Error, ErrorDetail, ErrorKind, Result};
 use tokio::time::{Instant, Sleep};
 
 use crate::overload::Capacity;
@@ -153,9 +153,10 @@ impl RequestBody {
         peer: Option<Peer>,
     ) -> Result<(Bytes, Option<Place>)> {
         let too_large = || {
-            ErrorKind::ManifestTooLarge.error(format!(
+            let error = ErrorKind::ManifestTooLarge.error(format!(
                 "the manifest is too large; this registry accepts {limit} bytes"
-            ))
+            ));
+            error.with_detail(ErrorDetail::Limit(limit as u64))
         };
         if self.length.is_some_and(|length| length > limit as u64) {
             return Err(too_large());

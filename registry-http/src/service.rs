@@ -15,8 +15,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use registry_auth::AccessControl;
 use registry_core::{
-    Error, ErrorKind, ManifestRules, Operation, Randomness, Registry, RequestOrigin, Result,
-    SystemRandomness,
+    Error, ErrorDetail, ErrorKind, ManifestRules, Operation, Randomness, Registry, RequestOrigin,
+    Result, SystemRandomness,
 };
 use tracing::Instrument;
 
@@ -276,6 +276,13 @@ impl Settings {
                 let error = &failure.error;
                 if error.kind() == ErrorKind::TooManyRequests && error.retry_after().is_none() {
                     failure.error = failure.error.with_retry_after(self.limits.retry_after);
+                }
+                if let (ErrorKind::BlobTooLarge, None, Some(max)) = (
+                    failure.error.kind(),
+                    failure.error.detail(),
+                    self.limits.max_blob,
+                ) {
+                    failure.error = failure.error.with_detail(ErrorDetail::Limit(max));
                 }
                 log_failure(&failure.error, &identity);
                 let path = path.unwrap_or_default();

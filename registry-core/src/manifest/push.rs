@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Algorithm, Descriptor, Digest, Document, ErrorKind, Manifest, MediaType, Reference, Result, Tag,
+    Algorithm, Descriptor, Digest, Document, ErrorDetail, ErrorKind, Manifest, MediaType,
+    Reference, Result, Tag,
 };
 
 /// What a registry accepts as a manifest.
@@ -32,10 +33,11 @@ impl ManifestRules {
         if count <= self.max_tags {
             return Ok(());
         }
-        Err(ErrorKind::TooManyTags.error(format!(
+        let error = ErrorKind::TooManyTags.error(format!(
             "there are too many tags; this registry accepts {} in one push",
             self.max_tags
-        )))
+        ));
+        Err(error.with_detail(ErrorDetail::Limit(self.max_tags as u64)))
     }
 }
 
@@ -94,10 +96,11 @@ impl PutManifest {
         rules: &ManifestRules,
     ) -> Result<Self> {
         if bytes.len() > rules.max_size {
-            return Err(ErrorKind::ManifestTooLarge.error(format!(
+            let error = ErrorKind::ManifestTooLarge.error(format!(
                 "the manifest is too large; this registry accepts {} bytes",
                 rules.max_size
-            )));
+            ));
+            return Err(error.with_detail(ErrorDetail::Limit(rules.max_size as u64)));
         }
         let (digest, tags) = match reference {
             Reference::Tag(tag) => (Algorithm::Sha256.digest(&bytes), vec![tag]),

@@ -12,11 +12,13 @@ use crate::{
 /// Understands a request.
 pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Operation> {
     let resource = Resource::parse(path).ok_or_else(|| {
-        ErrorKind::NotFound.error("the registry has nothing at this path; see the specification")
+        ErrorKind::NotFound
+            .error("the registry has nothing at this path; see the specification")
+            .about("path", path)
     })?;
     let kind = resource.kind;
     if !kind.methods().contains(method) {
-        return Err(wrong_method(kind));
+        return Err(wrong_method(kind, method));
     }
     let repository = match kind {
         Kind::Base => return Ok(Operation::Ping),
@@ -84,12 +86,14 @@ pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<
     Ok(operation)
 }
 
-fn wrong_method(kind: Kind) -> Error {
+fn wrong_method(kind: Kind, method: &Method) -> Error {
     let methods: Vec<&str> = kind.methods().iter().map(Method::as_str).collect();
-    ErrorKind::Unsupported.error(format!(
-        "the method is not supported here; use {}",
-        methods.join(" or ")
-    ))
+    ErrorKind::Unsupported
+        .error(format!(
+            "the method is not supported here; use {}",
+            methods.join(" or ")
+        ))
+        .about("method", method.as_str())
 }
 
 /// The reference of a manifest that should exist. None exists under a
@@ -98,7 +102,9 @@ fn wrong_method(kind: Kind) -> Error {
 fn existing(reference: &str) -> Result<Reference> {
     reference.parse().map_err(|error: Error| {
         if error.kind() == ErrorKind::TagInvalid {
-            ErrorKind::ManifestUnknown.error("there is no such manifest; check the tag")
+            ErrorKind::ManifestUnknown
+                .error("there is no such manifest; check the tag")
+                .about("tag", reference)
         } else {
             error
         }
@@ -185,9 +191,13 @@ fn page(query: Option<&str>) -> Result<PageRequest> {
             // A number too large to hold asks for all there is.
             Some(n.parse().unwrap_or(usize::MAX))
         }
-        _ => {
-            return Err(ErrorKind::PageInvalid
-                .error("n must be the greatest number of items wanted, in decimal digits"));
+        other => {
+            let error = ErrorKind::PageInvalid
+                .error("n must be the greatest number of items wanted, in decimal digits");
+            return Err(match other {
+                Single::Value(n) => error.about("n", &n),
+                _ => error,
+            });
         }
     };
     let after = match single(query, "last") {

@@ -99,7 +99,8 @@ impl Resource {
         // Joining would hide a slash that was encoded.
         if self.name.iter().any(|component| component.contains('/')) {
             return Err(ErrorKind::NameInvalid
-                .error("the repository name is malformed; do not encode the slashes in it"));
+                .error("the repository name is malformed; do not encode the slashes in it")
+                .about("name", &self.name.join("/")));
         }
         self.name.join("/").parse()
     }

@@ -171,7 +171,7 @@ async fn each_missing_blob_is_named() {
         .iter()
         .map(|error| {
             assert_eq!(error["code"], "MANIFEST_BLOB_UNKNOWN");
-            error["detail"].as_str().unwrap().to_owned()
+            error["detail"]["digest"].as_str().unwrap().to_owned()
         })
         .collect();
     missing.sort();

@@ -4,7 +4,7 @@ use std::mem;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use registry_core::{Chunk, Error, ErrorKind, Hasher, Result};
+use registry_core::{Chunk, Error, ErrorDetail, ErrorKind, Hasher, Result};
 use tokio::task::JoinHandle;
 
 use crate::StagedBlob;
@@ -44,7 +44,7 @@ pub(super) async fn ingest(
     if let Some(room) = room
         && chunk.length.is_some_and(|length| length > room)
     {
-        return Ok((before, Ending::Refused(too_large())));
+        return Ok((before, Ending::Refused(too_large(max_size))));
     }
     let mut hashing = Hashing::new(hasher, portion);
     let mut received = 0_u64;
@@ -56,7 +56,7 @@ pub(super) async fn ingest(
             Some(Ok(bytes)) => {
                 received = received.saturating_add(bytes.len() as u64);
                 if room.is_some_and(|room| received > room) {
-                    break Ending::Refused(too_large());
+                    break Ending::Refused(too_large(max_size));
                 }
                 if chunk.length.is_some_and(|length| received > length) {
                     break Ending::Refused(wrong_length());
@@ -79,8 +79,12 @@ fn wrong_length() -> Error {
     ErrorKind::SizeInvalid.error("the body does not have the announced length; send it again")
 }
 
-fn too_large() -> Error {
-    ErrorKind::BlobTooLarge.error("the blob is larger than this registry accepts")
+fn too_large(max_size: Option<u64>) -> Error {
+    let error = ErrorKind::BlobTooLarge.error("the blob is larger than this registry accepts");
+    match max_size {
+        Some(max_size) => error.with_detail(ErrorDetail::Limit(max_size)),
+        None => error,
+    }
 }
 
 /// A hasher that works on another thread when it pays.
