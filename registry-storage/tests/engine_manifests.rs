@@ -18,6 +18,7 @@ use registry_core::{
     EventAction, EventSink, EventTarget, Management, ManifestRules, MediaType, PageRequest,
     PutManifest, Reference, Registry, Result, Tag, UploadId, UploadOptions,
 };
+use registry_storage::testkit::metadata::FaultyMetadata;
 use registry_storage::{
     BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
     StagedBlob, StoredBlob,
@@ -248,6 +249,44 @@ async fn usage_counts_what_a_repository_holds() {
         .unwrap();
     assert_eq!((usage.blobs, usage.manifests, usage.tags), (1, 1, 1));
     assert_eq!(usage.bytes, 5 + manifest.len() as u64);
+}
+
+/// Whoever followed all the ways down would be busy for ever.
+#[tokio::test]
+async fn s_62_indexes_that_share_children_cost_what_they_name() {
+    let metadata = Arc::new(FaultyMetadata::new(MemoryMetadata::default()));
+    let registry = Engine::builder(MemoryBlobs::new(), Arc::clone(&metadata)).build();
+    let mut below: Vec<Bytes> = vec![index("left"), index("right")];
+    for level in 0..30 {
+        let children: Vec<_> = below
+            .iter()
+            .map(|child| {
+                let media_type = MediaType::OCI_INDEX;
+                let digest = Algorithm::Sha256.digest(child);
+                let size = child.len();
+                format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
+            })
+            .collect();
+        for pushed in &below {
+            // Many more reads than two children need.
+            metadata.fail_read(50);
+            let pushed = push(tag("top"), pushed.clone());
+            registry.put_manifest(&access(), pushed).await.unwrap();
+        }
+        let children = children.join(",");
+        let parent = |side: &str| {
+            let json = format!(
+                r#"{{"schemaVersion":2,"manifests":[{children}],"annotations":{{"note":"{level}{side}"}}}}"#
+            );
+            Bytes::from(json)
+        };
+        below = vec![parent("left"), parent("right")];
+    }
+    metadata.fail_read(50);
+    let top = Reference::Tag(tag("top"));
+    let found = registry.get_manifest(&access(), &top).await.unwrap();
+    let deletion = Deletion::Manifest(found.digest);
+    registry.delete(&access(), deletion).await.unwrap();
 }
 
 /// Remembers events, and refuses the first offers.
