@@ -179,7 +179,8 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
 #[async_trait]
 pub trait StagedBlob: fmt::Debug + Send + 'static {
     /// Adds bytes. It returns as soon as the store can take more, and tells of
-    /// a failed write at the latest when pausing or publishing.
+    /// a failed write at the latest when pausing or publishing. Hold them no
+    /// longer than needed: their memory is used again for what comes later.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
     /// Waits until all bytes are written, so that the upload can go on later,

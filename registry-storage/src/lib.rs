@@ -83,6 +83,7 @@ mod engine;
 mod layer;
 mod metadata;
 mod portion;
+mod recycled;
 #[cfg(feature = "filesystem")]
 mod scarcity;
 #[cfg(feature = "testkit")]

@@ -18,8 +18,8 @@ use registry_core::{
 };
 use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
-    BlobKey, BlobStore, Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata,
-    MetadataStore, UploadExpiry,
+    BlobKey, BlobStore, Durability, Engine, EngineOptions, FilesystemBlobs, FilesystemOptions,
+    MemoryBlobs, MemoryMetadata, MetadataStore, UploadExpiry,
 };
 use tokio::sync::mpsc;
 
@@ -624,4 +624,51 @@ async fn a_broken_body_tells_its_own_error() {
         registry.upload(&access, &upload.id).await.unwrap().offset,
         3
     );
+}
+
+/// Large uploads pass through recycled memory; what is in it when a request ends
+/// or breaks off, and what comes in odd sizes, is stored as it was sent.
+#[tokio::test]
+async fn a_large_upload_is_stored_as_it_was_sent_however_it_was_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FilesystemBlobs::open(directory.path(), FilesystemOptions::default());
+    let (files, memory) = (store.await.unwrap(), MemoryBlobs::default());
+    let mut random = fastrand::Rng::with_seed(11);
+    let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+        .take((7 << 20) + 4321)
+        .collect();
+    let digest = sha256(&content);
+    for registry in [
+        Engine::builder(files, MemoryMetadata::default()).build(),
+        Engine::builder(memory, MemoryMetadata::default()).build(),
+    ] {
+        let access = access("team/app");
+        let upload = begin(&registry, &access).await;
+        let mut offset = 0;
+        // Each request sends up to there in such pieces; the second breaks off.
+        let cuts = [(900_001, 65_536), (3_000_000, 70_001), (4_500_000, 4_097)];
+        for (number, (end, piece)) in cuts.into_iter().enumerate() {
+            let pieces = content[offset..end].chunks(piece);
+            let mut pieces: Vec<_> = pieces.map(|b| Ok(Bytes::copy_from_slice(b))).collect();
+            if number == 1 {
+                pieces.push(Err(ErrorKind::RequestIncomplete.error("reset")));
+            }
+            let chunk = Chunk::new(futures::stream::iter(pieces).boxed());
+            let appended = registry.append_upload(&access, &upload.id, chunk).await;
+            assert_eq!(appended.is_err(), number == 1);
+            let now = registry.upload(&access, &upload.id).await.unwrap();
+            assert_eq!(now.offset, end as u64);
+            offset = end;
+        }
+        let last = Chunk::from_bytes(content[offset..].to_vec());
+        let blob = registry
+            .finish_upload(&access, &upload.id, &digest, Some(last))
+            .await
+            .unwrap();
+        assert_eq!(blob.size, content.len() as u64);
+        // The digest was that of what was sent; this is what was stored.
+        let everything = CatalogAccess::trusted();
+        let damages = registry.verify(&everything, PageRequest::default());
+        assert_eq!(damages.await.unwrap().items, []);
+    }
 }

@@ -68,9 +68,9 @@ impl FilesystemOptions {
 /// A stored blob is one file, `blobs/<algorithm>/<two digits>/<digest>.<upload>`
 /// in hexadecimal digits; a paused upload is `staging/<upload>`. Files that the
 /// store didn't make are left alone. An open upload holds a few
-/// MiB of memory, whatever its size: what waits to be hashed and, for large blobs,
-/// the buffers of direct writes, of which a store has at most four of 1 MiB. A
-/// server that received 1.5 GB grew by 9 MiB.
+/// MiB of memory, whatever its size: what waits to be hashed and written and, for
+/// large blobs in memory that disks don't take it from, the buffers of direct
+/// writes, of which a store has at most four of 1 MiB.
 ///
 /// Clones are the same store. Two stores on one directory don't disturb each
 /// other as long as no upload is written through both.

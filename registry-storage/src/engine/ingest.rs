@@ -2,17 +2,22 @@
 
 use std::mem;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use registry_core::{Chunk, Error, ErrorDetail, ErrorKind, Hasher, Result};
 use tokio::task::JoinHandle;
 
 use crate::StagedBlob;
 use crate::portion::Portion;
+use crate::recycled::Part;
 
 /// Bodies up to this size are hashed on the spot: that takes less time than
 /// changing threads.
 const HASH_HERE: usize = 64 << 10;
+
+/// An upload with more bytes than this is a large one, whose bytes are moved to
+/// recycled memory.
+const LARGE: u64 = 128 << 10;
 
 /// How a body ended.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ pub(super) async fn ingest(
     {
         return Ok((before, Ending::Refused(too_large(max_size))));
     }
-    let mut hashing = Hashing::new(hasher, portion);
+    let mut intake = Intake::new(staged, hasher, portion);
     let mut received = 0_u64;
     let mut body = chunk.body;
     let ending = loop {
@@ -61,8 +66,7 @@ pub(super) async fn ingest(
                 if chunk.length.is_some_and(|length| received > length) {
                     break Ending::Refused(wrong_length());
                 }
-                hashing.update(bytes.clone()).await?;
-                staged.write(bytes).await?;
+                intake.take(bytes).await?;
             }
         }
     };
@@ -71,7 +75,7 @@ pub(super) async fn ingest(
             Ok((before, Ending::Refused(wrong_length())))
         }
         Ending::Refused(error) => Ok((before, Ending::Refused(error))),
-        ending => Ok((hashing.finish().await?, ending)),
+        ending => Ok((intake.finish().await?, ending)),
     }
 }
 
@@ -87,13 +91,72 @@ fn too_large(max_size: Option<u64>) -> Error {
     }
 }
 
+/// Where bytes go.
+struct Intake<'s> {
+    staged: &'s mut dyn StagedBlob,
+    hashing: Hashing,
+    portion: Portion,
+    /// Those that came last, on their way to more.
+    part: Option<Part>,
+    /// How many bytes of the upload there are.
+    size: u64,
+}
+
+impl<'s> Intake<'s> {
+    fn new(staged: &'s mut dyn StagedBlob, hasher: Hasher, portion: Portion) -> Self {
+        Self {
+            staged,
+            size: hasher.size(),
+            hashing: Hashing::new(hasher),
+            portion,
+            part: None,
+        }
+    }
+
+    async fn take(&mut self, mut bytes: Bytes) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.part.is_none() && self.size >= LARGE {
+                self.part = self.portion.part(self.size);
+            }
+            let Some(part) = &mut self.part else {
+                self.size = self.size.saturating_add(bytes.len() as u64);
+                return self.pass_on(bytes).await;
+            };
+            let taken = part.fill(&bytes);
+            self.size = self.size.saturating_add(taken as u64);
+            if part.is_full() {
+                self.pass_part_on().await?;
+            }
+            bytes.advance(taken);
+        }
+        Ok(())
+    }
+
+    async fn pass_part_on(&mut self) -> Result<()> {
+        match self.part.take() {
+            Some(part) => self.pass_on(part.freeze()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn pass_on(&mut self, bytes: Bytes) -> Result<()> {
+        let portion = self.portion.size();
+        self.hashing.update(bytes.clone(), portion).await?;
+        self.staged.write(bytes).await
+    }
+
+    /// Returns the hasher behind all bytes.
+    async fn finish(mut self) -> Result<Hasher> {
+        self.pass_part_on().await?;
+        self.hashing.finish().await
+    }
+}
+
 /// A hasher that works on another thread when it pays.
 struct Hashing {
     state: State,
     batch: Vec<Bytes>,
     size: usize,
-    /// How much a batch may hold.
-    portion: Portion,
 }
 
 #[expect(
@@ -108,21 +171,21 @@ enum State {
 }
 
 impl Hashing {
-    fn new(hasher: Hasher, portion: Portion) -> Self {
+    fn new(hasher: Hasher) -> Self {
         Self {
             state: State::Here(hasher),
             batch: Vec::new(),
             size: 0,
-            portion,
         }
     }
 
-    /// Hashes `bytes` soon. Waits while the batch before is being hashed, so no
-    /// more than two batches are ever in memory.
-    async fn update(&mut self, bytes: Bytes) -> Result<()> {
+    /// Hashes `bytes` soon: when there are about as many as a `portion`. Waits
+    /// while the batch before is being hashed, so no more than two batches are
+    /// ever in memory.
+    async fn update(&mut self, bytes: Bytes, portion: usize) -> Result<()> {
         self.size = self.size.saturating_add(bytes.len());
         self.batch.push(bytes);
-        if self.size >= self.portion.size() {
+        if self.size >= portion {
             self.send().await?;
         }
         Ok(())

@@ -74,11 +74,24 @@ impl DirectFile {
         pieces: &[IoSlice<'_>],
         offset: u64,
     ) -> io::Result<Option<usize>> {
+        if offset < FROM || !offset.is_multiple_of(BLOCK as u64) {
+            self.switch(descriptor, false)?;
+            return Ok(None);
+        }
+        let blocks = blocks(pieces);
+        if blocks.len() >= LEAST
+            && let Some(written) = self.write(descriptor, blocks, offset)?
+        {
+            return Ok(Some(written));
+        }
         let length = share(pieces.iter().map(|piece| piece.len()).sum());
-        let suits = offset >= FROM && offset.is_multiple_of(BLOCK as u64) && length >= LEAST;
-        let buffer = if suits { self.shared.borrow() } else { None };
+        let buffer = if length >= LEAST {
+            self.shared.borrow()
+        } else {
+            None
+        };
         if let Some(mut buffer) = buffer {
-            let written = self.write_from(&mut buffer, descriptor, pieces, offset, length);
+            let written = self.write(descriptor, buffer.fill(pieces, length), offset);
             self.shared.give_back(buffer);
             if let Some(written) = written? {
                 return Ok(Some(written));
@@ -88,18 +101,12 @@ impl DirectFile {
         Ok(None)
     }
 
-    fn write_from(
-        &self,
-        buffer: &mut AlignedBuffer,
-        descriptor: &OwnedFd,
-        pieces: &[IoSlice<'_>],
-        offset: u64,
-        length: usize,
-    ) -> io::Result<Option<usize>> {
+    /// Writes whole blocks directly.
+    fn write(&self, descriptor: &OwnedFd, blocks: &[u8], offset: u64) -> io::Result<Option<usize>> {
         if !self.switch(descriptor, true)? {
             return Ok(None);
         }
-        match rustix::io::pwrite(descriptor, buffer.fill(pieces, length), offset) {
+        match rustix::io::pwrite(descriptor, blocks, offset) {
             Ok(written) => Ok(Some(written)),
             // The file system, or the device below it, takes no direct writes
             // of this kind.
@@ -155,6 +162,16 @@ impl DirectWrites {
     }
 }
 
+/// The whole blocks that the first piece begins with, if it lies as the disk
+/// wants it to.
+fn blocks<'p>(pieces: &'p [IoSlice<'_>]) -> &'p [u8] {
+    let first = pieces.first().map_or(&[][..], |piece| &**piece);
+    if first.as_ptr().align_offset(BLOCK) != 0 {
+        return &[];
+    }
+    first.get(..first.len() & !(BLOCK - 1)).unwrap_or_default()
+}
+
 /// How much of so many bytes to write next: whole blocks, and parts of about the
 /// same size if it takes several.
 fn share(available: usize) -> usize {
@@ -206,6 +223,7 @@ mod tests {
     use super::super::file_system::{FileSystem, Mode, write_all_at};
     use super::super::linux::SystemFiles;
     use super::*;
+    use crate::recycled::Recycled;
 
     /// Bytes that differ from their neighbours.
     fn bytes(count: usize) -> Vec<u8> {
@@ -237,6 +255,19 @@ mod tests {
             let mut pieces: Vec<_> = part.chunks(40_001).map(IoSlice::new).collect();
             write_all_at(&*file, &mut pieces, begin + start as u64).unwrap();
             start = end;
+        }
+        // Memory that lies as the disk wants it to, whole and not; each time the
+        // same bytes.
+        let recycled = Arc::new(Recycled::default());
+        for sizes in [[1 << 20, 1 << 20], [1 << 20, 77_777], [70_000, 1 << 20]] {
+            let mut at = 2 << 20;
+            let parts = sizes.map(|size| {
+                let mut part = recycled.take(size).unwrap();
+                at += part.fill(&content[at..]);
+                part
+            });
+            let mut pieces = parts.each_ref().map(|part| IoSlice::new(part.as_ref()));
+            write_all_at(&*file, &mut pieces, begin + (2 << 20)).unwrap();
         }
         file.sync().unwrap();
         file.link(Path::new("written")).unwrap();

@@ -67,9 +67,7 @@ pub(crate) trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn names(&self, directory: &Path, each: &mut dyn FnMut(&str)) -> io::Result<()>;
 }
 
-/// What writes are best made of: disks, and the system's cache, work in blocks
-/// of this many bytes.
-pub(crate) const BLOCK: usize = 4 << 10;
+pub(crate) use crate::recycled::BLOCK;
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
