@@ -30,6 +30,7 @@ struct Inner {
 struct Policies(Vec<Arc<dyn Policy>>);
 
 /// The rights that an operation was granted.
+#[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Grant {
     /// In the operation's repository, if it has one.
@@ -45,6 +46,7 @@ pub struct Grant {
 }
 
 /// Why an operation was refused.
+#[non_exhaustive]
 #[derive(Debug)]
 pub struct Refusal {
     /// What to answer. It doesn't depend on whether the repository exists.

@@ -5,6 +5,7 @@ use registry_core::{Action, Actions, Error, Result};
 use crate::{Decision, Pattern, Policy, Principal, Question};
 
 /// Whom a rule is about.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
     /// Everybody, known or not.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::{Error, ErrorKind, RepositoryName, Result, Tag};
 
 /// Something that can be done with a repository.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Action {

@@ -40,6 +40,7 @@ pub struct Tls {
 }
 
 /// A version of TLS.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TlsVersion {
     /// TLS 1.2.

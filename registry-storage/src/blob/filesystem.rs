@@ -37,6 +37,7 @@ use store::{Store, blocking, failed};
 const READ_AT_ONCE: u64 = 64 << 10;
 
 /// What a stored blob survives.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// A power failure.

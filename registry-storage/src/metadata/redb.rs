@@ -101,6 +101,7 @@ pub struct RedbOptions {
 }
 
 /// What a thread does that needs a page of the database which isn't in memory.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColdReads {
     /// It waits for the disk, together with the other tasks of its asynchronous

@@ -10,6 +10,7 @@ use registry_core::{BlobBody, Error, ErrorKind, Result, UploadId, Verified};
 use crate::{BlobKey, BlobStore, StagedBlob, StoredBlob};
 
 /// A method of [`BlobStore`] or [`StagedBlob`].
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobCall {
     /// [`BlobStore::check`].
@@ -39,6 +40,7 @@ pub enum BlobCall {
 }
 
 /// How a call fails.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing is done.

@@ -8,6 +8,7 @@ use super::history::{digests, moment, names, tags, uploads};
 use crate::{Batch, CommitError, MetadataStore, Requirement};
 
 /// What is to be looked at.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All there is.
