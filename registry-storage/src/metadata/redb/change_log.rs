@@ -20,7 +20,8 @@ use super::line::{self, Line, Lines, VERSION};
 use super::value::Position;
 use crate::metadata::Change;
 
-/// The changes that the log holds, as JSON, if there are any.
+/// The changes that the log holds, as JSON, if there are any. They fit into one
+/// line, or nobody could read it again.
 ///
 /// Uploads and events matter only for a short while, and a rebuilt database
 /// starts without them.
@@ -40,9 +41,24 @@ pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
     if changes.is_empty() {
         return Ok(None);
     }
-    serde_json::to_string(&changes)
-        .map(Some)
-        .map_err(|source| registry_core::Error::internal("a change can't be written", source))
+    let json = serde_json::to_string(&changes)
+        .map_err(|source| registry_core::Error::internal("a change can't be written", source))?;
+    let mut longest = String::new();
+    record(u64::MAX, u64::MAX, "", &mut longest);
+    if !line::fits(longest.len().saturating_add(json.len())) {
+        return Err(ErrorKind::ManifestTooLarge
+            .error("this says more at once than the change log takes; refer to less"));
+    }
+    Ok(Some(json))
+}
+
+/// Writes the JSON of a record with [`logged`] changes.
+fn record(number: u64, known: u64, changes: &str, json: &mut String) {
+    // Writing to a string doesn't fail.
+    let _ = write!(
+        json,
+        r#"{{"record":{{"number":{number},"known":{known},"changes":{changes}}}}}"#
+    );
 }
 
 /// The files of a change log, each with the number in its name, in order.
@@ -262,11 +278,7 @@ impl ChangeLog {
             self.position.number = self.position.number.saturating_add(1);
             let number = self.position.number;
             json.clear();
-            // Writing to a string doesn't fail.
-            let _ = write!(
-                json,
-                r#"{{"record":{{"number":{number},"known":{known},"changes":{changes}}}}}"#
-            );
+            record(number, known, changes, &mut json);
             line::write_json(&json, &mut lines);
         }
         self.unsynced = true;

@@ -21,8 +21,12 @@ pub(super) const VERSION: u32 = 1;
 /// How much is read or written at once.
 const BUFFER: usize = 256 << 10;
 
-/// The longest line that is read; a longer one counts as damaged.
-const LINE_MAX: usize = 64 << 20;
+/// The longest line that is written, and read: a longer one counts as damaged.
+/// Tests reach it sooner.
+const LINE_MAX: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+
+/// What a line has besides its JSON, but the line feed.
+const CHECKSUM: usize = 9;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,15 +72,31 @@ pub(super) fn write_json(json: &str, lines: &mut String) {
     let _ = writeln!(lines, "{:08x} {json}", crc32c::crc32c(json.as_bytes()));
 }
 
+/// Whether a line can have this many bytes of JSON.
+pub(super) fn fits(json: usize) -> bool {
+    json.saturating_add(CHECKSUM) <= LINE_MAX
+}
+
 /// Appends a line.
+///
+/// # Errors
+///
+/// If nobody could read it again.
 pub(super) fn write(line: &Line, lines: &mut String) -> io::Result<()> {
-    write_json(&serde_json::to_string(line)?, lines);
+    let json = serde_json::to_string(line)?;
+    if !fits(json.len()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a line of the change log would be too long",
+        ));
+    }
+    write_json(&json, lines);
     Ok(())
 }
 
 /// The line in `bytes`, which don't include the line feed, if it is whole.
 fn parse(bytes: &[u8]) -> Option<Line> {
-    let (head, json) = bytes.split_at_checked(9)?;
+    let (head, json) = bytes.split_at_checked(CHECKSUM)?;
     let checksum = std::str::from_utf8(head).ok()?.strip_suffix(' ')?;
     let checksum = u32::from_str_radix(checksum, 16).ok()?;
     if checksum != crc32c::crc32c(json) {

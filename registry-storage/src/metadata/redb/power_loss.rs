@@ -18,15 +18,15 @@ use futures::FutureExt;
 use futures::future::join_all;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use registry_core::ErrorKind;
+use registry_core::{Algorithm, Descriptor, ErrorKind, MediaType};
 
-use super::change_log::Files;
+use super::change_log::{self, Files};
 use super::disk::Disk;
 use super::key::StoreFact;
 use super::simulated_disk::{Chance, SimulatedDisk};
 use super::value::Counters;
 use super::{RedbMetadata, RedbOptions, open, rebuild};
-use crate::metadata::{Batch, CommitError, MemoryMetadata, MetadataStore};
+use crate::metadata::{Batch, Change, CommitError, ManifestRecord, MemoryMetadata, MetadataStore};
 use crate::testkit::metadata::{Scope, batch, observe};
 
 /// How often the power fails on average before the database is lost and a
@@ -281,6 +281,67 @@ async fn a_segment_that_cannot_be_opened_fails_its_group_only() {
     world.verify(&store, Scope::Everything).await.unwrap();
     drop(store);
     world.rebuild().await.unwrap();
+}
+
+/// A manifest whose record takes about this many bytes of the log.
+fn large(bytes: usize) -> Batch {
+    let subject = Algorithm::Sha256.digest(b"subject");
+    let digest = Algorithm::Sha256.digest(&bytes.to_le_bytes());
+    let mut referrer = Descriptor::new(MediaType::OCI_MANIFEST, digest, 1);
+    let annotations = &mut referrer.annotations;
+    annotations.insert("a".to_owned(), "x".repeat(bytes));
+    let put = Change::PutManifest {
+        repository: "large".parse().unwrap(),
+        manifest: ManifestRecord {
+            digest,
+            media_type: MediaType::OCI_MANIFEST,
+            size: 1,
+            subject: Some(subject),
+            pushed_at: std::time::SystemTime::UNIX_EPOCH,
+        },
+        references: Vec::new(),
+        referrer: Some(referrer),
+    };
+    Batch {
+        changes: vec![put],
+        durable: true,
+        ..Batch::default()
+    }
+}
+
+/// What would be too long to be read again is never written; what is accepted
+/// is there after a rebuild, from the log and from a checkpoint.
+#[tokio::test]
+async fn what_is_too_long_for_the_change_log_is_refused() {
+    let mut world = World::new(1, false);
+    let store = world.open().unwrap();
+    let fits = |bytes: &usize| change_log::logged(&large(*bytes).changes).is_ok();
+    let (mut longest, mut refused) = (0, 4 << 20);
+    assert!(fits(&longest) && !fits(&refused));
+    while refused - longest > 1 {
+        let middle = usize::midpoint(longest, refused);
+        if fits(&middle) {
+            longest = middle;
+        } else {
+            refused = middle;
+        }
+    }
+    for bytes in [longest, longest - 1000] {
+        store.commit(large(bytes)).await.unwrap();
+        world.certain.commit(large(bytes)).await.unwrap();
+    }
+    for bytes in [refused, 4 << 20] {
+        let Err(CommitError::Failed(error)) = store.commit(large(bytes)).await else {
+            panic!("{bytes} bytes were accepted");
+        };
+        assert_eq!(error.kind(), ErrorKind::ManifestTooLarge);
+    }
+    store.check().await.unwrap();
+    world.verify(&store, Scope::Everything).await.unwrap();
+    drop(store);
+    for _ in 0..2 {
+        world.rebuild().await.unwrap();
+    }
 }
 
 /// A sync takes as long as the disk has other things to write, so opening does
