@@ -33,6 +33,7 @@
 //! * `testkit`: a server for tests.
 
 mod access_log;
+mod aside;
 mod body;
 #[cfg(feature = "client")]
 mod client;

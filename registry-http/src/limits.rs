@@ -48,9 +48,14 @@ pub struct Limits {
     pub drain_bytes: usize,
     /// How long to read a request body after an error.
     pub drain_time: Duration,
-    /// The memory for manifests on their way in that are larger than 64 KiB,
-    /// all requests together. Further ones wait for
-    /// [`manifest_time`](Self::manifest_time) and get 503 then.
+    /// The memory for the bytes of manifests on their way in that are larger
+    /// than 64 KiB, all requests together; one of any size always has room.
+    /// Further ones wait, before their bytes are read if they say how many they
+    /// are, for [`manifest_time`](Self::manifest_time), and get 503 then.
+    ///
+    /// A manifest holds its share until it is stored. While it is read and
+    /// checked, one at a time, it takes several times its size. Smaller ones
+    /// are bounded by [`max_requests`](Self::max_requests).
     pub manifest_memory: usize,
     /// How long a manifest may take to arrive, however steadily it does, not
     /// counting the time for which it waits for memory. Then the request fails

@@ -1,22 +1,17 @@
 //! How much is done at once, and who is turned away beyond that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{ErrorKind, Operation, Result};
 use tokio::time::{Instant, timeout_at};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
+use crate::aside::Aside;
 use crate::places::{NoPlace, Place, Places};
 use crate::{Limits, Peer};
 
-/// A manifest up to this size needs no share of the memory for large ones.
-const SMALL_MANIFEST: usize = 64 << 10;
-
-/// How many large manifests are read and stored at once. Each takes several
-/// times its size meanwhile, but not for long.
-const MANIFESTS_AT_WORK: usize = 1;
+/// A manifest up to this size needs no share of the memory for large ones, of
+/// which this is also the unit.
+pub(crate) const SMALL_MANIFEST: usize = 64 << 10;
 
 /// The room for requests in progress, by what they cost.
 #[derive(Debug, Clone)]
@@ -24,8 +19,9 @@ pub(crate) struct Capacity {
     requests: Places,
     uploads: Places,
     downloads: Places,
-    large_manifests: Places,
-    manifests_at_work: Arc<Semaphore>,
+    /// In units of [`SMALL_MANIFEST`].
+    manifest_memory: Places,
+    manifest_work: Aside,
     manifest_time: Duration,
     retry_after: Duration,
 }
@@ -34,17 +30,14 @@ impl Capacity {
     /// The room that `limits` give; manifests have up to `max_manifest` bytes.
     pub(crate) fn new(limits: &Limits, max_manifest: usize) -> Self {
         let places = |count: usize| Places::new(count, limits.address_share);
-        let large = limits
-            .manifest_memory
-            .checked_div(max_manifest)
-            .unwrap_or(1)
-            .max(1);
+        // One manifest of any size must have room.
+        let memory = units(limits.manifest_memory.max(max_manifest));
         Self {
             requests: places(limits.max_requests),
             uploads: places(limits.max_uploads),
             downloads: places(limits.max_downloads),
-            large_manifests: places(large),
-            manifests_at_work: Arc::new(Semaphore::new(MANIFESTS_AT_WORK)),
+            manifest_memory: places(memory),
+            manifest_work: Aside::new("manifests"),
             manifest_time: limits.manifest_time,
             retry_after: limits.retry_after,
         }
@@ -70,8 +63,8 @@ impl Capacity {
         places.take(household).map_err(|none| self.busy(none))
     }
 
-    /// Memory for a manifest that has reached `size` bytes, if it needs a
-    /// share. Waits for others to finish, but no longer than they may take.
+    /// Memory for a manifest of up to `size` bytes, if it needs a share. Waits
+    /// for others to finish, but no longer than they may take.
     pub(crate) async fn manifest_memory(
         &self,
         size: usize,
@@ -80,21 +73,17 @@ impl Capacity {
         if size <= SMALL_MANIFEST {
             return Ok(None);
         }
-        let place = self.large_manifests.wait(peer.map(Peer::household));
+        let household = peer.map(Peer::household);
+        let place = self.manifest_memory.wait(units(size), household);
         match timeout_at(self.manifest_deadline(), place).await {
             Ok(place) => Ok(Some(place)),
             Err(_) => Err(self.busy(NoPlace::AtAll)),
         }
     }
 
-    /// Waits until a manifest of `size` bytes, which is there whole, may be read
-    /// and stored.
-    pub(crate) async fn manifest_work(&self, size: usize) -> Option<SemaphorePermit<'_>> {
-        if size <= SMALL_MANIFEST {
-            return None;
-        }
-        // It is never closed.
-        self.manifests_at_work.acquire().await.ok()
+    /// Where large manifests are read, one after the other.
+    pub(crate) fn manifest_work(&self) -> &Aside {
+        &self.manifest_work
     }
 
     /// Until when a manifest has to be there whose first byte is awaited now.
@@ -113,4 +102,9 @@ impl Capacity {
         };
         error.with_retry_after(self.retry_after)
     }
+}
+
+/// How many units `size` bytes are.
+fn units(size: usize) -> usize {
+    size.div_ceil(SMALL_MANIFEST)
 }

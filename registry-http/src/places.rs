@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::patience::Patience;
 
-/// A number of places. Clones share them.
+/// A number of places, or of units of memory. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Places(Arc<Shared>);
 
@@ -40,11 +40,12 @@ pub(crate) enum NoPlace {
     ForYou,
 }
 
-/// A place; free again once dropped.
+/// A place, or several; free again once dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Places,
     household: Option<IpAddr>,
+    count: usize,
     answer: Option<u64>,
 }
 
@@ -74,33 +75,40 @@ impl Places {
     /// A place for a request from `household`. If there is none, answers that
     /// their clients take too slowly lose theirs.
     pub(crate) fn take(&self, household: Option<IpAddr>) -> Result<Place, NoPlace> {
-        let mut state = self.lock();
-        if self.0.refuses(&state, household).is_some() {
-            state.drop_overdue();
-        }
-        if let Some(none) = self.0.refuses(&state, household) {
-            return Err(none);
-        }
-        state.enter(household);
-        Ok(Place {
-            places: self.clone(),
-            household,
-            answer: None,
-        })
+        self.take_several(1, household)
     }
 
-    /// A place for a request from `household`, once there is one.
-    pub(crate) async fn wait(&self, household: Option<IpAddr>) -> Place {
+    /// `count` places for a request from `household`, once there are so many;
+    /// all there are if it takes more.
+    pub(crate) async fn wait(&self, count: usize, household: Option<IpAddr>) -> Place {
+        let count = count.min(self.0.max);
         loop {
             let freed = self.0.freed.notified();
             tokio::pin!(freed);
             // Before looking, so that no place is freed in between.
             freed.as_mut().enable();
-            match self.take(household) {
+            match self.take_several(count, household) {
                 Ok(place) => return place,
                 Err(_) => freed.await,
             }
         }
+    }
+
+    fn take_several(&self, count: usize, household: Option<IpAddr>) -> Result<Place, NoPlace> {
+        let mut state = self.lock();
+        if self.0.refuses(&state, count, household).is_some() {
+            state.drop_overdue();
+        }
+        if let Some(none) = self.0.refuses(&state, count, household) {
+            return Err(none);
+        }
+        state.enter(count, household);
+        Ok(Place {
+            places: self.clone(),
+            household,
+            count,
+            answer: None,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -109,33 +117,34 @@ impl Places {
 }
 
 impl Shared {
-    fn refuses(&self, state: &State, household: Option<IpAddr>) -> Option<NoPlace> {
+    fn refuses(&self, state: &State, count: usize, household: Option<IpAddr>) -> Option<NoPlace> {
         let free = self.max.saturating_sub(state.taken);
-        if free == 0 {
+        if free < count || free == 0 {
             return Some(NoPlace::AtAll);
         }
         let (share, household) = (self.share?, household?);
-        let held = state.by_household.get(&household).copied();
+        let held = state.by_household.get(&household).copied()?;
         let share = free.saturating_mul(usize::try_from(share).unwrap_or(usize::MAX));
-        (held.unwrap_or_default() >= share.max(1)).then_some(NoPlace::ForYou)
+        // Who has nothing yet gets something.
+        (held.saturating_add(count) > share).then_some(NoPlace::ForYou)
     }
 }
 
 impl State {
-    fn enter(&mut self, household: Option<IpAddr>) {
-        self.taken = self.taken.saturating_add(1);
+    fn enter(&mut self, count: usize, household: Option<IpAddr>) {
+        self.taken = self.taken.saturating_add(count);
         if let Some(household) = household {
             let held = self.by_household.entry(household).or_default();
-            *held = held.saturating_add(1);
+            *held = held.saturating_add(count);
         }
     }
 
-    fn leave(&mut self, household: Option<IpAddr>) {
-        self.taken = self.taken.saturating_sub(1);
+    fn leave(&mut self, count: usize, household: Option<IpAddr>) {
+        self.taken = self.taken.saturating_sub(count);
         if let Some(household) = household
             && let Some(held) = self.by_household.get_mut(&household)
         {
-            *held = held.saturating_sub(1);
+            *held = held.saturating_sub(count);
             if *held == 0 {
                 self.by_household.remove(&household);
             }
@@ -156,7 +165,8 @@ impl State {
             })
             .collect();
         for (_, (household, _)) in lost {
-            self.leave(household);
+            // An answer has one place.
+            self.leave(1, household);
         }
     }
 }
@@ -191,7 +201,7 @@ impl Drop for Place {
             .answer
             .is_some_and(|answer| state.answers.remove(&answer).is_none());
         if !is_lost {
-            state.leave(self.household);
+            state.leave(self.count, self.household);
         }
         drop(state);
         self.places.0.freed.notify_waiters();
@@ -290,7 +300,7 @@ mod tests {
         let other = places.take(Some(address(2))).unwrap();
         let waiting = tokio::spawn({
             let places = places.clone();
-            async move { drop(places.wait(Some(address(1))).await) }
+            async move { drop(places.wait(1, Some(address(1))).await) }
         });
         tokio::task::yield_now().await;
         drop(other);

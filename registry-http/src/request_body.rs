@@ -19,7 +19,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use registry_core::{ByteStream, Error, ErrorDetail, ErrorKind, Result};
 use tokio::time::{Instant, Sleep};
 
-use crate::overload::Capacity;
+use crate::overload::{Capacity, SMALL_MANIFEST};
 use crate::patience::Patience;
 use crate::places::Place;
 use crate::{Limits, Peer};
@@ -165,7 +165,9 @@ impl RequestBody {
         let Some(mut reader) = self.reader else {
             return Ok((Bytes::new(), None));
         };
-        let mut place = None;
+        let announced = length.map_or(0, |length| usize::try_from(length).unwrap_or(limit));
+        // Before a byte is read: what waits takes no memory here.
+        let mut place = capacity.manifest_memory(announced, peer).await?;
         let mut deadline = capacity.manifest_deadline();
         let Some(first) = before(deadline, &mut reader).await? else {
             return Ok((Bytes::new(), None));
@@ -173,11 +175,14 @@ impl RequestBody {
         if length == Some(first.len() as u64) {
             // Nothing else comes; taking note of the end frees the connection.
             return match before(deadline, &mut reader).await? {
-                None => Ok((first, None)),
+                None => Ok((first, place)),
                 Some(_) => Err(wrong_length()),
             };
         }
-        let mut all = BytesMut::from(first);
+        // Once, instead of doubling again and again.
+        let mut all = BytesMut::with_capacity(announced.max(first.len()));
+        all.extend_from_slice(&first);
+        drop(first);
         loop {
             if all.len() > limit {
                 return Err(too_large());
@@ -185,17 +190,13 @@ impl RequestBody {
             let Some(bytes) = before(deadline, &mut reader).await? else {
                 break;
             };
-            if place.is_none() {
-                let size = all.len().saturating_add(bytes.len());
+            if place.is_none() && all.len().saturating_add(bytes.len()) > SMALL_MANIFEST {
                 let asked = Instant::now();
-                place = capacity.manifest_memory(size, peer).await?;
+                // It may become as large as any.
+                place = capacity.manifest_memory(limit, peer).await?;
+                all.reserve(limit.saturating_sub(all.len()));
                 // Waiting for others isn't held against the client.
                 deadline = deadline.checked_add(asked.elapsed()).unwrap_or(deadline);
-            }
-            if let Some(length) = length {
-                // Once, instead of doubling again and again.
-                let length = usize::try_from(length).unwrap_or(limit).min(limit);
-                all.reserve(length.saturating_sub(all.len()));
             }
             all.extend_from_slice(&bytes);
         }

@@ -33,6 +33,10 @@ const ANNOUNCED: u64 = 48 * MIB;
 /// What they may cost if they don't: also the first 64 KiB of each, and the memory set aside for larger manifests.
 const UNANNOUNCED: u64 = 128 * MIB;
 
+/// What as many valid ones may cost. Half of it is what 200 connections take; the rest are the bodies for which there is
+/// memory (two, from one address), each with what was read from it, and one being read.
+const STORED: u64 = 72 * MIB;
+
 #[test]
 fn a_large_blob_is_pushed_asked_for_pulled_and_mounted_in_little_memory() {
     let _alone = alone();
@@ -160,6 +164,68 @@ fn send_until_refused(stream: &mut TcpStream, announced: bool, length: u64) {
         // The same: it may have had enough.
         let _ = stream.write_all(b"0\r\n\r\n");
     }
+}
+
+/// S-60. What waits for memory isn't read, and what is read is read on one thread.
+#[test]
+fn many_large_manifests_at_once_are_stored_in_little_memory() {
+    let _alone = alone();
+    let server = Launch::new().start();
+    let meter = Meter::of(&server);
+    let statuses = meter.within("stored", STORED, || large_manifests(&server));
+    let stored = statuses.iter().filter(|status| **status == Some(201));
+    assert!(stored.count() >= 10, "{statuses:?}");
+    for status in statuses.into_iter().flatten() {
+        // On a slow machine some wait for too long, and are told to come again.
+        assert!([201, 429, 503].contains(&status), "{status}");
+    }
+}
+
+/// A valid manifest of 4 MiB.
+fn large_manifest(number: usize) -> String {
+    let begin = format!(
+        r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"number":"{number}","note":""#
+    );
+    let end = r#""}}"#;
+    let length = (4_usize << 20).saturating_sub(begin.len().saturating_add(end.len()));
+    format!("{begin}{}{end}", "x".repeat(length))
+}
+
+/// Pushes valid manifests of 4 MiB at the same time; returns the status of each answer. There is none where the server
+/// had enough of a client that still sent what nobody waited for.
+fn large_manifests(server: &Server) -> Vec<Option<u16>> {
+    let barrier = Barrier::new(CLIENTS);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (barrier, host) = (&barrier, server.host());
+                scope.spawn(move || {
+                    let manifest = large_manifest(number);
+                    let mut stream = connect(host);
+                    let limit = Some(Duration::from_mins(3));
+                    stream.set_read_timeout(limit).expect("a time limit");
+                    stream.set_write_timeout(limit).expect("a time limit");
+                    let head = format!(
+                        "PUT /v2/a/manifests/t{number} HTTP/1.1\r\nHost: {host}\r\n\
+                         Content-Length: {}\r\n\
+                         Content-Type: application/vnd.oci.image.index.v1+json\r\n\r\n",
+                        manifest.len()
+                    );
+                    barrier.wait();
+                    stream.write_all(head.as_bytes()).expect("a request");
+                    stream.write_all(manifest.as_bytes()).ok()?;
+                    let mut answer = [0; 12];
+                    stream.read_exact(&mut answer).ok()?;
+                    let text = String::from_utf8_lossy(&answer);
+                    text.split(' ').nth(1)?.parse().ok()
+                })
+            })
+            .collect();
+        let answers = clients.into_iter();
+        answers
+            .map(|client| client.join().expect("a client"))
+            .collect()
+    })
 }
 
 #[test]

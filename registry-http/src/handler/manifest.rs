@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use registry_core::{
-    Deletion, Descriptor, Digest, Error, ErrorKind, ManifestRules, MediaType, Precondition,
-    PutManifest, Reference, Result, Tag,
+    Deletion, Descriptor, Digest, ErrorKind, MediaType, Precondition, PutManifest, Reference,
+    Result, Tag,
 };
 
 use super::Request;
@@ -16,10 +16,12 @@ use crate::header::{
     respond_empty,
 };
 use crate::request_body::RequestBody;
+use crate::service::Settings;
 
-/// Manifests above this size are read on a thread of their own: it takes long
-/// enough to hold others up.
-const LARGE: usize = 64 << 10;
+/// Manifests above this size are read aside, one after the other: it takes long
+/// enough to hold others up, and several times their size. How long the
+/// registry behind takes to store them holds up nobody.
+const LARGE: usize = 128 << 10;
 
 /// Asks about a manifest.
 pub(super) async fn stat(request: &Request<'_>, reference: &Reference) -> Result<Response<Body>> {
@@ -81,8 +83,7 @@ pub(super) async fn put(
     let (bytes, _share) = body
         .collect(rules.max_size, &settings.capacity, request.peer())
         .await?;
-    let _turn = settings.capacity.manifest_work(bytes.len()).await;
-    let push = check(reference.clone(), media_type, bytes, rules).await?;
+    let push = check(settings, reference.clone(), media_type, bytes).await?;
     let precondition = precondition(request, reference).await?;
     let push = push
         .with_tags(tags.iter().cloned())?
@@ -127,19 +128,17 @@ fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>> {
 }
 
 async fn check(
+    settings: &Settings,
     reference: Reference,
     media_type: Option<MediaType>,
     bytes: Bytes,
-    rules: &ManifestRules,
 ) -> Result<PutManifest> {
+    let rules = settings.manifest_rules.clone();
     if bytes.len() <= LARGE {
-        return PutManifest::new(reference, media_type, bytes, rules);
+        return PutManifest::new(reference, media_type, bytes, &rules);
     }
-    let rules = rules.clone();
     let check = move || PutManifest::new(reference, media_type, bytes, &rules);
-    tokio::task::spawn_blocking(check)
-        .await
-        .map_err(|source| Error::internal("the manifest could not be read", source))?
+    settings.capacity.manifest_work().run(check).await?
 }
 
 /// What the client's conditions mean for the tags of the push.

@@ -7,7 +7,8 @@ use futures::StreamExt;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use registry_core::{
-    Access, Blob, BlobBody, Descriptor, Digest, ErrorKind, OpenOptions, Registry, Result,
+    Access, Blob, BlobBody, Descriptor, Digest, ErrorKind, OpenOptions, Pushed, PutManifest,
+    Registry, Result,
 };
 use registry_http::{Body, Limits, Peer, RegistryService};
 use registry_storage::Engine;
@@ -363,4 +364,36 @@ async fn a_large_answer_keeps_its_place_until_it_was_taken() {
     drop(large);
     let small = get(&service, "/v2/a/manifests/small").await;
     assert_eq!(small.status, StatusCode::OK);
+}
+
+/// Stores manifests of one repository, and never gets done with those of
+/// another.
+#[derive(Debug)]
+struct Slow(Engine);
+
+#[async_trait::async_trait]
+impl Registry for Slow {
+    async fn put_manifest(&self, access: &Access, push: PutManifest) -> Result<Pushed> {
+        if access.repository().as_str() == "slow" {
+            futures::future::pending::<()>().await;
+        }
+        self.0.put_manifest(access, push).await
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_slow_to_store_holds_up_no_other_manifest() {
+    let service = RegistryService::new(Slow(Engine::memory()));
+    let content = format!("{}{}", index("a", None), " ".repeat(300_000));
+    let put = |uri| {
+        let request = request(&Method::PUT, uri, &[], pieces(content.as_bytes(), 30_000));
+        send(&service, request)
+    };
+    let mut stalled = std::pin::pin!(put("/v2/slow/manifests/v1"));
+    for _ in 0..100 {
+        assert!(futures::poll!(stalled.as_mut()).is_pending());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let other = put("/v2/a/manifests/v1").await;
+    assert_eq!(other.status, StatusCode::CREATED);
 }
