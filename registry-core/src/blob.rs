@@ -1,6 +1,7 @@
 //! Blobs: content that a registry keeps without looking inside.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -121,6 +122,19 @@ pub trait FileContent: fmt::Debug + Send + Sync + 'static {
     ///
     /// Whatever the system reports.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The file itself, if the system can send its bytes to a socket without
+    /// their being read first. Its position is nobody's.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+
+    /// Whether sending `range` of the [`file`](Self::file) needs nothing from
+    /// the disk, as far as can be told without waiting.
+    fn is_cached(&self, range: Range<u64>) -> bool {
+        let _ = range;
+        false
+    }
 }
 
 /// A part of a file.

@@ -11,6 +11,8 @@ use registry_core::{BlobBody, ByteStream, Error, ErrorKind};
 
 use crate::access_log::Exchange;
 use crate::file_body::FileBody;
+#[cfg(feature = "server")]
+use crate::file_queue::FileQueue;
 use crate::patience::Patience;
 use crate::places::{Delivery, Place};
 
@@ -103,6 +105,14 @@ impl Body {
             complete: false,
         }));
         self
+    }
+
+    /// Lets the connection that `queue` belongs to send files by itself.
+    #[cfg(feature = "server")]
+    pub(crate) fn send_files_through(&mut self, queue: &FileQueue) {
+        if let Content::File(file, _) = &mut self.content {
+            file.send_through(queue);
+        }
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {

@@ -1,5 +1,6 @@
 //! Files as bodies: read where the request runs as long as the bytes are in
-//! memory, and in the background where they have to come from the disk.
+//! memory, and in the background where they have to come from the disk. Where
+//! a connection can send files by itself, what is in memory isn't even read.
 
 use std::fmt;
 use std::future::Future;
@@ -14,9 +15,16 @@ use futures::Stream;
 use registry_core::{Error, ErrorKind, FileContent, FileSlice, Result};
 use tokio::task::JoinHandle;
 
+use crate::file_queue::{FileQueue, PART};
+
 /// How much is read at once. Smaller pieces cost several times as much a byte;
 /// larger ones gain nothing.
 const CHUNK: usize = 256 << 10;
+
+/// The least that is sent without being read. Smaller bodies go out together
+/// with the head of the answer.
+#[cfg(feature = "server")]
+const LEAST_SENT: u64 = 128 << 10;
 
 /// The buffers kept for further use. A buffer is in use until the connection
 /// has sent it, so this is about how many downloads run side by side.
@@ -86,6 +94,8 @@ pub(crate) struct FileBody {
     /// What isn't read yet.
     range: Range<u64>,
     background: Option<JoinHandle<ReadResult>>,
+    /// Where the connection takes parts that it sends by itself.
+    queue: Option<FileQueue>,
 }
 
 impl FileBody {
@@ -94,7 +104,36 @@ impl FileBody {
             file: slice.file,
             range: slice.range,
             background: None,
+            queue: None,
         }
+    }
+
+    /// Lets the connection that `queue` belongs to send by itself what it can.
+    #[cfg(feature = "server")]
+    pub(crate) fn send_through(&mut self, queue: &FileQueue) {
+        if self.left() >= LEAST_SENT && self.file.file().is_some() {
+            self.queue = Some(queue.clone());
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    /// What stands in for the next part, if the connection can send it.
+    fn queue_part(&mut self) -> Option<Bytes> {
+        let queue = self.queue.as_ref()?;
+        let start = self.range.start;
+        let end = start.saturating_add(self.left().min(PART as u64));
+        if !self.file.is_cached(start..end) {
+            return None;
+        }
+        self.range.start = end;
+        let file = Arc::clone(&self.file);
+        Some(queue.push(FileSlice {
+            file,
+            range: start..end,
+        }))
     }
 
     fn start_reading(&self, wanted: u64, mut buffer: Buffer) -> JoinHandle<ReadResult> {
@@ -130,9 +169,14 @@ impl Stream for FileBody {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let left = self.range.end.saturating_sub(self.range.start);
+        let left = self.left();
         if left == 0 {
             return Poll::Ready(None);
+        }
+        if self.background.is_none()
+            && let Some(stand_in) = self.queue_part()
+        {
+            return Poll::Ready(Some(Ok(stand_in)));
         }
         let wanted = left.min(CHUNK as u64);
         if self.background.is_none() {

@@ -42,6 +42,11 @@ mod content_range;
 mod error_detail;
 mod error_response;
 mod file_body;
+#[cfg_attr(
+    not(all(feature = "server", target_os = "linux")),
+    allow(dead_code, reason = "only a listener sends files, where it can")
+)]
+mod file_queue;
 mod handler;
 mod header;
 mod limits;

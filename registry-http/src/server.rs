@@ -6,6 +6,8 @@ mod activity;
 mod connection;
 mod head;
 mod request;
+#[cfg(target_os = "linux")]
+mod sendfile;
 mod stream;
 mod strict;
 mod tls;
@@ -21,7 +23,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use registry_core::{ErrorKind, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -30,7 +32,10 @@ use tower_service::Service;
 
 pub use self::tls::{Tls, TlsVersion};
 
-use self::connection::{Protocol, Spoken};
+use self::connection::{Connection, Protocol, Spoken};
+#[cfg(target_os = "linux")]
+use self::sendfile::SendFile;
+use crate::file_queue::FileQueue;
 use crate::{Limits, Peer};
 
 /// Serves HTTP/1.1 and HTTP/2 on any number of listeners.
@@ -146,9 +151,14 @@ impl Server {
                         address: address.ip(),
                     };
                     let stop = connections.clone();
-                    protocol
-                        .clone()
-                        .serve(stream, Spoken::Either, service.clone(), peer, stop)
+                    let (stream, files) = sending(stream);
+                    let connection = Connection {
+                        io: stream,
+                        spoken: Spoken::Either,
+                        files,
+                        peer,
+                    };
+                    protocol.clone().serve(connection, service.clone(), stop)
                 })
                 .await
             })
@@ -188,7 +198,13 @@ impl Server {
                             Some(b"h2") => Spoken::Http2,
                             _ => Spoken::Http1,
                         };
-                        protocol.serve(stream, spoken, service, peer, stop).await
+                        let connection = Connection {
+                            io: stream,
+                            spoken,
+                            files: None,
+                            peer,
+                        };
+                        protocol.serve(connection, service, stop).await
                     }
                 })
                 .await
@@ -232,6 +248,18 @@ impl Server {
             )))
         }
     }
+}
+
+/// The connection as one that sends files by itself, and where it takes them.
+#[cfg(target_os = "linux")]
+fn sending(stream: TcpStream) -> (SendFile, Option<FileQueue>) {
+    let queue = FileQueue::default();
+    (SendFile::new(stream, queue.clone()), Some(queue))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sending(stream: TcpStream) -> (TcpStream, Option<FileQueue>) {
+    (stream, None)
 }
 
 impl fmt::Debug for Server {

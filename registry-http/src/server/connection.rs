@@ -24,6 +24,7 @@ use super::request::{BoxError, Requests};
 use super::stream::Watched;
 use super::strict::Strict;
 use super::{Stop, told_to_stop};
+use crate::file_queue::FileQueue;
 use crate::{Limits, Peer};
 
 /// What every HTTP/2 connection begins with. RFC 9113, section 3.4.
@@ -43,6 +44,16 @@ pub(super) struct Protocol {
     pub(super) http2: bool,
 }
 
+/// A connection before anything was read of it.
+#[derive(Debug)]
+pub(super) struct Connection<T> {
+    pub(super) io: T,
+    pub(super) spoken: Spoken,
+    /// Where `io` takes files that it sends by itself, if it can.
+    pub(super) files: Option<FileQueue>,
+    pub(super) peer: Peer,
+}
+
 /// Which version a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spoken {
@@ -57,10 +68,8 @@ impl Protocol {
     /// requests are answered.
     pub(super) async fn serve<T, S, B>(
         self,
-        mut io: T,
-        spoken: Spoken,
+        connection: Connection<T>,
         service: S,
-        peer: Peer,
         stop: Stop,
     ) -> Result<(), BoxError>
     where
@@ -71,6 +80,12 @@ impl Protocol {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let Connection {
+            mut io,
+            spoken,
+            files,
+            peer,
+        } = connection;
         let limits = &*self.limits;
         let activity = Activity::new(limits);
         let (is_http2, first) = match spoken {
@@ -89,6 +104,8 @@ impl Protocol {
             peer,
             activity: Arc::clone(&activity),
             limits: Arc::clone(&self.limits),
+            // Over HTTP/2 the parts of a body are wrapped in frames.
+            files: files.filter(|_| !is_http2),
         };
         if is_http2 && self.http2 {
             let io = Watched::new(io, first, None, Arc::clone(&activity), limits);

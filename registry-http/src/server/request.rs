@@ -1,5 +1,6 @@
 //! From a connection's requests to the service.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use tower_service::Service;
 
 use super::activity::{Activity, Ticket};
 use super::head::Violation;
+use crate::file_queue::FileQueue;
 use crate::{Limits, Peer};
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -36,6 +38,8 @@ pub(super) struct Requests<S> {
     pub(super) peer: Peer,
     pub(super) activity: Arc<Activity>,
     pub(super) limits: Arc<Limits>,
+    /// Where the connection takes files that it sends by itself.
+    pub(super) files: Option<FileQueue>,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
@@ -43,7 +47,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + 'static,
 {
     type Response = Response<Answer<B>>;
     type Error = BoxError;
@@ -57,11 +61,18 @@ where
         request.extensions_mut().insert(self.peer);
         let is_http2 = request.version() == Version::HTTP_2;
         let mut service = self.service.clone();
+        let files = self.files.clone();
         Box::pin(async move {
             poll_fn(|cx| service.poll_ready(cx))
                 .await
                 .map_err(Into::into)?;
-            let response = service.call(request).await.map_err(Into::into)?;
+            let mut response = service.call(request).await.map_err(Into::into)?;
+            // Only what goes from the service to the connection as it is: a
+            // body that somebody changes on the way has to be read.
+            let body: &mut dyn Any = response.body_mut();
+            if let (Some(files), Some(body)) = (&files, body.downcast_mut::<crate::Body>()) {
+                body.send_files_through(files);
+            }
             Ok(response.map(|body| Answer {
                 body: Content::Service { body },
                 ticket,

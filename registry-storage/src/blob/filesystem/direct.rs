@@ -9,7 +9,7 @@
 //! Durability is the same: a sync is needed all the same, and done.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,7 +70,7 @@ impl DirectFile {
     /// then.
     pub(super) fn write_at(
         &self,
-        descriptor: &OwnedFd,
+        descriptor: BorrowedFd<'_>,
         pieces: &[IoSlice<'_>],
         offset: u64,
     ) -> io::Result<Option<usize>> {
@@ -102,7 +102,12 @@ impl DirectFile {
     }
 
     /// Writes whole blocks directly.
-    fn write(&self, descriptor: &OwnedFd, blocks: &[u8], offset: u64) -> io::Result<Option<usize>> {
+    fn write(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        blocks: &[u8],
+        offset: u64,
+    ) -> io::Result<Option<usize>> {
         if !self.switch(descriptor, true)? {
             return Ok(None);
         }
@@ -119,7 +124,7 @@ impl DirectFile {
     }
 
     /// Returns whether the file is in the wanted mode.
-    fn switch(&self, descriptor: &OwnedFd, on: bool) -> io::Result<bool> {
+    fn switch(&self, descriptor: BorrowedFd<'_>, on: bool) -> io::Result<bool> {
         if self.on.load(Ordering::Relaxed) == on {
             return Ok(true);
         }

@@ -1,10 +1,11 @@
 //! Files by the system calls of Linux.
 
+use std::fs;
 use std::io;
 use std::io::{IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,11 @@ const FILE: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
+/// How far apart bytes are tried to tell whether what is between them is in
+/// memory too. The system keeps and drops the pages of a large file in groups,
+/// mostly larger ones.
+const PROBE_EVERY: usize = 64 << 10;
+
 /// A directory tree below an open directory.
 #[derive(Debug)]
 pub(crate) struct SystemFiles {
@@ -48,7 +54,7 @@ impl SystemFiles {
 
     fn file(&self, descriptor: OwnedFd, name: Option<&Path>) -> Arc<dyn File> {
         Arc::new(SystemFile {
-            descriptor,
+            descriptor: descriptor.into(),
             root: Arc::clone(&self.root),
             direct: DirectFile::new(&self.direct),
             name: name.map(Path::to_owned),
@@ -170,7 +176,7 @@ fn size(status: &Stat) -> u64 {
 
 #[derive(Debug)]
 struct SystemFile {
-    descriptor: OwnedFd,
+    descriptor: fs::File,
     root: Arc<OwnedFd>,
     direct: DirectFile,
     name: Option<PathBuf>,
@@ -193,6 +199,20 @@ impl FileContent for SystemFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pread(&self.descriptor, buffer, offset)?)
     }
+
+    fn file(&self) -> Option<&fs::File> {
+        Some(&self.descriptor)
+    }
+
+    fn is_cached(&self, range: Range<u64>) -> bool {
+        let Some(last) = range.end.checked_sub(1) else {
+            return true;
+        };
+        let probes = range.step_by(PROBE_EVERY).chain([last]);
+        probes
+            .map(|offset| self.try_read_at(&mut [0], offset))
+            .all(|read| matches!(read, Ok(1)))
+    }
 }
 
 impl File for SystemFile {
@@ -209,7 +229,10 @@ impl File for SystemFile {
     }
 
     fn write_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        if let Some(written) = self.direct.write_at(&self.descriptor, pieces, offset)? {
+        if let Some(written) = self
+            .direct
+            .write_at(self.descriptor.as_fd(), pieces, offset)?
+        {
             return Ok(written);
         }
         Ok(rustix::io::pwritev(&self.descriptor, pieces, offset)?)

@@ -1,0 +1,74 @@
+//! Parts of files on their way to a socket, without passing through this
+//! process.
+//!
+//! HTTP implementations take bodies as bytes in memory. So a body that goes by
+//! this way gives them bytes that stand in for the file's, of the same number,
+//! and puts the part of the file in a queue. Whoever writes to the socket
+//! recognises the stand-ins by where they are in memory, and lets the system
+//! send the part in their place. They are never read.
+//!
+//! Should an implementation copy the bytes, they would not be recognised any
+//! more: the writer then finds parts in the queue and no stand-in, and gives
+//! the connection up before a wrong byte is sent.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use registry_core::FileSlice;
+
+/// The largest part that is sent at once.
+pub(crate) const PART: usize = 1 << 20;
+
+/// Occupies no memory, as nobody touches it.
+static STAND_IN: [u8; PART] = [0; PART];
+
+/// The parts that one connection is to send, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FileQueue(Arc<Mutex<VecDeque<FileSlice>>>);
+
+impl FileQueue {
+    /// Adds a part of at most [`PART`] bytes, and returns what stands in for
+    /// it. What is longer is cut off.
+    pub(crate) fn push(&self, mut part: FileSlice) -> Bytes {
+        let length = part.range.end.saturating_sub(part.range.start);
+        let stand_in = usize::try_from(length)
+            .ok()
+            .and_then(|length| STAND_IN.get(..length))
+            .unwrap_or(&STAND_IN);
+        part.range.end = part.range.start.saturating_add(stand_in.len() as u64);
+        if !stand_in.is_empty() {
+            self.lock().push_back(part);
+        }
+        Bytes::from_static(stand_in)
+    }
+
+    /// The part to be sent next, if there is one.
+    pub(crate) fn first(&self) -> Option<FileSlice> {
+        self.lock().front().cloned()
+    }
+
+    /// `count` bytes of the first part were sent.
+    pub(crate) fn sent(&self, count: u64) {
+        let mut parts = self.lock();
+        if let Some(first) = parts.front_mut() {
+            first.range.start = first.range.start.saturating_add(count);
+            if first.range.start >= first.range.end {
+                parts.pop_front();
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<FileSlice>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `bytes` stand in for a part of a file.
+pub(crate) fn stands_in(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && STAND_IN.as_ptr_range().contains(&bytes.as_ptr())
+}

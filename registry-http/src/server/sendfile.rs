@@ -1,0 +1,194 @@
+//! Writing to a socket, where files go from the system's cache to the network
+//! without being copied here.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::file_queue::{FileQueue, stands_in};
+
+/// The most that is sent by one call. The receiver then copies what is still
+/// in the processor's caches.
+const AT_ONCE: u64 = 256 << 10;
+
+/// A connection that sends the parts of a [`FileQueue`] where it is given what
+/// stands in for them.
+#[derive(Debug)]
+pub(super) struct SendFile {
+    stream: TcpStream,
+    queue: FileQueue,
+}
+
+impl SendFile {
+    pub(super) fn new(stream: TcpStream, queue: FileQueue) -> Self {
+        Self { stream, queue }
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let part = self.queue.first().ok_or_else(out_of_step)?;
+        let file = part.file.file().ok_or_else(out_of_step)?;
+        let length = part.range.end.saturating_sub(part.range.start);
+        let length = usize::try_from(length.min(AT_ONCE)).unwrap_or(usize::MAX);
+        let send = || {
+            let mut offset = part.range.start;
+            let count = rustix::fs::sendfile(&self.stream, file, Some(&mut offset), length)?;
+            Ok(count)
+        };
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => {
+                    self.queue.sent(count as u64);
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// Sending on would send other bytes than those of the answer.
+fn out_of_step() -> io::Error {
+    io::Error::other("what stands in for a file was copied, or lost")
+}
+
+impl AsyncWrite for SendFile {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match slices.iter().position(|slice| stands_in(slice)) {
+            Some(0) => this.poll_send(cx),
+            Some(at) => {
+                let before = slices.get(..at).unwrap_or_default();
+                if before.iter().all(|slice| slice.is_empty()) {
+                    return this.poll_send(cx);
+                }
+                Pin::new(&mut this.stream).poll_write_vectored(cx, before)
+            }
+            // A part is queued just before what stands in for it is handed on.
+            None if !this.queue.is_empty() => Poll::Ready(Err(out_of_step())),
+            None => Pin::new(&mut this.stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for SendFile {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use registry_core::{FileContent, FileSlice};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Content(File);
+
+    impl FileContent for Content {
+        fn try_read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn file(&self) -> Option<&File> {
+            Some(&self.0)
+        }
+    }
+
+    async fn connected() -> (SendFile, FileQueue, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (server, _) = listener.accept().await.unwrap();
+        let queue = FileQueue::default();
+        let sending = SendFile::new(server, queue.clone());
+        (sending, queue, client.unwrap())
+    }
+
+    fn push(queue: &FileQueue) -> bytes::Bytes {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let file = Arc::new(Content(file));
+        queue.push(FileSlice { file, range: 2..8 })
+    }
+
+    #[tokio::test]
+    async fn a_part_goes_where_its_stand_in_is() {
+        let (mut sending, queue, mut client) = connected().await;
+        let (first, second) = (push(&queue), push(&queue));
+        let slices = [&b"head "[..], &first, &second, b" tail"].map(IoSlice::new);
+        for (from, count) in [(0, 5), (1, 6), (2, 6), (3, 5)] {
+            let written = sending.write_vectored(&slices[from..]).await.unwrap();
+            assert_eq!(written, count);
+        }
+        drop(sending);
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "head 234567234567 tail");
+    }
+
+    #[tokio::test]
+    async fn a_stand_in_that_was_copied_is_never_sent() {
+        let (mut sending, queue, mut client) = connected().await;
+        let copy = push(&queue).to_vec();
+        let error = sending.write(&copy).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Other);
+
+        let stand_in = push(&FileQueue::default());
+        let (mut sending_nothing, _, _client) = connected().await;
+        let error = sending_nothing.write(&stand_in).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Other);
+
+        drop(sending);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        assert!(received.is_empty());
+    }
+}
