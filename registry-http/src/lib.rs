@@ -47,6 +47,7 @@ mod file_body;
     allow(dead_code, reason = "only a listener sends files, where it can")
 )]
 mod file_queue;
+mod forwarded;
 mod handler;
 mod header;
 mod limits;
@@ -70,6 +71,7 @@ mod test_server;
 pub use body::Body;
 #[cfg(feature = "client")]
 pub use client::{RemoteRegistry, RemoteRegistryBuilder};
+pub use ipnet::IpNet;
 pub use limits::Limits;
 pub use peer::Peer;
 pub use registry_auth;

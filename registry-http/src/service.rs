@@ -13,6 +13,7 @@ use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use ipnet::IpNet;
 use registry_auth::AccessControl;
 use registry_core::{
     Error, ErrorDetail, ErrorKind, ManifestRules, Operation, Randomness, Registry, RequestOrigin,
@@ -22,6 +23,7 @@ use tracing::Instrument;
 
 use crate::access_log::{Causes, Exchange};
 use crate::error_response::Failure;
+use crate::forwarded;
 use crate::handler;
 use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
 use crate::location::Locations;
@@ -63,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) capacity: Capacity,
     identities: Arc<Identities>,
     namespaces: Vec<String>,
+    trusted_proxies: Vec<IpNet>,
     headers: HeaderMap,
     metrics: Arc<Metrics>,
 }
@@ -93,6 +96,7 @@ impl RegistryService {
                 randomness,
                 capacity,
                 namespaces: Vec::new(),
+                trusted_proxies: Vec::new(),
                 headers: HeaderMap::new(),
                 metrics: Arc::default(),
             }),
@@ -190,6 +194,16 @@ impl RegistryService {
         }))
     }
 
+    /// Believes proxies in these networks, and no others, whom they ask for: by
+    /// `Forwarded` or `X-Forwarded-For`, the client's address takes the place of
+    /// the proxy's as the [`Peer`], for limits, rules, events and the log. What
+    /// such a proxy says that can't be understood leaves its own address.
+    ///
+    /// RFC 7239.
+    pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.with(|settings| settings.trusted_proxies = networks.into_iter().collect())
+    }
+
     /// Takes the identities of requests from `randomness`.
     pub fn randomness(self, randomness: impl Randomness) -> Self {
         self.with(|settings| {
@@ -237,7 +251,10 @@ where
 
 impl Settings {
     /// Answers a request, whatever happens.
-    async fn answer(self: Arc<Self>, parts: Parts, body: Option<Incoming>) -> Response<Body> {
+    async fn answer(self: Arc<Self>, mut parts: Parts, body: Option<Incoming>) -> Response<Body> {
+        if let Some(peer) = parts.extensions.get_mut::<Peer>() {
+            *peer = forwarded::client(*peer, &parts.headers, &self.trusted_proxies);
+        }
         let path = self.locations.strip(parts.uri.path());
         let operation = match path {
             Some(path) => Operation::parse(&parts.method, path, parts.uri.query()),
