@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
+use registry_http::IpNet;
 use tracing::Level;
 
 /// A value and where it was said, for what only shows once it is used.
@@ -127,6 +128,8 @@ pub struct Http {
     pub host: Option<Said<String>>,
     /// What every answer carries.
     pub headers: Vec<Said<(HeaderName, HeaderValue)>>,
+    /// The networks of the proxies that are believed whom they ask for.
+    pub trusted_proxies: Vec<IpNet>,
     /// The certificate; without one, it speaks plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Whether HTTP/2 is spoken.

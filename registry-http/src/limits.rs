@@ -86,8 +86,9 @@ pub struct Limits {
     ///
     /// An address is that of the [`Peer`](crate::Peer), for IPv6 its network of
     /// 64 bits. Requests without a `Peer` are not kept to a share. Behind a
-    /// proxy, either the `Peer` names the proxy's clients or there should be no
-    /// share.
+    /// proxy, name it by
+    /// [`trusted_proxies`](crate::RegistryService::trusted_proxies), or its
+    /// clients share one share.
     pub address_share: Option<u32>,
     /// When a client that was turned away may come back.
     pub retry_after: Duration,

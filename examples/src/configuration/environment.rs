@@ -80,7 +80,9 @@ fn meaning(name: &str) -> Result<Meaning, String> {
         path = key.path.to_owned();
         found = Some(key);
         // What is below isn't known.
-        if key.support == Support::Not || matches!(key.kind, Kind::Names | Kind::NamesOfLists) {
+        if key.support == Support::Not
+            || matches!(key.kind, Kind::Texts | Kind::Names | Kind::NamesOfLists)
+        {
             break;
         }
     }
@@ -90,6 +92,7 @@ fn meaning(name: &str) -> Result<Meaning, String> {
         (Kind::NamesOfLists, Some((own, index))) if index.parse::<usize>().is_ok() => {
             (own.to_owned(), index.parse().ok())
         }
+        (Kind::Texts, _) if rest.parse::<usize>().is_ok() => (String::new(), rest.parse().ok()),
         _ => (rest, None),
     };
     Ok(Meaning {
@@ -144,7 +147,7 @@ impl Meaning {
         let is_structured = match self.key.kind {
             Kind::Section => true,
             Kind::Names => self.own.is_none(),
-            Kind::NamesOfLists => self.index.is_none(),
+            Kind::Texts | Kind::NamesOfLists => self.index.is_none(),
             _ => false,
         };
         if is_structured {

@@ -1,5 +1,5 @@
 //! Every key of a Docker registry's configuration file, and what becomes of it
-//! here.
+//! here; with a few of our own.
 
 /// What a key's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Duration,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Texts.
+    Texts,
     /// Names of the operator's own, each with a text.
     Names,
     /// Names of the operator's own, each with texts.
@@ -34,7 +36,7 @@ pub(crate) enum Support {
     Not,
 }
 
-/// A key that the Docker registry has.
+/// A key of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
     /// The names on the way to it, separated by dots.
@@ -166,6 +168,8 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     yes("http.draintimeout", Kind::Duration),
     yes("http.headers", Kind::NamesOfLists),
+    // Ours: whose word about their clients is taken.
+    yes("http.trustedproxies", Kind::Texts),
     yes("http.tls", Kind::Section),
     yes("http.tls.certificate", Kind::Text),
     yes("http.tls.key", Kind::Text),

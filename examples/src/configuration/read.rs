@@ -1,11 +1,13 @@
 //! From keys to what they mean, with the Docker registry's defaults if there
 //! is a file, and with friendlier ones if there is none.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
+use registry_http::IpNet;
 use tracing::Level;
 
 use super::problem::{Origin, Problem};
@@ -252,6 +254,7 @@ impl Reader<'_> {
             prefix: self.text("http.prefix").unwrap_or_default().to_owned(),
             host: self.said("http.host"),
             headers: self.headers(),
+            trusted_proxies: self.trusted_proxies(),
             http2: !self.is("http.http2.disabled", false) && (tls.is_some() || plain_http2),
             tls,
             drain: self.time("http.draintimeout"),
@@ -274,6 +277,28 @@ impl Reader<'_> {
             key: key?.into_path(),
             newest_only: self.text("http.tls.minimumtls") == Some("tls1.3"),
         })
+    }
+
+    fn trusted_proxies(&mut self) -> Vec<IpNet> {
+        let mut networks = Vec::new();
+        let node = self.tree.at("http.trustedproxies");
+        let items = match node.map(|node| &node.value) {
+            Some(Value::List(items)) => items.as_slice(),
+            // One may stand without a list around it.
+            _ => node.map(std::slice::from_ref).unwrap_or_default(),
+        };
+        for item in items {
+            let text = item.text().unwrap_or_default();
+            // An address alone is a network of one.
+            let network = text.parse::<IpNet>().ok();
+            match network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
+                Some(network) => networks.push(network),
+                None => self.problems.push(item.origin.problem(format!(
+                    "`{text}` is no network; write one such as 10.0.0.0/8 or fd00::/8"
+                ))),
+            }
+        }
+        networks
     }
 
     fn headers(&mut self) -> Vec<Said<(HeaderName, HeaderValue)>> {

@@ -71,6 +71,8 @@ fn value(key: &Key, node: &Node) -> Result<(), String> {
             Value::Section(entries) if entries.iter().all(|entry| is_plain(&entry.node)) => Ok(()),
             _ => Err(format!("`{path}` takes names with a text each")),
         },
+        Kind::Texts if is_list(node) => Ok(()),
+        Kind::Texts => Err(format!("`{path}` takes a list of texts, such as [a, b]")),
         Kind::NamesOfLists => match &node.value {
             Value::Section(entries) if entries.iter().all(|entry| is_list(&entry.node)) => Ok(()),
             _ => Err(format!("`{path}` takes names with a list of texts each")),

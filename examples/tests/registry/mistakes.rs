@@ -21,6 +21,12 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("http.addr: :1\n", 1, "write `http:`"),
     ("http: {addr: 5000}\n", 1, "write one such as :5000"),
     ("http: [a]\n", 1, "takes keys"),
+    (
+        "http:\n  trustedproxies: [10.0.0.0/8, proxy]\n",
+        2,
+        "`proxy` is no network",
+    ),
+    ("http:\n  trustedproxies: {a: b}\n", 2, "takes a list"),
     ("http:\n  tls:\n    key: k.pem\n", 2, "needs `certificate`"),
     ("http:\n  tls:\n    letsencrypt: {}\n", 3, "isn't supported"),
     ("http:\n  tls:\n    clientcas: [a]\n", 3, "isn't supported"),

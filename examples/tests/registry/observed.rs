@@ -25,6 +25,28 @@ async fn requests_are_logged_on_standard_output() {
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_is_believed_whom_it_asks_for() {
+    for (trusted, client) in [
+        ("[127.0.0.0/8, ::1]", "192.0.2.7"),
+        ("127.0.0.1", "192.0.2.7"),
+        ("[10.0.0.1]", "127.0.0.1"),
+    ] {
+        let program = Setup::new()
+            .arguments(&["--addr", "127.0.0.1:0"])
+            .variable("REGISTRY_HTTP_TRUSTEDPROXIES", trusted)
+            .start();
+        let request = reqwest::Client::new()
+            .get(format!("http://{}/v2/team/app/tags/list", program.address))
+            .header("x-forwarded-for", "203.0.113.1, 192.0.2.7");
+        request.send().await.unwrap();
+        eventually("the request is logged", async || {
+            program.stdout().contains(&format!("{client} - - ["))
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn logs_are_json_if_asked() {
     let mut program = Setup::new()
         .arguments(&["--addr", "127.0.0.1:0"])

@@ -53,7 +53,8 @@ pub(crate) fn service(
         .limits(limits(http))
         .access(access(configuration.password_file.as_ref())?)
         .deletes(configuration.changes == Changes::All)
-        .prefix(&http.prefix);
+        .prefix(&http.prefix)
+        .trusted_proxies(http.trusted_proxies.iter().copied());
     if let Some(host) = &http.host {
         service = service.host(&host.value).map_err(wrong(host))?;
     }
