@@ -42,28 +42,39 @@
 //!
 //! # Features
 //!
-//! `htpasswd`, off unless asked for: users from a password file.
+//! All are off unless asked for:
+//!
+//! * `htpasswd`: users from a password file.
+//! * `policy`: time zones by their names in a [`TimeWindow`].
 
 mod access_control;
 mod authenticator;
 mod challenge;
 mod credentials;
+mod glob;
 #[cfg(feature = "htpasswd")]
 mod htpasswd;
 mod login;
+mod network;
 mod pattern;
 mod policy;
 mod rules;
 mod secret;
+mod tag_pattern;
+mod time_window;
 
 pub use access_control::{AccessControl, Grant, Refusal};
 pub use authenticator::{Authenticator, Caller, Principal};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
+pub use glob::Glob;
 #[cfg(feature = "htpasswd")]
 pub use htpasswd::{Htpasswd, PASSWORD_MAX};
 pub use login::{Login, LoginAnswer};
+pub use network::{Network, Networks};
 pub use pattern::Pattern;
 pub use policy::{Decision, Policy, Question};
 pub use rules::{Rules, Who};
 pub use secret::Secret;
+pub use tag_pattern::TagPattern;
+pub use time_window::TimeWindow;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use registry_core::{Error, ErrorKind, RepositoryName, Result};
 
+use crate::Principal;
+
 /// Which repositories a rule is about.
 ///
 /// A name, in which `*` stands for exactly one component and `**` for any
@@ -13,12 +15,22 @@ use registry_core::{Error, ErrorKind, RepositoryName, Result};
 /// `team/**` is everything inside `team` but not `team` itself. Matching is
 /// always of the whole name and takes time in proportion to its length.
 ///
+/// `{user}` stands for a component that is exactly the name of whoever asks,
+/// and `{group}` for one that is exactly the name of one of their groups. So
+/// nobody whose name can't be a component, such as `Ann` or `a/b`, has a
+/// repository by it, and neither has anybody unknown.
+///
 /// ```
-/// use registry_auth::Pattern;
+/// use registry_auth::{Pattern, Principal};
 ///
 /// let pattern: Pattern = "team/**".parse()?;
 /// assert!(pattern.matches(&"team/app/web".parse()?));
 /// assert!(!pattern.matches(&"teams/app".parse()?));
+///
+/// let own: Pattern = "people/{user}/**".parse()?;
+/// let ann = Principal::new("ann");
+/// assert!(own.matches_for(&"people/ann/app".parse()?, Some(&ann)));
+/// assert!(!own.matches_for(&"people/ben/app".parse()?, Some(&ann)));
 /// # Ok::<(), registry_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +44,18 @@ enum Part {
     Exactly(Box<str>),
     One,
     Any,
+    User,
+    Group,
 }
 
 impl Pattern {
-    /// Whether it is about `name`.
+    /// Whether it is about `name`, whoever asks.
     pub fn matches(&self, name: &RepositoryName) -> bool {
+        self.matches_for(name, None)
+    }
+
+    /// Whether it is about `name` if `principal` asks.
+    pub fn matches_for(&self, name: &RepositoryName, principal: Option<&Principal>) -> bool {
         let mut names = name.as_str().split('/');
         let mut parts = self.parts.as_ref();
         // Where to go on when the parts behind the last `**` don't fit: it
@@ -51,7 +70,7 @@ impl Pattern {
                 }
                 Some((part, rest)) => {
                     if let Some(component) = names.next()
-                        && part.fits(component)
+                        && part.fits(component, principal)
                     {
                         parts = rest;
                         continue;
@@ -74,10 +93,12 @@ impl Pattern {
 }
 
 impl Part {
-    fn fits(&self, component: &str) -> bool {
+    fn fits(&self, component: &str, principal: Option<&Principal>) -> bool {
         match self {
             Self::Exactly(text) => **text == *component,
             Self::One | Self::Any => true,
+            Self::User => principal.is_some_and(|user| user.name() == component),
+            Self::Group => principal.is_some_and(|member| member.is_member_of(component)),
         }
     }
 }
@@ -89,14 +110,14 @@ impl FromStr for Pattern {
         let malformed = || {
             ErrorKind::NameInvalid.error(format!(
                 "the pattern {text:?} matches no repository; write a repository name in which \
-                 whole components may be * or **"
+                 whole components may be *, **, {{user}} or {{group}}"
             ))
         };
         // A name with the wildcards filled in must be one that can exist.
         let example: Vec<_> = text
             .split('/')
             .map(|part| {
-                if matches!(part, "*" | "**") {
+                if matches!(part, "*" | "**" | "{user}" | "{group}") {
                     "x"
                 } else {
                     part
@@ -109,6 +130,8 @@ impl FromStr for Pattern {
             .map(|part| match part {
                 "*" => Part::One,
                 "**" => Part::Any,
+                "{user}" => Part::User,
+                "{group}" => Part::Group,
                 name => Part::Exactly(name.into()),
             })
             .collect();
@@ -134,6 +157,7 @@ mod tests {
     use registry_core::RepositoryName;
 
     use super::Pattern;
+    use crate::Principal;
 
     fn matches(pattern: &str, name: &str) -> bool {
         let pattern: Pattern = pattern.parse().unwrap();
@@ -175,9 +199,87 @@ mod tests {
     #[test]
     fn a_pattern_that_can_match_nothing_is_an_error() {
         for pattern in [
-            "", "/", "a/", "/a", "a//b", "team-*", "a**", "***", "A/*", "a/../b", "[ab]",
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "team-*",
+            "a**",
+            "***",
+            "A/*",
+            "a/../b",
+            "[ab]",
+            "{",
+            "{}",
+            "{User}",
+            "{robot}",
+            "a-{user}",
+            "{user}-a",
+            "{user}{group}",
+            "{user",
+            "{{user}}",
+            "{user }",
         ] {
-            assert!(pattern.parse::<Pattern>().is_err(), "{pattern}");
+            let error = pattern.parse::<Pattern>().expect_err(pattern).to_string();
+            assert!(error.contains("*, **, {user} or {group}"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_place_for_a_user_or_group_is_for_exactly_that_name() {
+        let fits = |pattern: &str, name: &str, principal: Option<&Principal>| {
+            let pattern: Pattern = pattern.parse().unwrap();
+            pattern.matches_for(&name.parse().unwrap(), principal)
+        };
+        let ann = Principal::new("ann").member_of("web").member_of("ops");
+        for (pattern, yes, no) in [
+            (
+                "people/{user}/**",
+                &["people/ann/a", "people/ann/a/b"][..],
+                &[
+                    "people/ann",
+                    "people/anna/a",
+                    "people/web/a",
+                    "people/a/ann",
+                    "people/user/a",
+                ][..],
+            ),
+            (
+                "teams/{group}/**",
+                &["teams/web/a", "teams/ops/a"],
+                &["teams/ann/a", "teams/we/a", "teams/group/a"],
+            ),
+            ("{user}", &["ann"], &["web", "ann/a"]),
+            (
+                "**/{group}/{user}",
+                &["web/ann", "x/ops/ann", "web/ann/ops/ann"],
+                &["ann/web", "web/ann/x", "ann/ann"],
+            ),
+            ("{group}/{group}", &["web/ops", "ops/ops"], &["web/ann"]),
+        ] {
+            for name in yes {
+                assert!(fits(pattern, name, Some(&ann)), "{pattern} is {name}");
+                assert!(
+                    !fits(pattern, name, None),
+                    "{pattern} isn't {name} to anybody"
+                );
+            }
+            for name in no {
+                assert!(!fits(pattern, name, Some(&ann)), "{pattern} isn't {name}");
+            }
+        }
+        // A name is never a pattern, nor more than one component, nor folded.
+        for name in ["*", "**", "{user}", "", "a/b", "Ann", "ann ", "annä"] {
+            let other = Principal::new(name).member_of(name);
+            for repository in ["ann", "a/b", "a", "x/y"] {
+                for pattern in ["{user}", "{group}", "{user}/{group}", "{user}/**"] {
+                    assert!(
+                        !fits(pattern, repository, Some(&other)),
+                        "{name}: {repository}"
+                    );
+                }
+            }
         }
     }
 
@@ -189,14 +291,20 @@ mod tests {
         assert!(!matches(&format!("{pattern}/b"), &name));
     }
 
-    /// The definition, spelt out.
-    fn oracle(pattern: &[&str], name: &[&str]) -> bool {
+    /// The definition, spelt out, for the user a and the members of `groups`.
+    fn oracle(pattern: &[&str], name: &[&str], groups: &[&str]) -> bool {
+        let on = |rest: &[&str], names: &[&str]| oracle(rest, names, groups);
         match (pattern, name) {
             ([], []) => true,
             (["**"], name) => !name.is_empty(),
-            (["**", rest @ ..], name) => (0..=name.len()).any(|taken| oracle(rest, &name[taken..])),
-            (["*", rest @ ..], [_, names @ ..]) => oracle(rest, names),
-            ([part, rest @ ..], [first, names @ ..]) => part == first && oracle(rest, names),
+            (["**", rest @ ..], name) => (0..=name.len()).any(|taken| on(rest, &name[taken..])),
+            (["*", rest @ ..], [_, names @ ..]) | (["{user}", rest @ ..], ["a", names @ ..]) => {
+                on(rest, names)
+            }
+            (["{group}", rest @ ..], [first, names @ ..]) if groups.contains(first) => {
+                on(rest, names)
+            }
+            ([part, rest @ ..], [first, names @ ..]) => part == first && on(rest, names),
             _ => false,
         }
     }
@@ -206,12 +314,24 @@ mod tests {
 
         #[test]
         fn matching_follows_the_definition(
-            pattern in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "*", "**"]), 1..6),
-            name in proptest::collection::vec(proptest::sample::select(vec!["a", "b"]), 1..8),
+            pattern in proptest::collection::vec(
+                proptest::sample::select(vec!["a", "b", "*", "**", "{user}", "{group}"]), 1..6,
+            ),
+            name in proptest::collection::vec(proptest::sample::select(vec!["a", "b", "c"]), 1..8),
+            groups in proptest::sample::subsequence(vec!["a", "b", "c"], 0..3),
         ) {
             let parsed: Pattern = pattern.join("/").parse().unwrap();
             let repository: RepositoryName = name.join("/").parse().unwrap();
-            prop_assert_eq!(parsed.matches(&repository), oracle(&pattern, &name));
+            let user = groups.iter().fold(Principal::new("a"), |user, group| user.member_of(*group));
+            prop_assert_eq!(
+                parsed.matches_for(&repository, Some(&user)),
+                oracle(&pattern, &name, &groups)
+            );
+            let personal = pattern.iter().any(|part| part.starts_with('{'));
+            prop_assert_eq!(
+                parsed.matches(&repository),
+                !personal && oracle(&pattern, &name, &groups)
+            );
         }
     }
 }

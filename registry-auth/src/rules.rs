@@ -132,7 +132,9 @@ impl Policy for Rules {
             .iter()
             .filter(|rule| {
                 rule.who.includes(question.principal)
-                    && rule.repositories.matches(question.repository)
+                    && rule
+                        .repositories
+                        .matches_for(question.repository, question.principal)
             })
             .fold(Actions::NONE, |actions, rule| actions | rule.actions);
         Decision::allow(permitted)
@@ -188,6 +190,28 @@ mod tests {
         );
         assert_eq!(granted(&rules, Some(&other), "team/app"), Actions::NONE);
         assert_eq!(granted(&rules, Some(&ci), "elsewhere"), Actions::NONE);
+    }
+
+    #[test]
+    fn a_rule_about_own_repositories_is_about_those_of_whoever_asks() {
+        let rules = Rules::new()
+            .signed_in("people/{user}/**", &[Action::Push])
+            .anonymous("teams/{group}/**", &[Action::Push]);
+        let ann = Principal::new("ann").member_of("web");
+        for (repository, own) in [
+            ("people/ann/app", true),
+            ("people/ben/app", false),
+            ("teams/web/app", true),
+            ("teams/ann/app", false),
+        ] {
+            let expected = if own {
+                Action::Push.into()
+            } else {
+                Actions::NONE
+            };
+            assert_eq!(granted(&rules, Some(&ann), repository), expected);
+            assert_eq!(granted(&rules, None, repository), Actions::NONE);
+        }
     }
 
     #[test]

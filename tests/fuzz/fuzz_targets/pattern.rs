@@ -1,30 +1,47 @@
-//! A pattern of repository names, a space, and a name.
+//! A pattern of repository names, a name, and the names of a user and of groups,
+//! separated by spaces.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use registry_auth::Pattern;
+use registry_auth::{Pattern, Principal};
 use registry_core::RepositoryName;
 
 /// By the definition, whatever it costs.
-fn matches(parts: &[&str], components: &[&str]) -> bool {
+fn matches(parts: &[&str], components: &[&str], user: Option<&str>, groups: &[&str]) -> bool {
+    let on = |parts: &[&str], components: &[&str]| matches(parts, components, user, groups);
     match (parts, components) {
         ([], _) => components.is_empty(),
         (["**"], _) => !components.is_empty(),
         (["**", rest @ ..], _) => {
-            (0..=components.len()).any(|skipped| matches(rest, &components[skipped..]))
+            (0..=components.len()).any(|skipped| on(rest, &components[skipped..]))
         }
         ([part, parts @ ..], [component, components @ ..]) => {
-            (*part == "*" || part == component) && matches(parts, components)
+            let fits = match *part {
+                "*" => true,
+                "{user}" => user == Some(component),
+                "{group}" => groups.contains(component),
+                name => name == *component,
+            };
+            fits && on(parts, components)
         }
         (_, []) => false,
     }
 }
 
 fuzz_target!(|text: &str| {
-    let Some((pattern, name)) = text.split_once(' ') else {
+    let mut words = text.split(' ');
+    let (Some(pattern), Some(name)) = (words.next(), words.next()) else {
         return;
     };
+    let user = words.next();
+    let groups: Vec<_> = words.collect();
+    let principal = user.map(|user| {
+        let user = Principal::new(user);
+        groups
+            .iter()
+            .fold(user, |user, group| user.member_of(*group))
+    });
     let (Ok(pattern), Ok(name)) = (pattern.parse::<Pattern>(), name.parse::<RepositoryName>())
     else {
         return;
@@ -36,8 +53,8 @@ fuzz_target!(|text: &str| {
     if parts.iter().filter(|part| **part == "**").count() <= 4 {
         let components: Vec<_> = name.as_str().split('/').collect();
         assert_eq!(
-            pattern.matches(&name),
-            matches(&parts, &components),
+            pattern.matches_for(&name, principal.as_ref()),
+            matches(&parts, &components, user, &groups),
             "{text}"
         );
     }
