@@ -57,6 +57,30 @@ pub(crate) fn private_file() -> OpenOptions {
     options
 }
 
+/// How often a lock is tried, and how long to wait in between.
+#[cfg(feature = "redb")]
+const TRIES: (u32, std::time::Duration) = (100, std::time::Duration::from_millis(10));
+
+/// What `attempt` gets, which is tried for about a second. A store that was
+/// dropped lets go of its directory when it has finished writing, and so does a
+/// process that was told to end.
+#[cfg(feature = "redb")]
+pub(crate) fn patiently<X>(
+    mut attempt: impl FnMut() -> io::Result<Option<X>>,
+) -> io::Result<Option<X>> {
+    for _ in 1..TRIES.0 {
+        if let Some(got) = attempt()? {
+            return Ok(Some(got));
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the system has no lock that can be waited for that long and no longer"
+        )]
+        std::thread::sleep(TRIES.1);
+    }
+    attempt()
+}
+
 /// The error of a directory that can't be used, which names it: those who start
 /// a program see it, and no clients.
 pub(crate) fn unusable(what: &str, path: &Path, error: Error) -> Error {

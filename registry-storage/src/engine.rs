@@ -140,14 +140,13 @@ struct Inner {
     damages: Damages,
     manifests: ManifestCache,
     /// Wakes the delivery of events; absent if nobody listens.
-    outbox: Option<Outbox>,
+    outbox: Option<Arc<Outbox>>,
     /// How many events were dropped, as far as the delivery noticed.
     dropped_events: AtomicU64,
+    /// Delivers events, if somebody listens.
+    delivery: OnceLock<expiry::EndsWithIt>,
     /// Forgets uploads that nobody finishes, if it was asked to.
     upload_expiry: OnceLock<expiry::EndsWithIt>,
-    /// Keeps other processes away from the stores, as long as it is open.
-    #[expect(dead_code, reason = "it is there to be dropped")]
-    lock: Option<std::fs::File>,
 }
 
 impl Engine {
@@ -170,6 +169,23 @@ impl Engine {
     pub async fn check(&self) -> Result<()> {
         self.blobs().check().await?;
         self.metadata().check().await
+    }
+
+    /// Ends what runs in the background, and waits until the
+    /// [metadata store](MetadataStore::close) has let go of what it holds.
+    /// Requests fail from then on, also those of other clones: stop serving
+    /// first. The root directory is free once they are gone too.
+    ///
+    /// Pushes that were acknowledged don't need it. An engine that is dropped does
+    /// the same on a thread of its own, but a program that ends meanwhile may
+    /// lose what needn't survive a crash, such as an upload that was just begun.
+    pub async fn close(self) {
+        for task in [&self.inner.delivery, &self.inner.upload_expiry] {
+            if let Some(task) = task.get() {
+                task.end();
+            }
+        }
+        self.metadata().close().await;
     }
 
     fn blobs(&self) -> &dyn BlobStore {

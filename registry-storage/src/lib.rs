@@ -65,6 +65,10 @@
 //! If the database is lost or damaged, `Engine::rebuild` makes it again from the
 //! change log. It stops at damage in the log, unless it was told to skip that.
 //!
+//! Dropping an engine waits for nothing: its thread finishes what it was given
+//! and lets go of the directory, for which opening it again waits.
+//! [`Engine::close`] waits for that, as a program should before it ends.
+//!
 //! An upload that nobody finishes stays until [`Engine::expire_uploads`]: call
 //! it now and then.
 //!

@@ -56,6 +56,15 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Finishes what was begun, and returns once the store has let go of all
+    /// that it holds, so that another can have it. Reads and commits may fail
+    /// from then on. It may be called again.
+    ///
+    /// Durable batches don't need it; others survive if it returns. A store that
+    /// is dropped instead does the same, but nobody knows when it is done. Does
+    /// nothing unless a store says otherwise.
+    async fn close(&self) {}
+
     /// Applies all changes of a batch, or none.
     ///
     /// The requirements are checked against the state that the changes are then
@@ -187,6 +196,10 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
 impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
     async fn check(&self) -> Result<()> {
         (**self).check().await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use registry_core::{Algorithm, MediaType, RepositoryName};
 use registry_storage::testkit::metadata::{Scope, follow, history, observe};
 use registry_storage::{
-    Batch, Change, Durability, ManifestRecord, MemoryMetadata, RedbMetadata, RedbOptions,
+    Batch, Change, Durability, ManifestRecord, MemoryMetadata, MetadataStore, RedbMetadata,
+    RedbOptions,
 };
 
 fn run(test: impl Future<Output = ()>) {
@@ -64,7 +65,7 @@ async fn agree_when_rebuilt(batches: Vec<Batch>, segment_bytes: u64) {
         batch.require.clear();
         follow(&store, &model, &batch).await;
         if number % 8 == 7 {
-            drop(store);
+            store.close().await;
             std::fs::remove_file(directory.path().join("metadata.redb")).unwrap();
             let error = RedbMetadata::open(directory.path(), options)
                 .await

@@ -60,6 +60,7 @@ async fn push_all(directory: &Path, numbers: std::ops::Range<u64>) {
     for number in numbers {
         store.commit(push(number)).await.unwrap();
     }
+    store.close().await;
 }
 
 /// The pushes that are there.
@@ -71,6 +72,14 @@ async fn pushed(store: &RedbMetadata) -> Vec<u64> {
             found.push(number);
         }
     }
+    found
+}
+
+/// The pushes that are there, for nobody but whoever looks.
+async fn pushed_in(directory: &Path) -> Vec<u64> {
+    let store = open(directory).await;
+    let found = pushed(&store).await;
+    store.close().await;
     found
 }
 
@@ -107,6 +116,7 @@ async fn a_second_process_is_told_that_the_database_is_open() {
         assert!(error.to_string().contains("another process"), "{error}");
     }
     drop(store);
+    // It waits until the writer is done.
     open(directory.path()).await;
 }
 
@@ -149,6 +159,7 @@ async fn a_lost_database_is_rebuilt_only_when_asked() {
             store.repository(&name()).await.unwrap().unwrap().identity.0,
             1
         );
+        store.close().await;
     }
     // What comes after a rebuild is rebuilt too.
     push_all(directory.path(), 5..7).await;
@@ -190,7 +201,7 @@ async fn a_torn_last_record_is_cut_off() {
 
     // With the database: its records are whole, and what is behind them goes.
     fs::write(&log, [&whole[..], &whole[..torn][..70]].concat()).unwrap();
-    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1, 2]);
+    assert_eq!(pushed_in(directory.path()).await, [0, 1, 2]);
     assert_eq!(fs::read(&log).unwrap(), whole);
 
     // Without: nothing says that the last record was ever acknowledged.
@@ -198,7 +209,7 @@ async fn a_torn_last_record_is_cut_off() {
     fs::remove_file(database(directory.path())).unwrap();
     let rebuilt = rebuild(directory.path()).await.unwrap();
     assert_eq!(rebuilt.records, 2);
-    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1]);
+    assert_eq!(pushed_in(directory.path()).await, [0, 1]);
 }
 
 #[tokio::test]
@@ -224,7 +235,7 @@ async fn damage_in_the_change_log_is_named_and_skipped_only_when_asked() {
     let rebuilt = RedbMetadata::rebuild(directory.path(), options).await;
     assert_eq!(rebuilt.unwrap().skipped, 1);
     assert!(log.with_extension("log.damaged").try_exists().unwrap());
-    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1, 3, 4]);
+    assert_eq!(pushed_in(directory.path()).await, [0, 1, 3, 4]);
 }
 
 #[tokio::test]
@@ -241,10 +252,10 @@ async fn a_lost_change_log_is_replaced_by_a_checkpoint() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     store.commit(push(3)).await.unwrap();
-    drop(store);
+    store.close().await;
     fs::remove_file(database(directory.path())).unwrap();
     rebuild(directory.path()).await.unwrap();
-    assert_eq!(pushed(&open(directory.path()).await).await, [0, 1, 2, 3]);
+    assert_eq!(pushed_in(directory.path()).await, [0, 1, 2, 3]);
 }
 
 #[tokio::test]
@@ -257,7 +268,7 @@ async fn checkpoints_bound_the_change_log() {
             store.commit(push(number)).await.unwrap();
         }
     }
-    drop(store);
+    store.close().await;
     let entries = fs::read_dir(directory.path()).unwrap();
     let files = entries.map(|entry| entry.unwrap());
     let log: u64 = files
@@ -268,7 +279,7 @@ async fn checkpoints_bound_the_change_log() {
     assert!(log < 100_000, "{log}");
     fs::remove_file(database(directory.path())).unwrap();
     rebuild(directory.path()).await.unwrap();
-    assert_eq!(pushed(&open(directory.path()).await).await.len(), 20);
+    assert_eq!(pushed_in(directory.path()).await.len(), 20);
 }
 
 #[tokio::test]
@@ -289,5 +300,5 @@ async fn batches_that_are_not_durable_become_so_after_a_while() {
         fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
     }
     let numbers: Vec<u64> = (0..20).collect();
-    assert_eq!(pushed(&open(left.path()).await).await, numbers);
+    assert_eq!(pushed_in(left.path()).await, numbers);
 }

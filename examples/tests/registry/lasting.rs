@@ -1,6 +1,6 @@
 //! What is there after a restart.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
 use crate::program::{Program, Setup, eventually, manifest};
@@ -37,6 +37,25 @@ async fn what_was_acknowledged_outlives_the_process_however_it_ends() {
     assert_there(&program).await;
     program.end(Signal::TERM);
     assert_there(&on(root).start()).await;
+}
+
+/// That an upload was begun is not written at once. A process that is told to
+/// stop writes it before it ends.
+#[tokio::test]
+async fn an_upload_that_was_begun_outlives_an_orderly_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let root = root.to_str().unwrap();
+    let program = on(root).start();
+    let begun = program.call(Method::POST, "/v2/a/b/blobs/uploads/", b"");
+    let begun = begun.await;
+    assert_eq!(begun.status(), StatusCode::ACCEPTED);
+    let location = begun.headers()[reqwest::header::LOCATION].to_str();
+    let location = location.unwrap().to_owned();
+    program.end(Signal::TERM);
+    let program = on(root).start();
+    let (status, _) = program.get(&location).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
 }
 
 /// Whatever the mask of the process would permit.
@@ -122,7 +141,7 @@ async fn an_upload_that_nobody_finishes_is_forgotten() {
         .variable("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "1s")
         .start();
     let begun = program
-        .call(reqwest::Method::POST, "/v2/a/blobs/uploads/", b"")
+        .call(Method::POST, "/v2/a/blobs/uploads/", b"")
         .await;
     assert_eq!(begun.status(), StatusCode::ACCEPTED);
     let location = begun.headers()["location"].to_str().unwrap().to_owned();

@@ -14,6 +14,7 @@ mod portable;
 mod staged;
 mod store;
 
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -97,17 +98,22 @@ impl FilesystemBlobs {
     /// one that belongs in it, can't be made.
     pub async fn open(directory: impl AsRef<Path>, options: FilesystemOptions) -> Result<Self> {
         let directory = directory.as_ref();
-        let opened = Self::open_in(directory, options).await;
+        let opened = Self::open_in(directory, options, None).await;
         opened.map_err(|error| crate::directory::unusable("blobs", directory, error))
     }
 
-    /// The same, for those who name the directory themselves if it fails.
-    pub(crate) async fn open_in(directory: &Path, options: FilesystemOptions) -> Result<Self> {
+    /// The same, for those who name the directory themselves if it fails. The
+    /// lock is held as long as anything may still be written.
+    pub(crate) async fn open_in(
+        directory: &Path,
+        options: FilesystemOptions,
+        lock: Option<Arc<fs::File>>,
+    ) -> Result<Self> {
         let directory = directory.to_owned();
         blocking(move || {
             let files = SystemFiles::open(&directory)
                 .map_err(|source| failed("the directory could not be opened", source))?;
-            Self::with_files(Arc::new(files), options)
+            Self::with_files(Arc::new(files), options, lock)
         })
         .await
     }
@@ -116,8 +122,10 @@ impl FilesystemBlobs {
     pub(crate) fn with_files(
         files: Arc<dyn FileSystem>,
         options: FilesystemOptions,
+        lock: Option<Arc<fs::File>>,
     ) -> Result<Self> {
-        Ok(Self(Arc::new(Store::open(files, options.durability)?)))
+        let store = Store::open(files, options.durability, lock)?;
+        Ok(Self(Arc::new(store)))
     }
 
     /// Whether a sync failed, after which the store takes no more writes.

@@ -1,6 +1,5 @@
 //! How an engine is put together.
 
-use std::fs::File;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +7,7 @@ use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness}
 
 use super::cache::ManifestCache;
 use super::content::Damages;
+use super::expiry::EndsWithIt;
 use super::outbox::Outbox;
 use super::session::Sessions;
 use super::steady::SteadyClock;
@@ -25,7 +25,6 @@ pub struct EngineBuilder {
     options: EngineOptions,
     events: Option<Arc<dyn EventSink>>,
     upload_expiry: Option<UploadExpiry>,
-    lock: Option<File>,
 }
 
 impl EngineBuilder {
@@ -38,15 +37,7 @@ impl EngineBuilder {
             options: EngineOptions::default(),
             events: None,
             upload_expiry: None,
-            lock: None,
         }
-    }
-
-    /// With a file that is locked and stays so until the engine is gone.
-    #[cfg(feature = "redb")]
-    pub(super) fn lock(mut self, lock: File) -> Self {
-        self.lock = Some(lock);
-        self
     }
 
     /// With these limits.
@@ -95,13 +86,17 @@ impl EngineBuilder {
     /// tokio runtime, where the delivery runs until the engine is dropped.
     pub fn build(self) -> Engine {
         let inner = Arc::new(Inner {
+            delivery: OnceLock::new(),
             upload_expiry: OnceLock::new(),
             sessions: Sessions::default(),
             portions: Portions::default(),
             damages: Damages::default(),
             manifests: ManifestCache::new(self.options.manifest_cache),
             dropped_events: AtomicU64::new(0),
-            outbox: self.events.as_ref().map(|sink| Outbox::new(sink.name())),
+            outbox: self
+                .events
+                .as_ref()
+                .map(|sink| Arc::new(Outbox::new(sink.name()))),
             incarnation: OnceLock::new(),
             blobs: self.blobs,
             metadata: self.metadata,
@@ -109,19 +104,18 @@ impl EngineBuilder {
             clock: self.clock,
             randomness: self.randomness,
             options: self.options,
-            lock: self.lock,
         });
         if let Some(sink) = self.events {
-            tokio::spawn(delivery::run(Arc::downgrade(&inner), sink));
+            let task = tokio::spawn(delivery::run(Arc::downgrade(&inner), sink));
+            // Nobody else has set it.
+            let _ = inner.delivery.set(EndsWithIt(task.abort_handle()));
         }
         if let Some(upload_expiry) = self.upload_expiry
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let task = runtime.spawn(expiry::run(Arc::downgrade(&inner), upload_expiry));
             // Nobody else has set it.
-            let _ = inner
-                .upload_expiry
-                .set(expiry::EndsWithIt(task.abort_handle()));
+            let _ = inner.upload_expiry.set(EndsWithIt(task.abort_handle()));
         }
         Engine { inner }
     }

@@ -46,11 +46,10 @@ pub(super) async fn run(engine: Weak<Inner>, sink: Arc<dyn EventSink>) {
 }
 
 /// Waits for the next commit, and looks now and then whether the engine is
-/// still there.
+/// still there, which isn't kept meanwhile.
 async fn idle(engine: &Weak<Inner>) {
-    if let Some(inner) = engine.upgrade()
-        && let Some(outbox) = &inner.outbox
-    {
+    let outbox = engine.upgrade().and_then(|inner| inner.outbox.clone());
+    if let Some(outbox) = outbox {
         let patience = Duration::from_secs(1);
         // That it took too long is no failure: then there is nothing to do.
         let _ = tokio::time::timeout(patience, outbox.changed()).await;

@@ -67,9 +67,15 @@ pub(super) async fn run(engine: Weak<Inner>, expiry: UploadExpiry) {
 #[derive(Debug)]
 pub(super) struct EndsWithIt(pub(super) tokio::task::AbortHandle);
 
+impl EndsWithIt {
+    pub(super) fn end(&self) {
+        self.0.abort();
+    }
+}
+
 impl Drop for EndsWithIt {
     fn drop(&mut self) {
-        self.0.abort();
+        self.end();
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use registry_core::{Error, ErrorKind, Result};
 
 use super::read_back::blocking;
 use super::{Engine, EngineBuilder, UploadExpiry};
-use crate::directory::unusable;
+use crate::directory::{patiently, unusable};
 use crate::metadata::require_change_log;
 use crate::{
     BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
@@ -37,7 +38,8 @@ impl Engine {
 
     /// An engine in the directory `root`, to be told more about. One process
     /// at a time may use a directory. Opening costs the same however much is
-    /// stored.
+    /// stored, and waits up to a second for one that is about to let go of the
+    /// directory, such as an engine that was just dropped.
     ///
     /// What `options` say about durability holds for content, too; a
     /// [`Durability`] alone will do for them.
@@ -69,10 +71,10 @@ impl Engine {
         let lock = {
             let root = root.to_owned();
             let take = move || refuse_foreign(&root).and_then(|()| lock(&root));
-            blocking(take).await??
+            Arc::new(blocking(take).await??)
         };
         let options = FilesystemOptions::default().durability(metadata.durability);
-        let blobs = FilesystemBlobs::open_in(root, options).await?;
+        let blobs = FilesystemBlobs::open_in(root, options, Some(Arc::clone(&lock))).await?;
         // Content without a database or a change log was not always so: to start
         // anew would make all of it unknown.
         let known = {
@@ -84,10 +86,8 @@ impl Engine {
                 "the directory holds content but no metadata; restore the metadata from a backup",
             ));
         }
-        let metadata = RedbMetadata::open_in(root, metadata).await?;
-        Ok(Self::builder(blobs, metadata)
-            .upload_expiry(UploadExpiry::default())
-            .lock(lock))
+        let metadata = RedbMetadata::open_in(root, metadata, Some(lock)).await?;
+        Ok(Self::builder(blobs, metadata).upload_expiry(UploadExpiry::default()))
     }
 
     /// Makes the database of the directory `root` again, from the change log
@@ -146,11 +146,16 @@ fn lock(root: &Path) -> Result<File> {
         .write(true)
         .open(root.join(LOCK))
         .map_err(refused)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ErrorKind::Unavailable
+    let locked = patiently(|| match file.try_lock() {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(source),
+    });
+    match locked {
+        Ok(Some(())) => Ok(file),
+        Ok(None) => Err(ErrorKind::Unavailable
             .error("another process uses this directory; stop it or choose another directory")),
-        Err(TryLockError::Error(source)) => Err(refused(source)),
+        Err(source) => Err(refused(source)),
     }
 }
 

@@ -61,6 +61,8 @@ impl MetadataStore for MemoryMetadata {
         Ok(())
     }
 
+    async fn close(&self) {}
+
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for requirement in batch.require {

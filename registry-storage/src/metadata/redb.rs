@@ -13,6 +13,7 @@ mod open;
 mod power_loss;
 mod rebuild;
 mod requirement;
+mod shared;
 #[cfg(all(test, feature = "testkit"))]
 mod simulated_disk;
 #[cfg(feature = "testkit")]
@@ -23,22 +24,23 @@ mod value;
 mod writer;
 
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use redb::{Database, ReadOnlyTable, ReadableDatabase};
+use redb::{ReadOnlyTable, ReadableDatabase};
 use registry_core::{
     Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryName, Result, Tag, UploadId,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::disk::{Directory, Disk};
 use self::facts::{Bytes, Facts, failed};
 use self::key::{Family, Key, StoreFact, digest_bytes};
+use self::shared::{SharedDatabase, closed};
 use self::value::{Emitted, Referrer, Repository, TagTarget, Upload, decode};
 use self::writer::{FACTS, Pending};
 use super::timestamp::{from_nanoseconds, to_nanoseconds};
@@ -70,12 +72,19 @@ const WHAT: &str = "metadata";
 /// whole or not at all. If the change log can't be gone on with because too
 /// many files are open, nothing was written: the batch fails, and later ones may
 /// succeed.
+///
+/// # The end
+///
+/// Dropping the store waits for nothing: its thread finishes what it was given,
+/// closes the database, and lets other processes have the directory.
+/// [`close`](MetadataStore::close) waits for that.
 pub struct RedbMetadata {
-    database: Arc<Database>,
+    database: Arc<SharedDatabase>,
     read_only: Arc<AtomicBool>,
-    /// Taken when dropped, which ends the writer.
-    batches: Option<mpsc::Sender<Pending>>,
-    writer: Option<JoinHandle<()>>,
+    /// Taken to end the writer.
+    batches: Mutex<Option<mpsc::Sender<Pending>>>,
+    /// Its sender is gone once the writer has let go of everything.
+    ended: watch::Receiver<()>,
 }
 
 /// How a [`RedbMetadata`] works.
@@ -173,7 +182,8 @@ impl From<Durability> for RedbOptions {
 
 impl RedbMetadata {
     /// Opens the store in `directory`, or makes a new one. It takes the same
-    /// time however much is stored.
+    /// time however much is stored, and up to a second more if one that has it
+    /// open is about to let go of it, such as one that was just dropped.
     ///
     /// # Errors
     ///
@@ -184,14 +194,19 @@ impl RedbMetadata {
     /// helps with the missing, the damaged and the old.
     pub async fn open(directory: impl AsRef<Path>, options: RedbOptions) -> Result<Self> {
         let directory = directory.as_ref();
-        let opened = Self::open_in(directory, options).await;
+        let opened = Self::open_in(directory, options, None).await;
         opened.map_err(|error| unusable(WHAT, directory, error))
     }
 
-    /// The same, for those who name the directory themselves if it fails.
-    pub(crate) async fn open_in(directory: &Path, options: RedbOptions) -> Result<Self> {
+    /// The same, for those who name the directory themselves if it fails. The
+    /// lock is held until the database is closed.
+    pub(crate) async fn open_in(
+        directory: &Path,
+        options: RedbOptions,
+        lock: Option<Arc<File>>,
+    ) -> Result<Self> {
         let directory = directory.to_owned();
-        blocking(move || open::open(directory_at(&directory)?, &options)).await
+        blocking(move || open::open(directory_at(&directory)?, &options, lock)).await
     }
 
     /// Makes the database in `directory` again from the change log. All is as
@@ -226,10 +241,15 @@ impl RedbMetadata {
         open::is_stored(&*directory_at(directory)?)
     }
 
-    /// Whether a commit failed, after which nothing is written any more.
+    /// Whether a commit failed, or the store was closed, after which nothing is
+    /// written any more.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)
-            || self.batches.as_ref().is_none_or(mpsc::Sender::is_closed)
+            || self.batches().as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
+    fn batches(&self) -> MutexGuard<'_, Option<mpsc::Sender<Pending>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `read` finds in the facts as they are now.
@@ -237,9 +257,11 @@ impl RedbMetadata {
         &self,
         read: impl FnOnce(&Facts<'_, ReadOnlyTable<Bytes, Bytes>>) -> Result<X>,
     ) -> Result<X> {
-        let snapshot = self.database.begin_read().map_err(failed)?;
-        let table = snapshot.open_table(FACTS).map_err(failed)?;
-        read(&Facts(&table))
+        self.database.read(|database| {
+            let snapshot = database.begin_read().map_err(failed)?;
+            let table = snapshot.open_table(FACTS).map_err(failed)?;
+            read(&Facts(&table))
+        })
     }
 
     /// What `read` finds in a repository; nothing if there is no such one.
@@ -300,25 +322,23 @@ impl fmt::Debug for RedbMetadata {
     }
 }
 
-impl Drop for RedbMetadata {
-    /// Waits for the writer to finish what it was given.
-    fn drop(&mut self) {
-        drop(self.batches.take());
-        if let Some(writer) = self.writer.take() {
-            // What a thread that panicked had to say was printed already.
-            let _ = writer.join();
-        }
-    }
-}
-
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl MetadataStore for RedbMetadata {
     async fn check(&self) -> Result<()> {
+        if self.batches().is_none() {
+            return Err(closed());
+        }
         if self.is_read_only() {
             return Err(writer::read_only());
         }
         Ok(())
+    }
+
+    async fn close(&self) {
+        drop(self.batches().take());
+        // Nothing is ever sent: this ends when the writer has.
+        let _ = self.ended.clone().changed().await;
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
@@ -329,7 +349,7 @@ impl MetadataStore for RedbMetadata {
             logged,
             reply,
         };
-        let batches = self.batches.as_ref().ok_or_else(writer::read_only)?;
+        let batches = self.batches().clone().ok_or_else(closed)?;
         let sent = batches.send(pending).await;
         sent.map_err(|_| writer::read_only())?;
         replied.await.map_err(|_| writer::read_only())?

@@ -39,7 +39,7 @@ impl SimulatedFileSystem {
     ///
     /// Those of [`FilesystemBlobs::open`].
     pub fn blobs(&self, options: FilesystemOptions) -> Result<FilesystemBlobs> {
-        FilesystemBlobs::with_files(Arc::new(self.clone()), options)
+        FilesystemBlobs::with_files(Arc::new(self.clone()), options, None)
     }
 
     /// Cuts the power, if it is still on, and brings it back: of what wasn't

@@ -34,7 +34,9 @@ fn directory() -> TempDir {
 
 async fn look(root: &Path) -> Observation {
     let store = RedbMetadata::open(root, options()).await.unwrap();
-    observe(&store, Scope::Lasting).await
+    let found = observe(&store, Scope::Lasting).await;
+    store.close().await;
+    found
 }
 
 /// Records are what a store that never failed would have made of them, up to

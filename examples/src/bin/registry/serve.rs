@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use registry_core::{Error, ErrorKind};
-use registry_http::Server;
+use registry_http::{Server, Tls};
+use registry_storage::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -91,6 +92,45 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         None => None,
     };
     let engine = setup::engine(configuration).await?;
+    let doors = Doors {
+        listener,
+        tls,
+        debug: debug.map(|(listener, _)| listener),
+        metrics,
+    };
+    let served = serve_engine(configuration, engine.clone(), doors, signals).await;
+    // What was acknowledged is safe without it; what need not survive a crash is
+    // kept, and the next process finds the directory free.
+    if tokio::time::timeout(LEFTOVERS, engine.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the storage took too long to be closed; is its disk overloaded?");
+    }
+    served
+}
+
+/// Where clients come in.
+struct Doors {
+    listener: TcpListener,
+    tls: Option<Tls>,
+    debug: Option<TcpListener>,
+    metrics: Option<(String, PrometheusHandle)>,
+}
+
+async fn serve_engine(
+    configuration: &Configuration,
+    engine: Engine,
+    doors: Doors,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let http = &configuration.http;
+    let Doors {
+        listener,
+        tls,
+        debug,
+        metrics,
+    } = doors;
     let health = Health::new(engine.clone(), configuration.storage_health);
     let service = setup::service(configuration, engine)?;
     let service = SideDoor::beside(service, health.clone());
@@ -105,7 +145,7 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         Some(tls) => server.listen_tls(listener, tls, service)?,
         None => server.listen(listener, service),
     };
-    if let Some((listener, _)) = debug {
+    if let Some(listener) = debug {
         server = server.listen(listener, SideDoor::alone(health, metrics));
     }
     if !configuration.has_file {

@@ -189,7 +189,7 @@ mod tests {
     crate::blob_store_suite!(portable, {
         let directory = tempfile::tempdir().unwrap();
         let files = Arc::new(SystemFiles::open(directory.path()).unwrap());
-        let store = FilesystemBlobs::with_files(files, FilesystemOptions::default());
+        let store = FilesystemBlobs::with_files(files, FilesystemOptions::default(), None);
         (store.unwrap(), directory)
     });
 }

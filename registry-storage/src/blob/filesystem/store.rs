@@ -1,5 +1,6 @@
 //! What the parts of a store of files share.
 
+use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -31,13 +32,20 @@ pub(super) struct Store {
     pub(super) in_flight: Arc<InFlight>,
     /// How much each open upload may hold.
     pub(super) portions: Portions,
+    /// Keeps other processes away from the directory, as long as it is open.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    lock: Option<Arc<fs::File>>,
 }
 
 impl Store {
     /// Makes the directories that are missing. Nothing waits for the disk to
     /// sync, nor is anything tried, before there is something to store: a store
     /// that is only read is there at once.
-    pub(super) fn open(files: Arc<dyn FileSystem>, durability: Durability) -> Result<Self> {
+    pub(super) fn open(
+        files: Arc<dyn FileSystem>,
+        durability: Durability,
+        lock: Option<Arc<fs::File>>,
+    ) -> Result<Self> {
         let store = Self {
             unnamed: OnceLock::new(),
             files,
@@ -49,6 +57,7 @@ impl Store {
                 .collect(),
             in_flight: Arc::default(),
             portions: Portions::default(),
+            lock,
         };
         store
             .create_directories()
@@ -215,7 +224,7 @@ mod tests {
     fn a_sync_that_could_not_begin_is_no_failed_sync() {
         let directory = tempfile::tempdir().unwrap();
         let files = SystemFiles::open(directory.path()).unwrap();
-        let store = Store::open(Arc::new(files), Durability::Full).unwrap();
+        let store = Store::open(Arc::new(files), Durability::Full, None).unwrap();
         let fail = |number| store.sync(|| Err(io::Error::from_raw_os_error(number)));
 
         let (too_many_files, input_or_output) = (24, 5);

@@ -1,21 +1,24 @@
 //! Opening the database and the change log beside it.
 
-use std::sync::Arc;
+use std::fs::File;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use redb::{Database, ReadableDatabase};
 use registry_core::{Error, ErrorKind, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::backend::DatabaseFile;
 use super::change_log::{ChangeLog, Completeness, Files};
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::facts::{Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
+use super::shared::SharedDatabase;
 use super::value::Position;
 use super::writer::{FACTS, GROUP_MAX, Writer, begin};
 use super::{RedbMetadata, RedbOptions, checkpoint};
+use crate::directory::patiently;
 
 /// The name of the database's file.
 pub(super) const DATABASE: &str = "metadata.redb";
@@ -26,16 +29,22 @@ const FORMAT: u32 = 1;
 /// Opens the store on `disk`, or makes a new one if there is none.
 ///
 /// What an earlier process wrote may not have reached the disk yet. Nothing
-/// waits for that here: the writer does, before it writes.
-pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMetadata> {
-    let files = Files::list(&*disk).map_err(unusable)?;
+/// waits for that here: the writer does, before it writes. `lock` is held until
+/// the database is closed.
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    options: &RedbOptions,
+    lock: Option<Arc<File>>,
+) -> Result<RedbMetadata> {
     if !is_there(&*disk)? {
-        if !files.is_empty() {
+        if has_change_log(&*disk)? {
             return Err(missing());
         }
         make(&*disk, options)?;
     }
     let (database, file) = create(&*disk, DATABASE, options)?;
+    // Until now, another store may have been writing them.
+    let files = Files::list(&*disk).map_err(unusable)?;
     checkpoint::remove_drafts(&files, &*disk);
     let position = read_position(&database)?;
     let (log, completeness) = ChangeLog::open(Arc::clone(&disk), options.segment_bytes, position)?;
@@ -61,15 +70,23 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &RedbOptions) -> Result<RedbMet
         },
         undurable: 0,
     };
-    let thread = std::thread::Builder::new()
+    let database = Arc::new(SharedDatabase::new(database, lock));
+    let (ends, ended) = watch::channel(());
+    let shared = Arc::clone(&database);
+    std::thread::Builder::new()
         .name("registry-metadata".to_owned())
-        .spawn(move || writer.run())
+        .spawn(move || {
+            // Should the writer panic, reads go on.
+            writer.run();
+            shared.close();
+            drop(ends);
+        })
         .map_err(unusable)?;
     Ok(RedbMetadata {
         database,
         read_only,
-        batches: Some(sender),
-        writer: Some(thread),
+        batches: Mutex::new(Some(sender)),
+        ended,
     })
 }
 
@@ -92,15 +109,20 @@ fn create(
     name: &str,
     options: &RedbOptions,
 ) -> Result<(Database, Arc<DatabaseFile>)> {
-    let file = disk.open(name).map_err(unusable)?;
-    if !file.try_lock().map_err(unusable)? {
-        return Err(taken());
-    }
-    let file = DatabaseFile::new(file, options);
+    let file = DatabaseFile::new(open_locked(disk, name)?, options);
     let mut builder = Database::builder();
     builder.set_cache_size(options.cache_bytes);
     let database = builder.create_with_backend(file.backend());
     Ok((database.map_err(failed)?, file))
+}
+
+/// Opens a file that nobody else has locked, or comes to have locked soon.
+pub(super) fn open_locked(disk: &dyn Disk, name: &str) -> Result<Arc<dyn DiskFile>> {
+    let locked = patiently(|| {
+        let file = disk.open(name)?;
+        Ok(file.try_lock()?.then_some(file))
+    });
+    locked.map_err(unusable)?.ok_or_else(taken)
 }
 
 /// Whether there is a database, which may be damaged but isn't empty.
@@ -175,7 +197,7 @@ fn initialize(database: &Database) -> Result<()> {
     transaction.commit().map_err(failed)
 }
 
-pub(super) fn taken() -> Error {
+fn taken() -> Error {
     ErrorKind::Unavailable.error("another process has the metadata database open; stop it first")
 }
 

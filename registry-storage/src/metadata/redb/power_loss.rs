@@ -71,7 +71,7 @@ impl World {
     }
 
     fn open(&self) -> registry_core::Result<RedbMetadata> {
-        open::open(self.disk(), &options())
+        open::open(self.disk(), &options(), None)
     }
 
     /// Lets the power fail at some time, often while the store recovers from
@@ -89,6 +89,7 @@ impl World {
                 while !self.disk.has_failed() {
                     self.commit(&store).await?;
                 }
+                store.close().await;
             }
             Err(_) if self.disk.has_failed() => {}
             Err(error) => return Err(format!("the store can't be opened: {error:?}")),
@@ -178,7 +179,9 @@ impl World {
         self.disk.reboot();
         let store = self.open();
         let store = store.map_err(|error| format!("not rebuilt: {error:?}"))?;
-        self.verify(&store, Scope::Lasting).await
+        self.verify(&store, Scope::Lasting).await?;
+        store.close().await;
+        Ok(())
     }
 }
 
@@ -276,10 +279,10 @@ async fn a_segment_that_cannot_be_opened_fails_its_group_only() {
     }
     assert!(refused > 10, "{refused}");
     world.commit(&store).await.unwrap();
-    drop(store);
+    store.close().await;
     let store = world.open().unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
-    drop(store);
+    store.close().await;
     world.rebuild().await.unwrap();
 }
 
@@ -338,7 +341,7 @@ async fn what_is_too_long_for_the_change_log_is_refused() {
     }
     store.check().await.unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
-    drop(store);
+    store.close().await;
     for _ in 0..2 {
         world.rebuild().await.unwrap();
     }
@@ -354,7 +357,7 @@ async fn opening_waits_for_no_sync_and_writing_does() {
     for _ in 0..20 {
         world.commit(&store).await.unwrap();
     }
-    drop(store);
+    store.close().await;
     world.disk.fail_syncs(true);
     let store = world.open().unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
@@ -364,12 +367,103 @@ async fn opening_waits_for_no_sync_and_writing_does() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(store.is_read_only());
     world.verify(&store, Scope::Everything).await.unwrap();
-    drop(store);
+    store.close().await;
 
     world.disk.fail_syncs(false);
     let store = world.open().unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
     store.commit(batch_of_nothing()).await.unwrap();
+}
+
+/// Something that the writer has yet to make durable when it ends.
+async fn leave_something_to_do(store: &RedbMetadata) {
+    let advance = Change::AdvanceClock {
+        to: std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(1),
+    };
+    let batch = Batch {
+        changes: vec![advance],
+        ..Batch::default()
+    };
+    store.commit(batch).await.unwrap();
+}
+
+/// Whoever drops a store may be an asynchronous worker.
+#[tokio::test]
+async fn dropping_a_store_waits_for_no_disk() {
+    let world = World::new(1, false);
+    let store = world.open().unwrap();
+    store.commit(batch_of_nothing()).await.unwrap();
+    leave_something_to_do(&store).await;
+    let (send, dropped) = std::sync::mpsc::channel();
+    let stalled = world.disk.stall();
+    std::thread::spawn(move || {
+        drop(store);
+        send.send(())
+    });
+    let dropped = dropped.recv_timeout(std::time::Duration::from_mins(1));
+    drop(stalled);
+    dropped.unwrap();
+    // It is finished all the same, and opening waits for that.
+    let store = world.open().unwrap();
+    assert!(store.clock().await.unwrap().is_some());
+}
+
+/// A store that is closed is free to be opened, and nobody can use it any more.
+#[tokio::test]
+async fn closing_a_store_waits_until_it_let_go_of_its_files() {
+    let world = World::new(1, false);
+    let store = world.open().unwrap();
+    store.commit(batch_of_nothing()).await.unwrap();
+    leave_something_to_do(&store).await;
+    {
+        let stalled = world.disk.stall();
+        assert!(store.close().now_or_never().is_none());
+        drop(stalled);
+    }
+    store.close().await;
+    let file = world.disk.open(open::DATABASE).unwrap();
+    assert!(file.try_lock().unwrap());
+    drop(file);
+
+    assert!(store.is_read_only());
+    let closed = [
+        store.clock().await.map(drop),
+        store.check().await,
+        store
+            .commit(batch_of_nothing())
+            .await
+            .map_err(|error| match error {
+                CommitError::Failed(error) => error,
+                CommitError::Conflict(conflict) => panic!("{conflict:?}"),
+            }),
+    ];
+    for closed in closed {
+        let error = closed.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("was closed"), "{error}");
+    }
+    store.close().await;
+    let store = world.open().unwrap();
+    assert!(store.clock().await.unwrap().is_some());
+}
+
+/// The database isn't closed under those who read it.
+#[tokio::test]
+async fn reads_in_progress_are_finished_before_a_store_is_closed() {
+    let world = World::new(1, false);
+    // Without a cache, each read goes to the disk.
+    let store = open::open(world.disk(), &options().cache_bytes(0), None).unwrap();
+    leave_something_to_do(&store).await;
+    let clock = store.read(|facts| {
+        assert!(store.close().now_or_never().is_none());
+        // Long enough for the writer to come to its end.
+        while store.read(|_| Ok(())).is_ok() {
+            std::thread::yield_now();
+        }
+        facts.store::<u64>(StoreFact::Clock)
+    });
+    assert!(clock.unwrap() > 0);
+    store.close().await;
 }
 
 fn batch_of_nothing() -> Batch {
@@ -383,11 +477,11 @@ fn batch_of_nothing() -> Batch {
 /// tokio can't put another in its place.
 #[test]
 fn a_cold_page_is_read_in_any_runtime() {
-    let world = World::new(1, false);
-    drop(world.open().unwrap());
     let cold = || {
+        let world = World::new(1, false);
+        drop(world.open().unwrap());
         let options = options().cache_bytes(0);
-        open::open(world.disk(), &options).unwrap()
+        open::open(world.disk(), &options, None).unwrap()
     };
     let read = async |store: RedbMetadata| store.repositories(None, 1).await.unwrap().len();
     let many = tokio::runtime::Builder::new_multi_thread().build().unwrap();

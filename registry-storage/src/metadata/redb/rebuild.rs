@@ -12,7 +12,7 @@ use super::facts::{Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use super::line::{Line, Lines, VERSION};
-use super::open::{DATABASE, create_anew, draft, taken};
+use super::open::{DATABASE, create_anew, draft, open_locked};
 use super::value::{Counters, Position, Repository};
 use super::writer::{FACTS, begin};
 use super::{RedbOptions, checkpoint};
@@ -37,20 +37,17 @@ pub struct Rebuilt {
 /// Rebuilds the database from the change log on `disk`.
 pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Rebuilt> {
     let names = disk.list().map_err(unusable)?;
+    let replaced = names.iter().any(|name| name == DATABASE);
+    let lock = if replaced {
+        Some(open_locked(&**disk, DATABASE)?)
+    } else {
+        None
+    };
+    // Until now, another store may have been writing them.
     let files = Files::list(&**disk).map_err(unusable)?;
     if files.is_empty() {
         return Err(without_change_log());
     }
-    let replaced = names.iter().any(|name| name == DATABASE);
-    let lock = if replaced {
-        let file = disk.open(DATABASE).map_err(unusable)?;
-        if !file.try_lock().map_err(unusable)? {
-            return Err(taken());
-        }
-        Some(file)
-    } else {
-        None
-    };
     let draft = draft();
     let database = create_anew(&**disk, &draft, options)?;
     let mut rebuild = Rebuild {

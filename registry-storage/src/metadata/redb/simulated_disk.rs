@@ -14,7 +14,9 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{Disk, DiskFile};
@@ -100,6 +102,8 @@ struct SimulatedFile {
     disk: SimulatedDisk,
     node: usize,
     boot: u64,
+    /// Whether this opening locked the file.
+    locks: AtomicBool,
 }
 
 fn no_power() -> io::Error {
@@ -161,6 +165,11 @@ impl SimulatedDisk {
         state.left = None;
         state.failed = false;
         state.boots += 1;
+    }
+
+    /// Lets whoever uses the disk wait, as long as this is held.
+    pub(super) fn stall(&self) -> impl fmt::Debug {
+        self.state()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -283,7 +292,12 @@ impl Disk for SimulatedDisk {
         };
         let boot = state.boots;
         let disk = self.clone();
-        Ok(Arc::new(SimulatedFile { disk, node, boot }))
+        Ok(Arc::new(SimulatedFile {
+            disk,
+            node,
+            boot,
+            locks: AtomicBool::new(false),
+        }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -397,14 +411,16 @@ impl DiskFile for SimulatedFile {
     fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.powered()?;
         let node = &mut state.nodes[self.node];
-        Ok(!std::mem::replace(&mut node.locked, true))
+        let locks = !std::mem::replace(&mut node.locked, true);
+        self.locks.fetch_or(locks, Ordering::Relaxed);
+        Ok(locks)
     }
 }
 
 impl Drop for SimulatedFile {
     fn drop(&mut self) {
         let mut state = self.disk.state();
-        if state.boots == self.boot {
+        if state.boots == self.boot && self.locks.load(Ordering::Relaxed) {
             state.nodes[self.node].locked = false;
         }
     }

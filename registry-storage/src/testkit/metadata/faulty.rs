@@ -86,6 +86,10 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         self.store.check().await
     }
 
+    async fn close(&self) {
+        self.store.close().await;
+    }
+
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         due(&self.commit)?;
         let result = self.store.commit(batch).await;

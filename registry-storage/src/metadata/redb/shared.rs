@@ -1,0 +1,57 @@
+//! The database, as shared by those who read and the thread that writes.
+
+use std::fs::File;
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
+
+use redb::Database;
+use registry_core::{Error, ErrorKind, Result};
+
+/// An open database. Any thread reads it; the one that writes closes it.
+///
+/// Closing writes to the disk and waits for that, which no asynchronous worker
+/// may. So whoever reads borrows the database and never owns it.
+#[derive(Debug)]
+pub(super) struct SharedDatabase(RwLock<Option<Open>>);
+
+/// Dropped in this order.
+#[derive(Debug)]
+struct Open {
+    database: Arc<Database>,
+    /// Keeps other processes away from the directory, as long as it is open.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    lock: Option<Arc<File>>,
+}
+
+impl SharedDatabase {
+    pub(super) fn new(database: Arc<Database>, lock: Option<Arc<File>>) -> Self {
+        Self(RwLock::new(Some(Open { database, lock })))
+    }
+
+    /// What `read` makes of the database.
+    pub(super) fn read<X>(&self, read: impl FnOnce(&Database) -> Result<X>) -> Result<X> {
+        // Nobody but who closes it keeps readers away, so there is nothing to
+        // wait for.
+        let open = match self.0.try_read() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(closed()),
+        };
+        let open = open.as_ref().ok_or_else(closed)?;
+        read(&open.database)
+    }
+
+    /// Waits for the reads in progress, closes the database, if the writer has
+    /// let go of it, and then lets other processes have the directory.
+    pub(super) fn close(&self) {
+        let open = {
+            let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            open.take()
+        };
+        // It takes as long as the disk does, and nobody is kept waiting for it.
+        drop(open);
+    }
+}
+
+pub(super) fn closed() -> Error {
+    ErrorKind::Unavailable.error("the metadata was closed; open it again")
+}
