@@ -2,9 +2,38 @@
 //!
 //! A detail repeats what the client asked for, or says a limit. It is the same
 //! whether or not what was asked for exists.
+//!
+//! It is a text such as `name=team/app tag=latest`, as in the specification,
+//! whose clients read nothing else: parts with their values, of which only the
+//! last can hold a space. Where rights are lacking it is a list of them, by
+//! custom of the Docker registry.
+
+use std::fmt::Display;
 
 use registry_core::{Digest, Error, ErrorDetail, ErrorKind, Operation, Reference};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+/// The text of a detail as it grows.
+#[derive(Debug, Default)]
+pub(crate) struct Parts(String);
+
+impl Parts {
+    /// The same text with one more part.
+    pub(crate) fn with(mut self, part: &str, value: impl Display) -> Self {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(part);
+        self.0.push('=');
+        self.0.push_str(&value.to_string());
+        self
+    }
+
+    /// The detail, if there is anything to say.
+    pub(crate) fn detail(self) -> Option<Value> {
+        (!self.0.is_empty()).then_some(Value::String(self.0))
+    }
+}
 
 /// The details of an error, one for each entry of its body.
 pub(crate) fn details(error: &Error, operation: Option<&Operation>) -> Vec<Option<Value>> {
@@ -18,67 +47,48 @@ pub(crate) fn details(error: &Error, operation: Option<&Operation>) -> Vec<Optio
     if let Some(ErrorDetail::Missing(digests)) = error.detail()
         && !digests.is_empty()
     {
-        let missing = |digest: &Digest| Some(json!({"digest": digest}));
+        let missing = |digest: &Digest| Parts::default().with("digest", digest).detail();
         return digests.iter().map(missing).collect();
     }
-    let mut detail = operation.map_or_else(Map::new, subject);
-    match error.detail() {
-        Some(ErrorDetail::Offset(offset)) => {
-            detail.insert("offset".into(), (*offset).into());
-        }
-        Some(ErrorDetail::Size(size)) => {
-            detail.insert("size".into(), (*size).into());
-        }
-        Some(ErrorDetail::Limit(limit)) => {
-            detail.insert("max".into(), (*limit).into());
-        }
-        Some(ErrorDetail::Malformed { part, text }) => {
-            detail.insert((*part).into(), text.as_str().into());
-        }
-        _ => {}
-    }
-    vec![(!detail.is_empty()).then_some(Value::Object(detail))]
+    let subject = operation.map_or_else(Parts::default, subject);
+    let parts = match error.detail() {
+        Some(ErrorDetail::Offset(offset)) => subject.with("offset", offset),
+        Some(ErrorDetail::Size(size)) => subject.with("size", size),
+        Some(ErrorDetail::Limit(limit)) => subject.with("max", limit),
+        Some(ErrorDetail::Malformed { part, text }) => subject.with(part, text),
+        _ => subject,
+    };
+    vec![parts.detail()]
 }
 
 /// What an operation is about, in the words of the Docker registry.
-fn subject(operation: &Operation) -> Map<String, Value> {
-    let mut subject = Map::new();
+fn subject(operation: &Operation) -> Parts {
+    let mut subject = Parts::default();
     if let Some(repository) = operation.repository() {
-        subject.insert("name".into(), repository.as_str().into());
+        subject = subject.with("name", repository);
     }
     match operation {
         Operation::StatBlob { digest, .. }
         | Operation::GetBlob { digest, .. }
         | Operation::DeleteBlob { digest, .. }
         | Operation::PushBlob { digest, .. }
-        | Operation::MountBlob { digest, .. } => {
-            subject.insert("digest".into(), digest.to_string().into());
-        }
+        | Operation::MountBlob { digest, .. } => subject.with("digest", digest),
         Operation::UploadStatus { id, .. }
         | Operation::AppendUpload { id, .. }
-        | Operation::CancelUpload { id, .. } => {
-            subject.insert("upload".into(), id.to_string().into());
-        }
+        | Operation::CancelUpload { id, .. } => subject.with("upload", id),
         Operation::FinishUpload { id, digest, .. } => {
-            subject.insert("upload".into(), id.to_string().into());
-            subject.insert("digest".into(), digest.to_string().into());
+            subject.with("upload", id).with("digest", digest)
         }
         Operation::StatManifest { reference, .. }
         | Operation::GetManifest { reference, .. }
         | Operation::PutManifest { reference, .. }
-        | Operation::DeleteManifest { reference, .. } => {
-            let part = match reference {
-                Reference::Tag(_) => "tag",
-                Reference::Digest(_) => "revision",
-            };
-            subject.insert(part.into(), reference.to_string().into());
-        }
-        Operation::ListReferrers { subject: about, .. } => {
-            subject.insert("digest".into(), about.to_string().into());
-        }
-        _ => {}
+        | Operation::DeleteManifest { reference, .. } => match reference {
+            Reference::Tag(tag) => subject.with("tag", tag),
+            Reference::Digest(digest) => subject.with("revision", digest),
+        },
+        Operation::ListReferrers { subject: about, .. } => subject.with("digest", about),
+        _ => subject,
     }
-    subject
 }
 
 /// The rights that an operation needs, as the Docker registry lists them.

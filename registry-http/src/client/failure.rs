@@ -64,14 +64,15 @@ struct Entry {
 }
 
 /// The content that a registry misses: its digest is the detail of an entry, or
-/// a part of it called so.
+/// the part of it called so.
 fn missing(document: &Document) -> Vec<Digest> {
     document
         .errors
         .iter()
         .filter_map(|entry| {
             let detail = entry.detail.get("digest").unwrap_or(&entry.detail);
-            detail.as_str()?.parse().ok()
+            let mut words = detail.as_str()?.split(' ');
+            words.find_map(|word| word.strip_prefix("digest=").unwrap_or(word).parse().ok())
         })
         .collect()
 }

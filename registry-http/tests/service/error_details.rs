@@ -38,140 +38,140 @@ async fn every_refusal_says_what_it_is_about() {
             "/v2/a/b/manifests/v1".to_owned(),
             404,
             "MANIFEST_UNKNOWN",
-            json!({"name": "a/b", "tag": "v1"}),
+            json!("name=a/b tag=v1"),
         ),
         (
             "DELETE",
             "/v2/a/b/manifests/v1".into(),
             404,
             "MANIFEST_UNKNOWN",
-            json!({"name": "a/b", "tag": "v1"}),
+            json!("name=a/b tag=v1"),
         ),
         (
             "GET",
             format!("/v2/a/b/manifests/{absent}"),
             404,
             "MANIFEST_UNKNOWN",
-            json!({"name": "a/b", "revision": absent}),
+            json!(format!("name=a/b revision={absent}")),
         ),
         (
             "GET",
             "/v2/a/b/manifests/-v".into(),
             404,
             "MANIFEST_UNKNOWN",
-            json!({"tag": "-v"}),
+            json!("tag=-v"),
         ),
         (
             "PUT",
             "/v2/a/b/manifests/-v".into(),
             400,
             "MANIFEST_INVALID",
-            json!({"tag": "-v"}),
+            json!("tag=-v"),
         ),
         (
             "PUT",
             "/v2/a/b/manifests/v1".into(),
             400,
             "MANIFEST_INVALID",
-            json!({"name": "a/b", "tag": "v1"}),
+            json!("name=a/b tag=v1"),
         ),
         (
             "GET",
             format!("/v2/a/b/blobs/{absent}"),
             404,
             "BLOB_UNKNOWN",
-            json!({"name": "a/b", "digest": absent}),
+            json!(format!("name=a/b digest={absent}")),
         ),
         (
             "GET",
             "/v2/a/b/blobs/sha256:1".into(),
             400,
             "DIGEST_INVALID",
-            json!({"digest": "sha256:1"}),
+            json!("digest=sha256:1"),
         ),
         (
             "GET",
             "/v2/a/b/blobs/md5:1".into(),
             400,
             "DIGEST_INVALID",
-            json!({"digest": "md5:1"}),
+            json!("digest=md5:1"),
         ),
         (
             "GET",
             blob,
             416,
             "BLOB_UPLOAD_INVALID",
-            json!({"name": "a/b", "digest": hello, "size": 5}),
+            json!(format!("name=a/b digest={hello} size=5")),
         ),
         (
             "GET",
             "/v2/A/tags/list".into(),
             400,
             "NAME_INVALID",
-            json!({"name": "A"}),
+            json!("name=A"),
         ),
         (
             "GET",
             "/v2/a%2Fb/tags/list".into(),
             400,
             "NAME_INVALID",
-            json!({"name": "a/b"}),
+            json!("name=a/b"),
         ),
         (
             "GET",
             "/v2/c/tags/list".into(),
             404,
             "NAME_UNKNOWN",
-            json!({"name": "c"}),
+            json!("name=c"),
         ),
         (
             "GET",
             "/v2/a/b/tags/list?n=-1".into(),
             400,
             "UNSUPPORTED",
-            json!({"n": "-1"}),
+            json!("n=-1"),
         ),
         (
             "GET",
             "/v2/a/nothing".into(),
             404,
             "NAME_UNKNOWN",
-            json!({"path": "/v2/a/nothing"}),
+            json!("path=/v2/a/nothing"),
         ),
         (
             "PUT",
             "/v2/a/b/tags/list".into(),
             405,
             "UNSUPPORTED",
-            json!({"method": "PUT"}),
+            json!("method=PUT"),
         ),
         (
             "GET",
             format!("{uploads}/{id}"),
             404,
             "BLOB_UPLOAD_UNKNOWN",
-            json!({"name": "a/b", "upload": id}),
+            json!(format!("name=a/b upload={id}")),
         ),
         (
             "PATCH",
             format!("{uploads}/x"),
             404,
             "BLOB_UPLOAD_UNKNOWN",
-            json!({"upload": "x"}),
+            json!("upload=x"),
         ),
         (
             "PUT",
             format!("{upload}?digest={absent}"),
             400,
             "DIGEST_INVALID",
-            json!({"name": "a/b", "upload": upload_id, "digest": absent}),
+            json!(format!("name=a/b upload={upload_id} digest={absent}")),
         ),
         (
             "POST",
             format!("{uploads}/?digest-algorithm=md5"),
             400,
             "DIGEST_INVALID",
-            json!({"digest-algorithm": "md5"}),
+            json!("digest-algorithm=md5"),
         ),
     ] {
         let expected = (status, code.to_owned(), detail);
@@ -192,7 +192,7 @@ async fn a_chunk_out_of_order_is_told_where_the_upload_stands() {
     let answer = send(&service, request(&Method::PATCH, &upload, &[range], body)).await;
     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
     let id = upload.rsplit('/').next().unwrap();
-    let detail = json!({"name": "a", "upload": id, "offset": 0});
+    let detail = json!(format!("name=a upload={id} offset=0"));
     assert_eq!(answer.json()["errors"][0]["detail"], detail);
 }
 
@@ -222,7 +222,9 @@ async fn what_is_too_large_is_told_the_limit() {
         let answer = send(&service, request(&method, &path, &[], body)).await;
         let status = answer.status;
         assert!(status.is_client_error(), "{path}: {status}");
-        assert_eq!(answer.json()["errors"][0]["detail"]["max"], max, "{path}");
+        let error = &answer.json()["errors"][0];
+        let detail = error["detail"].as_str().unwrap();
+        assert!(detail.ends_with(&format!(" max={max}")), "{path}: {detail}");
     }
 }
 
@@ -279,7 +281,7 @@ async fn a_condition_that_fails_names_the_tag() {
     )
     .await;
     assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
-    let detail = json!({"name": "a", "tag": "v1"});
+    let detail = json!("name=a tag=v1");
     assert_eq!(answer.json()["errors"][0]["detail"], detail);
 }
 
@@ -294,7 +296,7 @@ async fn what_is_malformed_is_repeated_in_part_only() {
     )
     .await;
     assert_eq!(code, "DIGEST_INVALID");
-    let digest = detail["digest"].as_str().unwrap();
+    let digest = detail.as_str().unwrap().strip_prefix("digest=").unwrap();
     assert!(digest.len() <= 255, "{}", digest.len());
     assert!(format!("sha256:{name}").starts_with(digest));
 }

@@ -171,7 +171,8 @@ async fn each_missing_blob_is_named() {
         .iter()
         .map(|error| {
             assert_eq!(error["code"], "MANIFEST_BLOB_UNKNOWN");
-            error["detail"]["digest"].as_str().unwrap().to_owned()
+            let detail = error["detail"].as_str().unwrap();
+            detail.strip_prefix("digest=").unwrap().to_owned()
         })
         .collect();
     missing.sort();
