@@ -46,6 +46,7 @@
 //!
 //! * `htpasswd`: users from a password file.
 //! * `policy`: time zones by their names in a [`TimeWindow`].
+//! * `token`: signed tokens and the public keys that check them, in `jwt`.
 
 mod access_control;
 mod authenticator;
@@ -54,6 +55,8 @@ mod credentials;
 mod glob;
 #[cfg(feature = "htpasswd")]
 mod htpasswd;
+#[cfg(feature = "token")]
+pub mod jwt;
 mod login;
 mod network;
 mod pattern;
