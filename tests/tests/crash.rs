@@ -38,6 +38,9 @@ const ENOUGH: usize = 40;
 /// A server that was killed must serve again within this time.
 const READY: Duration = Duration::from_secs(2);
 
+/// How long the server is left alone, several times what it needs to make everything durable then.
+const LEFT_ALONE: Duration = Duration::from_secs(3);
+
 /// How many old places are looked at after each crash; all of them are after the last one.
 const SAMPLE: usize = 100;
 
@@ -176,6 +179,33 @@ fn a_paused_upload_goes_on_after_a_crash() {
         .location
         .expect("where to go on");
     let finished = client.finish(&location, &content, 3_000_000..content.size());
+    let finished = finished.expect("an answer");
+    assert_eq!(finished.status, 201, "{}", finished.body);
+    trial.holds(&server, &content);
+}
+
+/// Even if the server has done nothing since that had to last.
+#[test]
+fn an_upload_that_was_left_alone_outlives_a_crash() {
+    let mut trial = Trial::new();
+    let content = Content::new(trial.seed, 3_000_000);
+    let (server, _) = trial.start();
+    let client = Client::new(server.host());
+    let begun = client.begin("a").expect("an answer");
+    let location = begun.location.expect("where to upload");
+    let appended = client.append(&location, &content, 0..2_000_000);
+    let appended = appended.expect("an answer");
+    assert_eq!(appended.status, 202, "{}", appended.body);
+    // Nothing outside tells when it is durable.
+    std::thread::park_timeout(LEFT_ALONE);
+    server.kill();
+
+    let (server, _) = trial.start();
+    let client = Client::new(server.host());
+    let upload = client.upload(&location).expect("an answer");
+    assert_eq!(upload.status, 204, "{}", upload.body);
+    assert_eq!(upload.range.as_deref(), Some("0-1999999"));
+    let finished = client.finish(&location, &content, 2_000_000..content.size());
     let finished = finished.expect("an answer");
     assert_eq!(finished.status, 201, "{}", finished.body);
     trial.holds(&server, &content);

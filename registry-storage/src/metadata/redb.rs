@@ -12,6 +12,7 @@ mod open;
 #[cfg(all(test, feature = "testkit"))]
 mod power_loss;
 mod rebuild;
+mod receive;
 mod requirement;
 mod shared;
 #[cfg(all(test, feature = "testkit"))]

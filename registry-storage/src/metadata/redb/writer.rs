@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 use registry_core::{Error, ErrorKind, Result};
@@ -19,6 +20,7 @@ use super::disk::Disk;
 use super::facts::{Bytes, Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
+use super::receive::receive_many;
 use crate::metadata::{Batch, CommitError, Requirement};
 use crate::scarcity::{is_out_of_descriptors, too_many_files};
 
@@ -30,6 +32,11 @@ pub(super) const GROUP_MAX: usize = 256;
 /// How many commits in a row may be lost to the end of the process. The database
 /// keeps each of them in memory until one is durable.
 const UNDURABLE_MAX: u32 = 256;
+
+/// For how long nothing has to come until what may be lost to the end of the
+/// process is made durable. Long enough that the requests of one push, which
+/// ends with a durable commit anyway, seldom pay for another one.
+const UNDURABLE_IDLE: Duration = Duration::from_secs(1);
 
 /// A batch that waits to be committed.
 #[derive(Debug)]
@@ -111,11 +118,15 @@ impl Writer {
             Err(error) => self.fail(&error),
         }
         let mut group = Vec::new();
-        while self.batches.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            self.commit(std::mem::take(&mut group));
+        loop {
+            let patience = self.has_undurable().then_some(UNDURABLE_IDLE);
+            match receive_many(&mut self.batches, &mut group, GROUP_MAX, patience) {
+                Some(0) => break,
+                Some(_) => self.commit(std::mem::take(&mut group)),
+                None => self.catch_up(),
+            }
         }
-        if self.undurable > 0
-            && !self.is_read_only()
+        if self.has_undurable()
             && let Err(Failure::Store(error) | Failure::Group(error) | Failure::Batch(_, error)) =
                 self.try_commit(&[], true)
         {
@@ -161,6 +172,20 @@ impl Writer {
 
     fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)
+    }
+
+    /// Whether there are commits that can become durable.
+    fn has_undurable(&self) -> bool {
+        self.undurable > 0 && !self.is_read_only()
+    }
+
+    /// Makes durable what isn't yet.
+    fn catch_up(&mut self) {
+        if let Err(Failure::Store(error) | Failure::Group(error) | Failure::Batch(_, error)) =
+            self.try_commit(&[], true)
+        {
+            self.fail(&error);
+        }
     }
 
     fn commit(&mut self, mut group: Vec<Pending>) {
