@@ -122,7 +122,7 @@ impl FileBody {
 
     /// What stands in for the next part, if the connection can send it.
     fn queue_part(&mut self) -> Option<Bytes> {
-        let queue = self.queue.as_ref()?;
+        let queue = self.queue.as_ref().filter(|queue| !queue.is_closed())?;
         let start = self.range.start;
         let end = start.saturating_add(self.left().min(PART as u64));
         if !self.file.is_cached(start..end) {

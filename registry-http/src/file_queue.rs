@@ -12,6 +12,7 @@
 //! the connection up before a wrong byte is sent.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -25,7 +26,13 @@ static STAND_IN: [u8; PART] = [0; PART];
 
 /// The parts that one connection is to send, in order.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FileQueue(Arc<Mutex<VecDeque<FileSlice>>>);
+pub(crate) struct FileQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    parts: Mutex<VecDeque<FileSlice>>,
+    is_closed: AtomicBool,
+}
 
 impl FileQueue {
     /// Adds a part of at most [`PART`] bytes, and returns what stands in for
@@ -63,8 +70,18 @@ impl FileQueue {
         self.lock().is_empty()
     }
 
+    /// The connection can't send files after all: it copies what is in the
+    /// queue, and nothing more should be.
+    pub(crate) fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<FileSlice>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -194,12 +194,10 @@ impl RegistryService {
         }))
     }
 
-    /// Believes proxies in these networks, and no others, whom they ask for: by
-    /// `Forwarded` or `X-Forwarded-For`, the client's address takes the place of
-    /// the proxy's as the [`Peer`], for limits, rules, events and the log. What
-    /// such a proxy says that can't be understood leaves its own address.
-    ///
-    /// RFC 7239.
+    /// Believes proxies in these networks, and no others, whom they ask for: the
+    /// address that they add to `X-Forwarded-For` takes the place of their own
+    /// as the [`Peer`], for limits, rules, events and the log. What can't be
+    /// understood leaves the proxy's own address.
     pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         self.with(|settings| settings.trusted_proxies = networks.into_iter().collect())
     }

@@ -151,3 +151,31 @@ async fn an_upload_that_nobody_finishes_is_forgotten() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn connections_leave_files_for_what_they_ask_for() {
+    let program = Setup::after("ulimit -n 256")
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .start();
+    let client = reqwest::Client::new();
+    let push = async |content: &'static [u8]| {
+        let digest = registry_core::Algorithm::Sha256.digest(content);
+        let address = &program.address;
+        let url = format!("http://{address}/v2/a/blobs/uploads/?digest={digest}");
+        let request = client.post(url).body(content);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(push(b"x").await, StatusCode::CREATED);
+    let mut idle = Vec::new();
+    for source in ["127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"] {
+        for _ in 0..100 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(source.parse().unwrap()).unwrap();
+            idle.push(socket.connect(program.address.parse().unwrap()).await);
+        }
+    }
+    // On the connection that it had before.
+    for content in [b"y", b"z"] {
+        assert_eq!(push(content).await, StatusCode::CREATED);
+    }
+}

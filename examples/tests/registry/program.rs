@@ -39,8 +39,14 @@ impl Setup {
 
     /// The same, with a mask that takes no permission from what it makes.
     pub(crate) fn unmasked() -> Self {
+        Self::after("umask 0")
+    }
+
+    /// The same, once a shell has done something.
+    pub(crate) fn after(preparation: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]);
+        let script = format!("{preparation}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script]);
         shell.arg(env!("CARGO_BIN_EXE_registry"));
         Self::of(shell)
     }

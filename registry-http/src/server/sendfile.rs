@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use registry_core::FileSlice;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -13,6 +14,9 @@ use crate::file_queue::{FileQueue, stands_in};
 /// The most that is sent by one call. The receiver then copies what is still
 /// in the processor's caches.
 const AT_ONCE: u64 = 256 << 10;
+
+/// The most that is copied by one call where sending doesn't work.
+const COPIED: usize = 64 << 10;
 
 /// A connection that sends the parts of a [`FileQueue`] where it is given what
 /// stands in for them.
@@ -27,8 +31,11 @@ impl SendFile {
         Self { stream, queue }
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let part = self.queue.first().ok_or_else(out_of_step)?;
+        if self.queue.is_closed() {
+            return self.poll_copy(cx, &part);
+        }
         let file = part.file.file().ok_or_else(out_of_step)?;
         let length = part.range.end.saturating_sub(part.range.start);
         let length = usize::try_from(length.min(AT_ONCE)).unwrap_or(usize::MAX);
@@ -40,7 +47,7 @@ impl SendFile {
         loop {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.stream.try_io(Interest::WRITABLE, send) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Poll::Ready(Err(unreadable(io::ErrorKind::UnexpectedEof.into()))),
                 Ok(count) => {
                     self.queue.sent(count as u64);
                     return Poll::Ready(Ok(count));
@@ -50,10 +57,67 @@ impl SendFile {
                         error.kind(),
                         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                     ) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) if is_refusal(&error) => {
+                    self.queue.close();
+                    return self.poll_copy(cx, &part);
+                }
+                Err(error) if is_of_the_socket(&error) => return Poll::Ready(Err(error)),
+                Err(error) => return Poll::Ready(Err(unreadable(error))),
             }
         }
     }
+
+    /// Sends the beginning of a part in the usual way. It was in memory a
+    /// moment ago, so that reading it hardly ever waits.
+    fn poll_copy(&mut self, cx: &mut Context<'_>, part: &FileSlice) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_write_ready(cx))?;
+        let length = part.range.end.saturating_sub(part.range.start);
+        let length = usize::try_from(length).map_or(COPIED, |length| length.min(COPIED));
+        let mut buffer = vec![0; length];
+        let offset = part.range.start;
+        let read = match part.file.try_read_at(&mut buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                part.file.read_at(&mut buffer, offset)
+            }
+            read => read,
+        };
+        let bytes = match read {
+            Ok(0) => return Poll::Ready(Err(unreadable(io::ErrorKind::UnexpectedEof.into()))),
+            Ok(count) => buffer.get(..count).unwrap_or_default(),
+            Err(error) => return Poll::Ready(Err(unreadable(error))),
+        };
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.queue.sent(written as u64);
+        Poll::Ready(Ok(written))
+    }
+}
+
+/// Whether the system, or this file's file system, doesn't do it at all.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotSeekable
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+fn is_of_the_socket(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::TimedOut
+    )
+}
+
+/// The operator hears of it; the client sees an answer that breaks off.
+fn unreadable(error: io::Error) -> io::Error {
+    tracing::error!(%error, "stored content could not be sent; see to its disk");
+    error
 }
 
 /// Sending on would send other bytes than those of the answer.
@@ -126,6 +190,8 @@ mod tests {
 
     use super::*;
 
+    const DIGITS: &[u8] = b"0123456789";
+
     #[derive(Debug)]
     struct Content(File);
 
@@ -134,8 +200,12 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
-        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
-            Err(io::ErrorKind::Unsupported.into())
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = &DIGITS[usize::try_from(offset).unwrap()..];
+            // Less than is wanted, as it may happen.
+            let count = rest.len().min(buffer.len()).min(4);
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
         }
 
         fn file(&self) -> Option<&File> {
@@ -154,7 +224,7 @@ mod tests {
 
     fn push(queue: &FileQueue) -> bytes::Bytes {
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"0123456789").unwrap();
+        file.write_all(DIGITS).unwrap();
         let file = Arc::new(Content(file));
         queue.push(FileSlice { file, range: 2..8 })
     }
@@ -172,6 +242,24 @@ mod tests {
         let mut received = String::new();
         client.read_to_string(&mut received).await.unwrap();
         assert_eq!(received, "head 234567234567 tail");
+    }
+
+    #[tokio::test]
+    async fn what_the_system_does_not_send_is_copied() {
+        let (mut sending, queue, mut client) = connected().await;
+        // Nothing that can be sent.
+        let file = Arc::new(Content(File::open("/").unwrap()));
+        let mut stand_in = queue.push(FileSlice { file, range: 2..8 });
+        assert!(!queue.is_closed());
+        while !stand_in.is_empty() {
+            let written = sending.write(&stand_in).await.unwrap();
+            drop(stand_in.split_to(written));
+        }
+        assert!(queue.is_closed() && queue.is_empty());
+        drop(sending);
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "234567");
     }
 
     #[tokio::test]

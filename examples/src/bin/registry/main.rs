@@ -4,6 +4,7 @@ mod check;
 mod command_line;
 mod health;
 mod log;
+mod open_files;
 mod problem;
 mod rebuild;
 mod serve;

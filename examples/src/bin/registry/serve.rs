@@ -139,7 +139,7 @@ async fn serve_engine(
         .map_err(|error| Failure::new("the listener has no address", &error))?;
 
     let mut server = Server::builder()
-        .limits(setup::limits(http))
+        .limits(setup::connections(setup::limits(http)))
         .http2(http.http2);
     server = match &tls {
         Some(tls) => server.listen_tls(listener, tls, service)?,

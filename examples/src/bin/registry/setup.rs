@@ -7,6 +7,7 @@ use registry_storage::{
     ColdReads, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, RedbOptions,
 };
 
+use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
     Changes, Configuration, Http, PasswordFile, Problem, Said, Storage,
@@ -81,6 +82,20 @@ pub(crate) fn limits(http: &Http) -> Limits {
         drain_timeout: http.drain.unwrap_or(default.drain_timeout),
         max_catalog_page: http.max_catalog.unwrap_or(default.max_catalog_page),
         ..default
+    }
+}
+
+/// Leaves files for what the connections ask for. Half of the connections may
+/// come from one address.
+pub(crate) fn connections(limits: Limits) -> Limits {
+    let Some(files) = open_files::raise_limit() else {
+        return limits;
+    };
+    let most = open_files::for_connections(files);
+    Limits {
+        max_connections: limits.max_connections.min(most),
+        max_connections_per_address: limits.max_connections_per_address.min(most.div_ceil(2)),
+        ..limits
     }
 }
 
