@@ -1,7 +1,7 @@
 //! Users from an Apache password file.
 
+mod argon2;
 mod file;
-mod source;
 mod users;
 mod work;
 
@@ -12,36 +12,42 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use registry_core::{Randomness, Result, SystemRandomness};
 
-use self::source::Source;
-use self::users::{Fingerprints, Known};
+use self::users::{Fingerprints, Known, Users};
 use self::work::Workers;
+use crate::watched_file::WatchedFile;
 use crate::{Authenticator, Caller, Credentials, Principal, Secret, wrong_credentials};
 
-/// The longest password in bytes. Bcrypt ignores what comes behind it, so a
-/// longer one is always wrong.
+/// The longest password in bytes where the hash is bcrypt, which ignores what
+/// comes behind it: a longer one is always wrong.
 pub const PASSWORD_MAX: usize = 72;
+
+/// The longest file that is read, in bytes.
+const FILE_MAX: u64 = 16 << 20;
 
 /// The users of a file made by `htpasswd -B`.
 ///
-/// Every line is `user:hash`, where the hash is bcrypt (`$2a$`, `$2b$` or
-/// `$2y$`) with a cost from 4 to 14; empty lines and those that start with `#`
-/// are skipped. Other kinds of hashes are refused: they are quickly guessed.
+/// Every line is `user:hash`; empty lines and those that start with `#` are
+/// skipped. A hash is bcrypt (`$2a$`, `$2b$` or `$2y$`) with a cost from 4 to
+/// 14, or argon2id (`$argon2id$v=19$m=65536,t=3,p=4$…`, as the program `argon2`
+/// prints it with `-id -e`) of 32 bytes, with at most 256 MiB of memory, 10
+/// passes and 4 lanes. Other kinds are refused: they are quickly guessed, or
+/// take so much work that logins would be a way to stop the program.
 ///
 /// A change of the file takes effect within about a second, as a whole: the
 /// file may be replaced, written in place, or swapped behind a symbolic link.
 /// While it is missing, empty or malformed, the users known before stay, and
 /// the log says why.
 ///
-/// Checking a password is expensive on purpose. It is done on the blocking
-/// pool, by at most half of the processors, and a password found right is
-/// remembered for two minutes by a fingerprint under a key that never leaves
-/// the process. When too many wait,
+/// Checking a password is expensive on purpose, in time and, with argon2id, in
+/// memory. It is done on the blocking pool, by at most half of the processors,
+/// and a password found right is remembered for two minutes by a fingerprint
+/// under a key that never leaves the process. When too many wait,
 /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is the
 /// answer. A name that isn't in the file costs as much as one that is.
 ///
 /// It needs a Tokio runtime.
 pub struct Htpasswd {
-    source: Source,
+    users: WatchedFile<Users>,
     fingerprints: Fingerprints,
     workers: Workers,
 }
@@ -66,18 +72,17 @@ impl Htpasswd {
     /// As [`open`](Self::open), and if there is no randomness.
     pub fn with_randomness(path: impl Into<PathBuf>, randomness: &dyn Randomness) -> Result<Self> {
         Ok(Self {
-            source: Source::open(path.into())?,
+            users: WatchedFile::open("password file", path.into(), Users::parse, FILE_MAX)?,
             fingerprints: Fingerprints::new(randomness)?,
             workers: Workers::new(),
         })
     }
 
     async fn check(&self, user: &str, password: &Secret) -> Result<Option<Principal>> {
-        let users = self.source.users().await;
+        let users = self.users.current().await;
         let fingerprint = self.fingerprints.of(user, password);
         match users.get(user) {
-            Some(_) if password.expose().len() > PASSWORD_MAX => Err(wrong_credentials()),
-            None if password.expose().len() > PASSWORD_MAX => Ok(None),
+            Some(known) if !known.cost().takes(password) => Err(wrong_credentials()),
             Some(known) => {
                 if !known.is_verified(&fingerprint) {
                     self.verify(known, password, fingerprint).await?;
@@ -86,7 +91,9 @@ impl Htpasswd {
             }
             None => {
                 let cost = users.cost_for_stranger(&self.fingerprints, user);
-                self.workers.pretend(cost, password.clone()).await?;
+                if cost.takes(password) {
+                    self.workers.pretend(cost, password.clone()).await?;
+                }
                 Ok(None)
             }
         }
@@ -125,7 +132,7 @@ impl Authenticator for Htpasswd {
 impl fmt::Debug for Htpasswd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Htpasswd")
-            .field("source", &self.source)
+            .field("users", &self.users)
             .finish_non_exhaustive()
     }
 }

@@ -65,6 +65,8 @@ mod rules;
 mod secret;
 mod tag_pattern;
 mod time_window;
+#[cfg(feature = "htpasswd")]
+mod watched_file;
 
 pub use access_control::{AccessControl, Grant, Refusal};
 pub use authenticator::{Authenticator, Caller, Principal};

@@ -40,6 +40,32 @@ const FOREIGN: [(&str, &str, &str); 3] = [
     ),
 ];
 
+/// Made by libargon2, the reference: user, hash and password.
+const ARGON2ID: [(&str, &str, &str); 3] = [
+    (
+        "password",
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "quick",
+    ),
+    (
+        "password",
+        "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+        "usual",
+    ),
+    (
+        "password",
+        "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc",
+        "lanes",
+    ),
+];
+
+/// Of `password`, slow enough for a queue.
+const SLOW: &str =
+    "$argon2id$v=19$m=8192,t=1,p=1$c29tZXNhbHQ$ByAEVKTCNpqJN0HGv2NV8pvzV4V8xeuOh5UQT75wo44";
+
+/// Of a hundred times `x`.
+const LONG: &str = "$argon2id$v=19$m=64,t=1,p=4$MDEyMzQ1Njc4OWFiY2RlZg$Q8P6tAhidyH4KfGRpZC3NgEDQaF/oDytS14HuqYHS4I";
+
 fn line(user: &str, password: &str, cost: u32) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
 }
@@ -86,16 +112,13 @@ impl File {
 
 #[tokio::test]
 async fn the_hashes_of_other_programs_work() {
-    let lines = FOREIGN.map(|(_, hash, user)| {
-        format!(
-            "{user}:{hash}
-"
-        )
-    });
-    let content = lines.concat();
-    let file = File::new(&content);
+    let all = || FOREIGN.into_iter().chain(ARGON2ID);
+    let lines: Vec<_> = all()
+        .map(|(_, hash, user)| format!("{user}:{hash}\n"))
+        .collect();
+    let file = File::new(&lines.concat());
     let access = access(&file.path());
-    for (password, _, user) in FOREIGN {
+    for (password, _, user) in all() {
         assert_eq!(login(&access, user, password).await, Ok(()), "{user}");
         assert_eq!(login(&access, user, "other").await, WRONG, "{user}");
     }
@@ -125,6 +148,18 @@ async fn s_47_nothing_behind_72_bytes_is_ignored() {
 }
 
 #[tokio::test]
+async fn s_47_argon2id_looks_at_the_whole_of_a_long_password() {
+    let file = File::new(&format!("alice:{LONG}\n"));
+    let access = access(&file.path());
+    let long = "x".repeat(100);
+    assert_eq!(login(&access, "alice", &long).await, Ok(()));
+    for wrong in [&long[1..], &format!("{long}x"), &format!("{}y", &long[1..])] {
+        assert_eq!(login(&access, "alice", wrong).await, WRONG);
+        assert_eq!(login(&access, "nobody", wrong).await, WRONG);
+    }
+}
+
+#[tokio::test]
 async fn another_authenticator_may_know_whom_the_file_does_not() {
     let file = File::new(&line("alice", "secret", 4));
     let long = "t".repeat(500);
@@ -143,7 +178,20 @@ fn s_48_a_malformed_file_is_not_opened() {
     let open = |content: &str| Htpasswd::open(File::new(content).path()).map(|_| ());
     let good = line("alice", "secret", 4);
     assert!(open(&good).is_ok());
-    for content in ["", "alice:{SHA}x\n", &format!("{good}bob\n"), &good[..40]] {
+    let argon2id = format!("bob:{LONG}\n");
+    assert!(open(&argon2id).is_ok());
+    let expensive = argon2id.replace("m=64", "m=262145");
+    let endless = argon2id.replace("t=1", "t=11");
+    for content in [
+        "",
+        "alice:{SHA}x\n",
+        &format!("{good}bob\n"),
+        &good[..40],
+        &argon2id[..60],
+        &argon2id[..argon2id.len() - 2],
+        &expensive,
+        &endless,
+    ] {
         assert!(open(content).is_err(), "{content:?}");
     }
     let missing = Htpasswd::open("/nowhere/htpasswd").unwrap_err();
@@ -281,6 +329,33 @@ async fn h_12_a_flood_of_wrong_passwords_is_bounded_and_known_users_go_on() {
     assert!(refused >= 64 && turned_away >= 200, "{answers:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn h_12_checks_of_argon2id_wait_in_the_same_queue_for_known_and_unknown_names() {
+    let file = File::new(&format!("alice:{LONG}\nbob:{SLOW}\n"));
+    let access = access(&file.path());
+    assert_eq!(login(&access, "alice", &"x".repeat(100)).await, Ok(()));
+    for user in ["bob", "nobody"] {
+        let flood: Vec<_> = (0..300)
+            .map(|number| {
+                let access = access.clone();
+                tokio::spawn(async move { login(&access, user, &number.to_string()).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        // Whoever is known already needs no place in it.
+        assert_eq!(login(&access, "alice", &"x".repeat(100)).await, Ok(()));
+        let mut answers = [0, 0];
+        for attempt in flood {
+            match attempt.await.unwrap() {
+                Err(ErrorKind::Unauthorized) => answers[0] += 1,
+                Err(ErrorKind::TooManyRequests) => answers[1] += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(answers[0] >= 64 && answers[1] >= 100, "{user}: {answers:?}");
+    }
+}
+
 #[tokio::test]
 async fn many_requests_with_the_same_password_check_it_once() {
     let file = File::new(&line("alice", "secret", 10));
@@ -305,12 +380,16 @@ async fn many_requests_with_the_same_password_check_it_once() {
 
 #[tokio::test]
 async fn s_91_neither_passwords_nor_hashes_are_in_debug_output() {
-    let file = File::new(&line("alice", "canary", 4));
+    let (_, argon2id, user) = ARGON2ID[0];
+    let file = File::new(&format!(
+        "{}{user}:{argon2id}\n",
+        line("alice", "canary", 4)
+    ));
     let access = access(&file.path());
     assert_eq!(login(&access, "alice", "canary").await, Ok(()));
     let shown = format!("{access:?}");
     assert!(
-        !shown.contains("canary") && !shown.contains("$2"),
+        !shown.contains("canary") && !shown.contains("$2") && !shown.contains("argon2"),
         "{shown}"
     );
 }

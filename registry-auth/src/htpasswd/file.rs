@@ -5,28 +5,51 @@ use std::collections::BTreeMap;
 use bcrypt::HashParts;
 use registry_core::{Error, ErrorKind, Result};
 
-/// A well-formed bcrypt hash.
+use super::PASSWORD_MAX;
+use super::argon2::{self, Argon2id};
+use crate::Secret;
+
+/// A well-formed hash that takes no more work than is allowed.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Hash {
-    text: Box<str>,
-    cost: u32,
+pub(super) enum Hash {
+    Bcrypt { text: Box<str>, cost: u32 },
+    Argon2id(Argon2id),
+}
+
+/// How much work the check of a password is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cost {
+    Bcrypt(u32),
+    Argon2id(argon2::Cost),
 }
 
 impl Hash {
-    pub(super) fn as_str(&self) -> &str {
-        &self.text
+    pub(super) fn cost(&self) -> Cost {
+        match self {
+            Self::Bcrypt { cost, .. } => Cost::Bcrypt(*cost),
+            Self::Argon2id(hash) => Cost::Argon2id(hash.cost()),
+        }
     }
 
-    pub(super) fn cost(&self) -> u32 {
-        self.cost
+    /// Whether it is the hash of `password`. It takes long.
+    pub(super) fn verify(&self, password: &Secret) -> Result<bool> {
+        match self {
+            Self::Bcrypt { text, .. } => {
+                bcrypt::verify(password.expose(), text).map_err(unfinished)
+            }
+            Self::Argon2id(hash) => hash.verify(password).map_err(unfinished),
+        }
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(rest) = text.strip_prefix("$argon2id$") {
+            return Argon2id::parse(rest).map(Self::Argon2id);
+        }
         if !["$2a$", "$2b$", "$2y$"]
             .iter()
             .any(|prefix| text.starts_with(prefix))
         {
-            return Err("the hash isn't bcrypt; make it with htpasswd -B");
+            return Err("the hash is neither bcrypt nor argon2id; make it with htpasswd -B");
         }
         let malformed = "the bcrypt hash is malformed or cut off";
         // As a number, a cost may have a sign.
@@ -36,13 +59,39 @@ impl Hash {
         }
         let parts: HashParts = text.parse().map_err(|_| malformed)?;
         match parts.get_cost() {
-            cost @ 4..=14 => Ok(Self {
+            cost @ 4..=14 => Ok(Self::Bcrypt {
                 text: text.into(),
                 cost,
             }),
             _ => Err("the cost of the bcrypt hash must be from 4 to 14"),
         }
     }
+}
+
+impl Cost {
+    /// Whether a hash of this kind looks at the whole of `password`. If not, it
+    /// is wrong without a check.
+    pub(super) fn takes(self, password: &Secret) -> bool {
+        match self {
+            Self::Bcrypt(_) => password.expose().len() <= PASSWORD_MAX,
+            Self::Argon2id(_) => true,
+        }
+    }
+
+    /// Does the work of a check, for nothing.
+    pub(super) fn spend(self, password: &Secret) -> Result<()> {
+        match self {
+            Self::Bcrypt(cost) => bcrypt::hash_with_salt(password.expose(), cost, [0; 16])
+                .map(drop)
+                .map_err(unfinished),
+            Self::Argon2id(cost) => cost.spend(password).map_err(unfinished),
+        }
+    }
+}
+
+/// Why there is no answer to whether a password is right.
+pub(super) fn unfinished(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::internal("the password could not be checked", source)
 }
 
 /// Reads a whole file: all of it, or an error that names the line.
@@ -108,6 +157,19 @@ mod tests {
             ("alice:canary", "bcrypt"),
             ("alice:{SHA}canary", "bcrypt"),
             ("alice:$apr1$canary$canary", "bcrypt"),
+            ("alice:$argon2i$v=19$m=256,t=2,p=1$canary$canary", "bcrypt"),
+            (
+                "alice:$argon2id$v=16$m=256,t=2,p=1$canary$canary",
+                "version 19",
+            ),
+            (
+                "alice:$argon2id$v=19$m=999999,t=2,p=1$canary$canary",
+                "256 MiB",
+            ),
+            (
+                "alice:$argon2id$v=19$m=256,t=2,p=1$canary$canary",
+                "cut off",
+            ),
             (
                 "alice:$2x$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.",
                 "bcrypt",

@@ -9,7 +9,7 @@ use registry_core::{Randomness, Result};
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use super::file::{self, Hash};
+use super::file::{self, Cost, Hash};
 use crate::Secret;
 
 /// How long a password that was found right isn't checked again.
@@ -20,7 +20,7 @@ const REMEMBERED: Duration = Duration::from_mins(2);
 pub(super) struct Users {
     known: HashMap<String, Arc<Known>>,
     /// The costs of all users' hashes, in the order of their names.
-    costs: Vec<u32>,
+    costs: Vec<Cost>,
 }
 
 /// A user of the file.
@@ -59,7 +59,7 @@ impl Users {
     /// The cost to spend on a name that isn't known: that of some user, always
     /// the same for the same name, as for one that is known. Which password
     /// comes with it makes no difference.
-    pub(super) fn cost_for_stranger(&self, fingerprints: &Fingerprints, user: &str) -> u32 {
+    pub(super) fn cost_for_stranger(&self, fingerprints: &Fingerprints, user: &str) -> Cost {
         let [a, b, c, d, ..] = fingerprints.of(user, &Secret::new("")).0;
         let draw = u32::from_le_bytes([a, b, c, d]);
         let index = usize::try_from(draw)
@@ -69,15 +69,15 @@ impl Users {
         self.costs
             .get(index)
             .copied()
-            .unwrap_or(bcrypt::DEFAULT_COST)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
+            .unwrap_or(Cost::Bcrypt(bcrypt::DEFAULT_COST))
     }
 }
 
 impl Known {
+    pub(super) fn cost(&self) -> Cost {
+        self.hash.cost()
+    }
+
     pub(super) fn hash(&self) -> Hash {
         self.hash.clone()
     }
@@ -147,15 +147,21 @@ mod tests {
     #[test]
     fn s_46_a_stranger_has_a_cost_of_its_own() {
         let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
-        let users = Users::parse(
-            b"a:$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.\n\
-              b:$2y$10$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.",
-        )
-        .unwrap();
+        let argon2id =
+            "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let content = format!(
+            "a:$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.\n\
+             b:$2y$10$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.\n\
+             c:{argon2id}"
+        );
+        let users = Users::parse(content.as_bytes()).unwrap();
         let cost = |name: &str| users.cost_for_stranger(&fingerprints, name);
         let names: Vec<_> = (0..64).map(|number| format!("user{number}")).collect();
         let costs: Vec<_> = names.iter().map(|name| cost(name)).collect();
-        assert!(costs.contains(&5) && costs.contains(&10), "{costs:?}");
+        for user in ["a", "b", "c"] {
+            let known = users.get(user).unwrap().cost();
+            assert!(costs.contains(&known), "{known:?} in {costs:?}");
+        }
         let again: Vec<_> = names.iter().map(|name| cost(name)).collect();
         assert_eq!(costs, again);
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use registry_core::{Error, ErrorKind, Result};
+use registry_core::{ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use super::file::Hash;
+use super::file::{Cost, Hash, unfinished};
 use crate::Secret;
 
 /// How many checks may wait for their turn.
@@ -57,15 +57,14 @@ impl Workers {
 
     /// Does the work of checking a password against a hash of `cost`, for a
     /// user who doesn't exist.
-    pub(super) async fn pretend(&self, cost: u32, password: Secret) -> Result<()> {
+    pub(super) async fn pretend(&self, cost: Cost, password: Secret) -> Result<()> {
         let place = self.place().await?;
         spawn_blocking(move || {
             let _place = place;
-            bcrypt::hash_with_salt(password.expose(), cost, [0; 16]).map(drop)
+            cost.spend(&password)
         })
         .await
         .map_err(unfinished)?
-        .map_err(unfinished)
     }
 }
 
@@ -75,14 +74,9 @@ impl Place {
     pub(super) async fn verify(self, hash: Hash, password: Secret) -> Result<bool> {
         spawn_blocking(move || {
             let _place = self;
-            bcrypt::verify(password.expose(), hash.as_str())
+            hash.verify(&password)
         })
         .await
         .map_err(unfinished)?
-        .map_err(unfinished)
     }
-}
-
-fn unfinished(source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::internal("the password could not be checked", source)
 }

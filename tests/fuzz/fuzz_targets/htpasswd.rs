@@ -24,13 +24,53 @@ thread_local! {
 
 const DIGITS: &str = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
+const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Whether an argon2id hash is right, and takes no more than is allowed.
+fn argon2id(costs: &str, salt: &str, hash: &str) -> Option<bool> {
+    let costs: Vec<_> = costs.split(',').collect();
+    let [memory, passes, lanes] = costs[..] else {
+        return None;
+    };
+    let number = |text: &str, name: &str| {
+        let number: u32 = text.strip_prefix(name)?.parse().ok()?;
+        // Without a sign, or zeros in front.
+        (text == format!("{name}{number}")).then_some(number)
+    };
+    let (memory, passes, lanes) = (
+        number(memory, "m=")?,
+        number(passes, "t=")?,
+        number(lanes, "p=")?,
+    );
+    let allowed = (1..=4).contains(&lanes)
+        && (1..=10).contains(&passes)
+        && (8 * lanes..=262_144).contains(&memory);
+    // How many bytes, if no bit is left over.
+    let bytes = |text: &str| {
+        let digits: Option<Vec<_>> = text.chars().map(|char| BASE64.find(char)).collect();
+        let digits = digits?;
+        let exact = match digits.len() % 4 {
+            0 => true,
+            2 => digits.last()? % 16 == 0,
+            3 => digits.last()? % 4 == 0,
+            _ => false,
+        };
+        exact.then_some(digits.len() * 3 / 4)
+    };
+    Some(allowed && (8..=64).contains(&bytes(salt)?) && bytes(hash)? == 32)
+}
+
 /// The user of a line, if it is right.
 fn user(line: &str) -> Option<&str> {
     let (user, hash) = line.split_once(':')?;
     let name = !user.is_empty() && !user.contains(char::is_control);
     let fields: Vec<_> = hash.split('$').collect();
-    let ["", "2a" | "2b" | "2y", cost, rest] = fields[..] else {
-        return None;
+    let (cost, rest) = match fields[..] {
+        ["", "2a" | "2b" | "2y", cost, rest] => (cost, rest),
+        ["", "argon2id", "v=19", costs, salt, hash] => {
+            return (name && argon2id(costs, salt, hash)?).then_some(user);
+        }
+        _ => return None,
     };
     let plain = cost.len() == 2 && cost.bytes().all(|byte| byte.is_ascii_digit());
     let cost = plain && (4..=14).contains(&cost.parse::<u32>().ok()?);
