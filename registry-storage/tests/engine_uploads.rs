@@ -426,6 +426,42 @@ async fn uploads_left_behind_make_room_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn uploads_that_hold_nothing_soon_make_room_for_others() {
+    let options = EngineOptions {
+        max_uploads: 3,
+        ..EngineOptions::default()
+    };
+    let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
+        .options(options)
+        .build();
+    let access = access("team/app");
+    let gone = async |upload: &Upload| registry.upload(&access, &upload.id).await.is_err();
+    let at_work = begin(&registry, &access).await;
+    registry
+        .append_upload(&access, &at_work.id, Chunk::from_bytes("abc"))
+        .await
+        .unwrap();
+    let first = begin(&registry, &access).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let second = begin(&registry, &access).await;
+
+    // Whoever has just begun is about to send something.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let begin_another = || registry.begin_upload(&access, UploadOptions::default());
+    let error = begin_another().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    begin_another().await.unwrap();
+    assert!(gone(&first).await && !gone(&second).await);
+    begin_another().await.unwrap();
+    assert!(gone(&second).await);
+    // What holds bytes isn't given up as soon, and neither is what is new.
+    begin_another().await.unwrap_err();
+    assert!(!gone(&at_work).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_in_a_directory_forgets_uploads_by_itself() {
     let root = tempfile::TempDir::new().unwrap();
     let open = async || Engine::root(root.path(), Durability::None).await.unwrap();

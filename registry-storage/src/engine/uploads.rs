@@ -15,7 +15,13 @@ use super::session::Session;
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
 use crate::{Batch, BlobKey, Change, CommitError, Requirement, StagedBlob, UploadRecord};
 
-/// How long an upload has to receive nothing to make room for another one.
+/// How long an upload that holds nothing has to be left alone to make room for
+/// another one. Clients send what they have right after they began, and whoever
+/// just begins uploads must not close a repository to everyone else.
+const ABANDONED_EMPTY: Duration = Duration::from_secs(10);
+
+/// How long an upload that holds bytes has to receive nothing to make room for
+/// another one.
 const ABANDONED: Duration = Duration::from_hours(1);
 
 impl Engine {
@@ -79,22 +85,27 @@ impl Engine {
     }
 
     /// The upload of a repository that is missed least: one that received
-    /// nothing for a while, an empty one if there is any, the longest idle of
-    /// those.
+    /// nothing for a while, which is short for those that hold nothing. An empty
+    /// one if there is any, the longest idle of those.
     async fn abandoned_upload(
         &self,
         repository: &RepositoryName,
     ) -> Result<Option<(Session, UploadRecord)>> {
-        let idle_since = self
-            .steady_now()
-            .await?
-            .checked_sub(ABANDONED)
-            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let now = self.steady_now().await?;
+        let before = |idle| now.checked_sub(idle).unwrap_or(SystemTime::UNIX_EPOCH);
+        let (empty_since, idle_since) = (before(ABANDONED_EMPTY), before(ABANDONED));
         let limit = usize::try_from(self.options().max_uploads).unwrap_or(usize::MAX);
         let open = self.metadata().uploads(repository, None, limit).await?;
         let mut idle: Vec<UploadRecord> = open
             .into_iter()
-            .filter(|upload| upload.active_at < idle_since)
+            .filter(|upload| {
+                let since = if upload.offset == 0 {
+                    empty_since
+                } else {
+                    idle_since
+                };
+                upload.active_at < since
+            })
             .collect();
         idle.sort_by_key(|upload| (upload.offset > 0, upload.active_at));
         for upload in idle {
