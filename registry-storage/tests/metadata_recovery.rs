@@ -189,6 +189,42 @@ async fn a_database_older_than_its_change_log_is_not_opened() {
 }
 
 #[tokio::test]
+async fn a_database_overwritten_with_other_bytes_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..3).await;
+    let whole = fs::read(database(directory.path())).unwrap();
+    let mut without_magic = whole.clone();
+    without_magic[..9].fill(0);
+    let other = b"something else, which is longer than any magic".to_vec();
+    for bytes in [without_magic, other, vec![0; whole.len()]] {
+        fs::write(database(directory.path()), bytes).unwrap();
+        let error = RedbMetadata::open(directory.path(), RedbOptions::default()).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("registry rebuild"), "{error}");
+        rebuild(directory.path()).await.unwrap();
+        assert_eq!(pushed_in(directory.path()).await, [0, 1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_second_rebuild_keeps_what_the_first_one_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..3).await;
+    let mut replaced = Vec::new();
+    for kept in ["replaced", "replaced.2", "replaced.3"] {
+        let before = fs::read(database(directory.path())).unwrap();
+        rebuild(directory.path()).await.unwrap();
+        replaced.push((format!("metadata.redb.{kept}"), before));
+        for (name, before) in &replaced {
+            let now = fs::read(directory.path().join(name)).unwrap();
+            assert!(now == *before, "{name} after {kept}");
+        }
+        assert_eq!(pushed_in(directory.path()).await, [0, 1, 2]);
+    }
+}
+
+#[tokio::test]
 async fn a_torn_last_record_is_cut_off() {
     let directory = tempfile::tempdir().unwrap();
     push_all(directory.path(), 0..3).await;

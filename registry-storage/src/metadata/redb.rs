@@ -212,7 +212,8 @@ impl RedbMetadata {
 
     /// Makes the database in `directory` again from the change log. All is as
     /// it was but uploads and the outbox, which are gone. An existing database
-    /// is kept as `metadata.redb.replaced`.
+    /// is kept as `metadata.redb.replaced`, or `metadata.redb.replaced.2` and so on
+    /// if there is one already.
     ///
     /// # Errors
     ///

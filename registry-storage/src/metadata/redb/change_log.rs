@@ -333,7 +333,7 @@ fn refuse_if_ahead(file: &Arc<dyn DiskFile>, offset: u64, position: Position) ->
 fn outdated() -> registry_core::Error {
     ErrorKind::Corrupt.error(
         "the metadata database is older than its change log, as if restored from a backup; \
-         rebuild it from the change log",
+         rebuild it from the change log (`registry rebuild DIRECTORY`)",
     )
 }
 

@@ -1,5 +1,6 @@
 //! Reading facts, in a snapshot or in the middle of a change.
 
+use std::io;
 use std::ops::Bound;
 
 use redb::ReadableTable;
@@ -101,14 +102,18 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
     }
 }
 
+/// What is said of a database that can't be read as one.
+const DAMAGED: &str = "the metadata database is damaged; rebuild it from the change log (`registry rebuild DIRECTORY`)";
+
 /// What a failure of the database means to a caller.
 pub(super) fn failed(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     let (kind, reason) = match &error {
-        redb::Error::Corrupted(_) => (
-            ErrorKind::Corrupt,
-            "the metadata database is damaged; rebuild it",
-        ),
+        redb::Error::Corrupted(_) => (ErrorKind::Corrupt, DAMAGED),
+        // So the database calls a file that doesn't begin as one of its own.
+        redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+            (ErrorKind::Corrupt, DAMAGED)
+        }
         redb::Error::Io(_) | redb::Error::PreviousIo => (
             ErrorKind::Unavailable,
             "the metadata database can't be read or written; see to its disk, then restart",

@@ -202,8 +202,10 @@ fn taken() -> Error {
 }
 
 fn missing() -> Error {
-    ErrorKind::Unavailable
-        .error("the metadata database is missing or empty; rebuild it from the change log")
+    ErrorKind::Unavailable.error(
+        "the metadata database is missing or empty; rebuild it from the change log \
+             (`registry rebuild DIRECTORY`)",
+    )
 }
 
 fn unusable(source: std::io::Error) -> Error {

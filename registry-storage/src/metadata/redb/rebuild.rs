@@ -69,7 +69,7 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     drop((table, snapshot, database));
 
     if replaced {
-        let kept = format!("{DATABASE}.replaced");
+        let kept = kept_name(&names);
         disk.rename(DATABASE, &kept).map_err(unusable)?;
     }
     disk.rename(&draft, DATABASE).map_err(unusable)?;
@@ -89,6 +89,18 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     disk.sync().map_err(unusable)?;
     checkpoint::remove_replaced(&**disk)?;
     Ok(found)
+}
+
+/// A name for the database that is replaced. One that an earlier rebuild
+/// replaced may be the only good copy, so it stays.
+fn kept_name(names: &[String]) -> String {
+    let mut kept = format!("{DATABASE}.replaced");
+    let mut number: u64 = 1;
+    while names.contains(&kept) {
+        number = number.saturating_add(1);
+        kept = format!("{DATABASE}.replaced.{number}");
+    }
+    kept
 }
 
 pub(super) fn without_change_log() -> Error {
