@@ -22,6 +22,7 @@ struct Upstream {
     asked: AtomicU64,
     down: AtomicBool,
     lying: AtomicBool,
+    stuck: AtomicBool,
 }
 
 impl Upstream {
@@ -59,6 +60,9 @@ impl Registry for Upstream {
         }
         if let BlobBody::Bytes(bytes) = blob.body {
             blob.body = in_pieces(bytes);
+        }
+        if self.stuck.load(Ordering::Relaxed) {
+            blob.body = BlobBody::Stream(futures::stream::pending().boxed());
         }
         Ok(blob)
     }
@@ -99,6 +103,7 @@ async fn cache() -> (
         asked: AtomicU64::new(0),
         down: AtomicBool::new(false),
         lying: AtomicBool::new(false),
+        stuck: AtomicBool::new(false),
     });
     let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(EngineOptions {
@@ -248,7 +253,7 @@ async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
 }
 
 /// Begins to pull the largest blob.
-async fn open(cache: &PullThrough<Engine, Arc<Upstream>>, image: &Package) -> Blob {
+async fn open<L: Registry + Clone>(cache: &PullThrough<L, Arc<Upstream>>, image: &Package) -> Blob {
     let digest = Algorithm::Sha256.digest(image.blobs().last().unwrap());
     let options = OpenOptions::default();
     let access = trusted("team/app");
@@ -256,8 +261,8 @@ async fn open(cache: &PullThrough<Engine, Arc<Upstream>>, image: &Package) -> Bl
 }
 
 /// Pulls it on a task of its own, which has begun.
-async fn pull_beside(
-    cache: &PullThrough<Engine, Arc<Upstream>>,
+async fn pull_beside<L: Registry + Clone>(
+    cache: &PullThrough<L, Arc<Upstream>>,
     image: &Package,
 ) -> tokio::task::JoinHandle<Bytes> {
     let (cache, image) = (cache.clone(), image.clone());
@@ -330,6 +335,42 @@ async fn what_can_not_be_kept_is_passed_on_to_all_who_wait() {
         pull(&cache, &image).await.unwrap();
     });
     futures::future::join_all(pulls).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_download_from_an_upstream_that_is_stuck_is_not_waited_for() {
+    let (upstream, _, cache, image) = cache().await;
+    upstream.stuck.store(true, Ordering::Relaxed);
+    let first = open(&cache, &image).await;
+    upstream.stuck.store(false, Ordering::Relaxed);
+    let other = pull_beside(&cache, &image).await;
+    assert_eq!(upstream.asked(), 1);
+    let hour = std::time::Duration::from_secs(3600);
+    let pulled = tokio::time::timeout(hour, other).await.unwrap().unwrap();
+    assert_eq!(pulled, image.blobs().last().unwrap());
+    assert_eq!(upstream.asked(), 1);
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_kept_is_fetched_by_one_of_those_who_wait() {
+    let (upstream, local, _, image) = cache().await;
+    let cache = PullThrough::new(Arc::new(local.layer(ReadOnly)), Arc::clone(&upstream));
+    let first = open(&cache, &image).await;
+    let others = [
+        pull_beside(&cache, &image).await,
+        pull_beside(&cache, &image).await,
+        pull_beside(&cache, &image).await,
+    ];
+    upstream.stuck.store(true, Ordering::Relaxed);
+    read(first).await.unwrap();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(upstream.asked(), 2);
+    for other in others {
+        other.abort();
+    }
 }
 
 #[tokio::test]

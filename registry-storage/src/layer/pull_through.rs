@@ -14,9 +14,10 @@ use registry_core::{
     PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
     UploadId, UploadOptions,
 };
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use self::downloads::{Download, Downloads};
+use self::downloads::{Download, Downloads, Turn};
 use self::passing::Passing;
 
 /// Pulls come from a local registry if it has the content, and otherwise from
@@ -35,9 +36,10 @@ use self::passing::Passing;
 /// where it is here, if it was kept, so that it always leads to a manifest.
 ///
 /// What is named by a digest is fetched once. Who asks while somebody else
-/// fetches it waits and gets it from the local registry. A client that takes a
-/// blob slowly holds up others only for a few seconds. Nothing is kept that
-/// doesn't match its digest.
+/// fetches it waits a few seconds for it to come to the local registry, and then
+/// gets it from the upstream on its own, whether the upstream is slow or the
+/// client that fetches it. If it could not be kept, those who wait fetch it one
+/// after the other. Nothing is kept that doesn't match its digest.
 ///
 /// Images arrive manifest first, so the local registry has to accept
 /// [sparse manifests](crate::EngineOptions::sparse_manifests). Who may pull is
@@ -193,12 +195,21 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
             Err(error) if is_missing(&error) => {}
             held => return held,
         }
-        let download = self.0.manifests.turn(access.repository(), &digest).await;
-        // What somebody else fetched was kept before the turn was ours.
-        match self.local().get_manifest(access, &digest.into()).await {
-            Err(error) if is_missing(&error) => {}
-            held => return held,
-        }
+        let begun = Instant::now();
+        let download = loop {
+            let downloads = &self.0.manifests;
+            let turn = downloads.turn(access.repository(), &digest, begun).await;
+            // What somebody else fetched was kept before the turn was ours.
+            match self.local().get_manifest(access, &digest.into()).await {
+                Err(error) if is_missing(&error) => {}
+                held => return held,
+            }
+            match turn {
+                Turn::Ours(download) => break Some(download),
+                Turn::Done => {}
+                Turn::Late => break None,
+            }
+        };
         self.fetch(access, digest, asked, download).await
     }
 
@@ -321,12 +332,21 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
             // A part can't be checked, so it isn't kept, nor waited for.
             return self.upstream().open_blob(access, digest, options).await;
         }
-        let download = self.0.blobs.turn(access.repository(), digest).await;
-        // What somebody else fetched was kept before the turn was ours.
-        match self.local().open_blob(access, digest, options).await {
-            Err(error) if is_missing(&error) => {}
-            opened => return opened,
-        }
+        let begun = Instant::now();
+        let download = loop {
+            let downloads = &self.0.blobs;
+            let turn = downloads.turn(access.repository(), digest, begun).await;
+            // What somebody else fetched was kept before the turn was ours.
+            match self.local().open_blob(access, digest, options).await {
+                Err(error) if is_missing(&error) => {}
+                opened => return opened,
+            }
+            match turn {
+                Turn::Ours(download) => break Some(download),
+                Turn::Done => {}
+                Turn::Late => break None,
+            }
+        };
         self.fetch_blob(access, digest, download).await
     }
 
