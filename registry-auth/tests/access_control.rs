@@ -166,7 +166,7 @@ async fn s_46_a_wrong_password_and_an_unknown_name_get_the_same_answer() {
         let refusal = ask(&access, Some(&authorization), Method::GET, "/v2/")
             .await
             .unwrap_err();
-        (format!("{:?}", refusal.error), refusal.challenge)
+        (format!("{:#?}", refusal.error), refusal.challenge)
     };
     assert_eq!(answer("ci").await, answer("nobody").await);
 }

@@ -247,8 +247,22 @@ impl fmt::Display for Error {
     }
 }
 
+/// The sentence and its causes, one a line: what a `main` that returns an error
+/// shows. `{:#?}` has the parts.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            f.write_str(&self.0.reason)?;
+            let mut cause = self.source();
+            if cause.is_some() {
+                f.write_str("\n\nCaused by:")?;
+            }
+            while let Some(error) = cause {
+                write!(f, "\n    {error}")?;
+                cause = error.source();
+            }
+            return Ok(());
+        }
         let mut debug = f.debug_struct("Error");
         debug
             .field("kind", &self.0.kind)
