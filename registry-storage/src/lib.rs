@@ -18,7 +18,7 @@
 //! let app = Access::trusted("team/app".parse()?);
 //! assert!(engine.tags(&app, PageRequest::default()).await.is_err());
 //!
-//! // Once in a while: uploads that received nothing for a day.
+//! // At once, not after a week: uploads that received nothing for a day.
 //! engine.expire_uploads(Duration::from_hours(24)).await?;
 //! # Ok(())
 //! # }
@@ -69,8 +69,11 @@
 //! and lets go of the directory, for which opening it again waits.
 //! [`Engine::close`] waits for that, as a program should before it ends.
 //!
-//! An upload that nobody finishes stays until [`Engine::expire_uploads`]: call
-//! it now and then.
+//! # Unfinished uploads
+//!
+//! An engine from `Engine::open` forgets uploads that received nothing for a
+//! week, as long as a tokio runtime runs it; [`EngineBuilder::upload_expiry`]
+//! changes the time. [`Engine::expire_uploads`] does it at once.
 //!
 //! # Features
 //!
