@@ -78,7 +78,8 @@ impl Exchange {
                 uri: parts.uri.clone(),
                 version: parts.version,
                 user_agent: parts.headers.get(USER_AGENT).cloned(),
-                client,
+                // A listener for both kinds of addresses writes IPv4 as IPv6.
+                client: client.map(|address| address.to_canonical()),
                 operation: None,
                 actor: None,
             })

@@ -115,8 +115,12 @@ impl RegistryService {
         self.with(|settings| settings.access = access)
     }
 
-    /// Serves `/x/v2/…` if `prefix` is `/x/`, also where a router around it
-    /// has already removed the prefix.
+    /// Serves `/x/v2/…` if `prefix` is `/x/`.
+    ///
+    /// `/v2/…` without the prefix is served, too: a router around it may have
+    /// removed it already, and Docker's clients know of none. They ask at
+    /// `/v2/` of the host whatever the name of the image is, so let that path
+    /// reach this service if they are to use it.
     pub fn prefix(self, prefix: &str) -> Self {
         self.with(|settings| settings.locations.set_prefix(prefix))
     }
@@ -156,6 +160,7 @@ impl RegistryService {
     }
 
     /// Whether `/v2/_catalog` lists the repositories that the caller may see.
+    /// It doesn't, unless allowed.
     pub fn catalog(self, catalog: bool) -> Self {
         self.with(|settings| settings.catalog = catalog)
     }

@@ -1,6 +1,7 @@
 //! A registry on bare hyper, under a prefix of the program's own paths.
 //!
-//! `cargo run --bin bare_hyper 127.0.0.1:5000`; the API is at `/images/v2/`.
+//! `cargo run --bin bare_hyper 127.0.0.1:5000`; the API is at `/images/v2/`, and
+//! at `/v2/`, too: Docker's clients know of no prefix and always ask there.
 
 use std::error::Error;
 

@@ -16,7 +16,9 @@ struct Document<'a> {
 pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Response<Body>> {
     let settings = request.settings;
     if !settings.catalog {
-        return Err(ErrorKind::NotFound.error("this registry does not list its repositories"));
+        return Err(ErrorKind::NotFound.error(
+            "this registry does not list its repositories; the program that serves it can allow it",
+        ));
     }
     let wanted = clamp(page, settings.limits.max_catalog_page);
     let none = wanted.limit == Some(0);

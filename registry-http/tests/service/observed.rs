@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -300,7 +301,8 @@ async fn each_request_is_one_line_of_the_access_log() {
     let uri = "/v2/team/app/manifests/v1?signature=hush-7331";
     let mut request = request(&Method::GET, uri, &headers, nothing());
     request.extensions_mut().insert(Peer {
-        address: [192, 0, 2, 7].into(),
+        // As a listener for IPv4 and IPv6 writes 192.0.2.7.
+        address: Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().into(),
     });
     let answer = service.clone().oneshot(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
