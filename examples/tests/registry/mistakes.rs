@@ -240,6 +240,18 @@ fn a_mistake_elsewhere_is_told_by_its_name() {
 }
 
 #[test]
+fn a_password_file_that_can_not_be_used_leaves_no_data_directory() {
+    let file = "version: 0.1\nstorage:\n  filesystem: {rootdirectory: data}\n\
+                auth:\n  htpasswd:\n    realm: r\n    path: users\n";
+    let mut program = Setup::serve(file)
+        .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+        .begin();
+    assert_eq!(program.wait().code(), Some(1), "{}", program.stderr());
+    assert!(program.stderr().contains("users can't be read"));
+    assert!(!program.path("data").try_exists().unwrap());
+}
+
+#[test]
 fn what_can_not_be_used_is_told_in_one_sentence() {
     let listen = &["--addr", "127.0.0.1:0"];
     let running = Setup::new().arguments(listen).start();

@@ -116,6 +116,11 @@ impl Setup {
         }
     }
 
+    /// Starts it without waiting for anything.
+    pub(crate) fn begin(self) -> Program {
+        self.spawn().0
+    }
+
     fn spawn(mut self) -> (Program, Receiver<String>) {
         let mut child = self
             .command

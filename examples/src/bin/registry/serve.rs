@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use registry_auth::AccessControl;
 use registry_core::{Error, ErrorKind};
 use registry_http::{Server, Tls};
 use registry_storage::Engine;
@@ -80,7 +81,9 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         tracing::info!("{note}");
     }
     let http = &configuration.http;
+    // What can't be used is found before the data directory is made.
     let tls = setup::tls(http)?;
+    let access = setup::access(configuration.password_file.as_ref())?;
     let listener = bind(&http.address).await?;
     let debug = match &configuration.debug {
         Some(debug) => Some((bind(&debug.address).await?, debug.metrics.clone())),
@@ -95,6 +98,7 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     let doors = Doors {
         listener,
         tls,
+        access,
         debug: debug.map(|(listener, _)| listener),
         metrics,
     };
@@ -110,10 +114,11 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     served
 }
 
-/// Where clients come in.
+/// Where clients come in, and who.
 struct Doors {
     listener: TcpListener,
     tls: Option<Tls>,
+    access: AccessControl,
     debug: Option<TcpListener>,
     metrics: Option<(String, PrometheusHandle)>,
 }
@@ -128,11 +133,12 @@ async fn serve_engine(
     let Doors {
         listener,
         tls,
+        access,
         debug,
         metrics,
     } = doors;
     let health = Health::new(engine.clone(), configuration.storage_health);
-    let service = setup::service(configuration, engine)?;
+    let service = setup::service(configuration, engine, access)?;
     let service = SideDoor::beside(service, health.clone());
     let address = listener
         .local_addr()

@@ -38,6 +38,7 @@ pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Fail
 pub(crate) fn service(
     configuration: &Configuration,
     engine: Engine,
+    access: AccessControl,
 ) -> Result<RegistryService, Problem> {
     let http = &configuration.http;
     let service = if configuration.changes == Changes::None {
@@ -52,7 +53,7 @@ pub(crate) fn service(
     let mut service = service
         .storage_driver(driver)
         .limits(limits(http))
-        .access(access(configuration.password_file.as_ref())?)
+        .access(access)
         .deletes(configuration.changes == Changes::All)
         .prefix(&http.prefix)
         .trusted_proxies(http.trusted_proxies.iter().copied());
