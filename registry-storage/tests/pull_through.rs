@@ -23,6 +23,8 @@ struct Upstream {
     down: AtomicBool,
     lying: AtomicBool,
     stuck: AtomicBool,
+    late: AtomicBool,
+    answer: tokio::sync::Notify,
 }
 
 impl Upstream {
@@ -69,7 +71,11 @@ impl Registry for Upstream {
 
     async fn resolve(&self, access: &Access, reference: &Reference) -> Result<Descriptor> {
         self.ask()?;
-        self.engine.resolve(access, reference).await
+        let found = self.engine.resolve(access, reference).await;
+        if self.late.swap(false, Ordering::Relaxed) {
+            self.answer.notified().await;
+        }
+        found
     }
 
     async fn get_manifest(&self, access: &Access, reference: &Reference) -> Result<Manifest> {
@@ -104,6 +110,8 @@ async fn cache() -> (
         down: AtomicBool::new(false),
         lying: AtomicBool::new(false),
         stuck: AtomicBool::new(false),
+        late: AtomicBool::new(false),
+        answer: tokio::sync::Notify::new(),
     });
     let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(EngineOptions {
@@ -198,6 +206,28 @@ async fn a_tag_that_moved_upstream_moves_here() {
     let tag = "v1".parse().unwrap();
     let manifest = cache.get_manifest(&trusted("team/app"), &tag).await;
     assert_eq!(manifest.unwrap().digest, newer.manifest().digest);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_does_not_move_a_tag_back() {
+    let (upstream, local, cache, _) = cache().await;
+    let access = trusted("team/app");
+    let tag: Reference = "v1".parse().unwrap();
+    upstream.late.store(true, Ordering::Relaxed);
+    let late = tokio::spawn({
+        let (cache, access, tag) = (cache.clone(), access.clone(), tag.clone());
+        async move { cache.resolve(&access, &tag).await }
+    });
+    while upstream.late.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    let newer = ImageBuilder::new("newer").build();
+    newer.push(&upstream.engine, &access, &["v1"]).await;
+    cache.resolve(&access, &tag).await.unwrap();
+    upstream.answer.notify_one();
+    late.await.unwrap().unwrap();
+    let kept = local.resolve(&access, &tag).await.unwrap();
+    assert_eq!(kept.digest, newer.manifest().digest);
 }
 
 #[tokio::test]
@@ -345,7 +375,7 @@ async fn a_download_from_an_upstream_that_is_stuck_is_not_waited_for() {
     upstream.stuck.store(false, Ordering::Relaxed);
     let other = pull_beside(&cache, &image).await;
     assert_eq!(upstream.asked(), 1);
-    let hour = std::time::Duration::from_secs(3600);
+    let hour = std::time::Duration::from_hours(1);
     let pulled = tokio::time::timeout(hour, other).await.unwrap().unwrap();
     assert_eq!(pulled, image.blobs().last().unwrap());
     assert_eq!(upstream.asked(), 1);

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use registry_core::{
     Access, Action, Blob, BlobBody, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Error,
-    ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Pushed,
-    PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
+    ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Precondition,
+    Pushed, PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
     UploadId, UploadOptions,
 };
 use tokio::time::Instant;
@@ -62,6 +62,13 @@ use self::passing::Passing;
 /// ```
 pub struct PullThrough<L, U>(Arc<Inner<L, U>>);
 
+/// The tag that a manifest was asked for by, and where it pointed to before.
+#[derive(Debug, Clone)]
+struct Asked {
+    tag: Tag,
+    seen: Precondition,
+}
+
 struct Inner<L, U> {
     local: L,
     upstream: U,
@@ -96,27 +103,40 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         Access::trusted(access.repository().clone())
     }
 
-    /// Keeps a manifest, and the tag it was asked for by. If that fails, the
-    /// pull goes on all the same.
-    async fn keep_manifest(&self, access: &Access, manifest: &Manifest, asked: &Reference) {
-        let push = PutManifest::new(
+    /// Keeps a manifest, and the tag it was asked for by unless that has moved
+    /// since. If it fails, the pull goes on all the same.
+    async fn keep_manifest(&self, access: &Access, manifest: &Manifest, asked: Option<&Asked>) {
+        let mut kept = self.put(access, manifest, asked).await;
+        if let Err(error) = &kept
+            && error.kind() == ErrorKind::PreconditionFailed
+        {
+            // Somebody else learned of another manifest, and may know better.
+            kept = self.put(access, manifest, None).await;
+        }
+        if let Err(error) = kept {
+            tracing::warn!(repository = %access.repository(), digest = %manifest.digest, %error,
+                "a pulled manifest was not kept");
+        }
+    }
+
+    async fn put(
+        &self,
+        access: &Access,
+        manifest: &Manifest,
+        asked: Option<&Asked>,
+    ) -> Result<Pushed> {
+        let mut push = PutManifest::new(
             manifest.digest.into(),
             Some(manifest.media_type.clone()),
             manifest.bytes.clone(),
             &self.0.rules,
-        );
-        let tag = match asked {
-            Reference::Tag(tag) => Some(tag.clone()),
-            Reference::Digest(_) => None,
-        };
-        let kept = match push.and_then(|push| push.with_tags(tag)) {
-            Ok(push) => self.local().put_manifest(&Self::keeper(access), push).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            tracing::warn!(repository = %access.repository(), reference = %asked, %error,
-                "a pulled manifest was not kept");
+        )?;
+        if let Some(asked) = asked {
+            push = push
+                .with_tags([asked.tag.clone()])?
+                .with_precondition(asked.seen);
         }
+        self.local().put_manifest(&Self::keeper(access), push).await
     }
 
     /// Whether the kept tag points to `digest`.
@@ -148,6 +168,21 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         access: &Access,
         tag: &Reference,
     ) -> Result<(Descriptor, Option<Manifest>)> {
+        // What is kept is looked at first: if it moves while the upstream is
+        // asked, somebody else has asked later, or not much earlier.
+        let seen = match self.local().resolve(access, tag).await {
+            Ok(kept) => Precondition::Is(kept.digest),
+            Err(error) if is_gone(&error) => Precondition::Absent,
+            Err(_) => Precondition::None,
+        };
+        let asked = match tag {
+            Reference::Tag(tag) => Some(Asked {
+                tag: tag.clone(),
+                seen,
+            }),
+            Reference::Digest(_) => None,
+        };
+        let asked = asked.as_ref();
         let found = match self.upstream().resolve(access, tag).await {
             Ok(found) => found,
             Err(error) if is_outage(&error) => {
@@ -165,10 +200,10 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         if self.keeps(access, tag, &found.digest).await {
             return Ok((found, None));
         }
-        match self.manifest(access, found.digest, tag).await {
+        match self.manifest(access, found.digest, asked).await {
             Ok(manifest) => {
                 if !self.keeps(access, tag, &found.digest).await {
-                    self.keep_manifest(access, &manifest, tag).await;
+                    self.keep_manifest(access, &manifest, asked).await;
                 }
                 Ok((found, Some(manifest)))
             }
@@ -189,7 +224,7 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         &self,
         access: &Access,
         digest: Digest,
-        asked: &Reference,
+        asked: Option<&Asked>,
     ) -> Result<Manifest> {
         match self.local().get_manifest(access, &digest.into()).await {
             Err(error) if is_missing(&error) => {}
@@ -218,14 +253,14 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         &self,
         access: &Access,
         digest: Digest,
-        asked: &Reference,
+        asked: Option<&Asked>,
         download: Option<Download>,
     ) -> Result<Manifest> {
-        let (layer, access, asked) = (self.clone(), access.clone(), asked.clone());
+        let (layer, access, asked) = (self.clone(), access.clone(), asked.cloned());
         let fetch = async move {
             let fetched = layer.upstream().get_manifest(&access, &digest.into()).await;
             if let Ok(manifest) = &fetched {
-                layer.keep_manifest(&access, manifest, &asked).await;
+                layer.keep_manifest(&access, manifest, asked.as_ref()).await;
             }
             done(download);
             fetched
@@ -407,10 +442,10 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
     async fn get_manifest(&self, access: &Access, reference: &Reference) -> Result<Manifest> {
         access.require(Action::Pull)?;
         match reference {
-            Reference::Digest(digest) => self.manifest(access, *digest, reference).await,
+            Reference::Digest(digest) => self.manifest(access, *digest, None).await,
             Reference::Tag(_) => match self.follow(access, reference).await? {
                 (_, Some(manifest)) => Ok(manifest),
-                (found, None) => self.manifest(access, found.digest, reference).await,
+                (found, None) => self.manifest(access, found.digest, None).await,
             },
         }
     }
