@@ -231,6 +231,29 @@ async fn an_answer_that_comes_late_does_not_move_a_tag_back() {
 }
 
 #[tokio::test]
+async fn an_answer_that_came_early_does_not_keep_a_tag_from_moving_on() {
+    let (upstream, local, cache, image) = cache().await;
+    let access = trusted("team/app");
+    let tag: Reference = "v1".parse().unwrap();
+    let newer = ImageBuilder::new("newer").build();
+    newer.push(&upstream.engine, &access, &["v1"]).await;
+    upstream.late.store(true, Ordering::Relaxed);
+    let late = tokio::spawn({
+        let (cache, access, tag) = (cache.clone(), access.clone(), tag.clone());
+        async move { cache.resolve(&access, &tag).await }
+    });
+    while upstream.late.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    // Somebody else keeps the older answer first.
+    image.push(&local, &access, &["v1"]).await;
+    upstream.answer.notify_one();
+    late.await.unwrap().unwrap();
+    let kept = local.resolve(&access, &tag).await.unwrap();
+    assert_eq!(kept.digest, newer.manifest().digest);
+}
+
+#[tokio::test]
 async fn a_tag_that_went_away_upstream_is_gone_here() {
     let (upstream, _, cache, image) = cache().await;
     pull(&cache, &image).await.unwrap();

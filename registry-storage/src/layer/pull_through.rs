@@ -62,6 +62,9 @@ use self::passing::Passing;
 /// ```
 pub struct PullThrough<L, U>(Arc<Inner<L, U>>);
 
+/// How often the upstream is asked about a tag that others move meanwhile.
+const ATTEMPTS: u32 = 3;
+
 /// The tag that a manifest was asked for by, and where it pointed to before.
 #[derive(Debug, Clone)]
 struct Asked {
@@ -104,19 +107,26 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
     }
 
     /// Keeps a manifest, and the tag it was asked for by unless that has moved
-    /// since. If it fails, the pull goes on all the same.
-    async fn keep_manifest(&self, access: &Access, manifest: &Manifest, asked: Option<&Asked>) {
+    /// since. If it fails, the pull goes on all the same. Returns whether the
+    /// tag has moved.
+    async fn keep_manifest(
+        &self,
+        access: &Access,
+        manifest: &Manifest,
+        asked: Option<&Asked>,
+    ) -> bool {
         let mut kept = self.put(access, manifest, asked).await;
-        if let Err(error) = &kept
-            && error.kind() == ErrorKind::PreconditionFailed
-        {
-            // Somebody else learned of another manifest, and may know better.
+        let has_moved = kept
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::PreconditionFailed);
+        if has_moved {
             kept = self.put(access, manifest, None).await;
         }
         if let Err(error) = kept {
             tracing::warn!(repository = %access.repository(), digest = %manifest.digest, %error,
                 "a pulled manifest was not kept");
         }
+        has_moved
     }
 
     async fn put(
@@ -163,13 +173,31 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
     /// Where a tag points to upstream, once that is kept under it; where it is
     /// kept to point to, if the upstream can't be asked. With the manifest if
     /// it is at hand.
+    ///
+    /// Of two answers that others got meanwhile, nothing tells which is newer,
+    /// so the upstream is asked again.
     async fn follow(
         &self,
         access: &Access,
         tag: &Reference,
     ) -> Result<(Descriptor, Option<Manifest>)> {
-        // What is kept is looked at first: if it moves while the upstream is
-        // asked, somebody else has asked later, or not much earlier.
+        for _ in 1..ATTEMPTS {
+            let (found, has_moved) = self.follow_once(access, tag).await?;
+            if !has_moved {
+                return Ok(found);
+            }
+        }
+        Ok(self.follow_once(access, tag).await?.0)
+    }
+
+    /// The same, and whether the kept tag moved under way.
+    async fn follow_once(
+        &self,
+        access: &Access,
+        tag: &Reference,
+    ) -> Result<((Descriptor, Option<Manifest>), bool)> {
+        // What is kept is looked at first, so that it is noticed if it moves
+        // while the upstream is asked.
         let seen = match self.local().resolve(access, tag).await {
             Ok(kept) => Precondition::Is(kept.digest),
             Err(error) if is_gone(&error) => Precondition::Absent,
@@ -188,7 +216,7 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
             Err(error) if is_outage(&error) => {
                 let kept = self.local().resolve(access, tag).await.map_err(|_| error)?;
                 served_instead(access, tag);
-                return Ok((kept, None));
+                return Ok(((kept, None), false));
             }
             Err(error) => {
                 if is_gone(&error) {
@@ -198,23 +226,22 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
             }
         };
         if self.keeps(access, tag, &found.digest).await {
-            return Ok((found, None));
+            return Ok(((found, None), false));
         }
         match self.manifest(access, found.digest, asked).await {
             Ok(manifest) => {
-                if !self.keeps(access, tag, &found.digest).await {
-                    self.keep_manifest(access, &manifest, asked).await;
-                }
-                Ok((found, Some(manifest)))
+                let has_moved = !self.keeps(access, tag, &found.digest).await
+                    && self.keep_manifest(access, &manifest, asked).await;
+                Ok(((found, Some(manifest)), has_moved))
             }
             Err(error) if is_outage(&error) => match self.local().resolve(access, tag).await {
                 Ok(kept) => {
                     served_instead(access, tag);
-                    Ok((kept, None))
+                    Ok(((kept, None), false))
                 }
-                Err(_) => Ok((found, None)),
+                Err(_) => Ok(((found, None), false)),
             },
-            Err(_) => Ok((found, None)),
+            Err(_) => Ok(((found, None), false)),
         }
     }
 
