@@ -1,6 +1,6 @@
 //! Making directories that stay, and what is in them private.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::DirBuilder;
 use std::io;
 use std::path::Path;
 
@@ -48,10 +48,15 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+#[cfg(any(
+    feature = "redb",
+    not(target_os = "linux"),
+    all(test, feature = "testkit")
+))]
 /// How to open a file so that, if it is made, nobody but its owner may use it.
-pub(crate) fn private_file() -> OpenOptions {
+pub(crate) fn private_file() -> std::fs::OpenOptions {
     #[allow(unused_mut, reason = "not every system has modes")]
-    let mut options = OpenOptions::new();
+    let mut options = std::fs::OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options

@@ -18,7 +18,7 @@ pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<
     })?;
     let kind = resource.kind;
     if !kind.methods().contains(method) {
-        return Err(wrong_method(kind, method));
+        return Err(wrong_method(kind));
     }
     let repository = match kind {
         Kind::Base => return Ok(Operation::Ping),
@@ -86,14 +86,15 @@ pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<
     Ok(operation)
 }
 
-fn wrong_method(kind: Kind, method: &Method) -> Error {
+/// Doesn't repeat the method: `HEAD` is answered as `GET` is.
+fn wrong_method(kind: Kind) -> Error {
     let methods: Vec<&str> = kind.methods().iter().map(Method::as_str).collect();
     ErrorKind::Unsupported
         .error(format!(
             "the method is not supported here; use {}",
             methods.join(" or ")
         ))
-        .about("method", method.as_str())
+        .about("allowed", &methods.join(","))
 }
 
 /// The reference of a manifest that should exist. None exists under a

@@ -143,7 +143,7 @@ async fn every_refusal_says_what_it_is_about() {
             "/v2/a/b/tags/list".into(),
             405,
             "UNSUPPORTED",
-            json!("method=PUT"),
+            json!("allowed=GET,HEAD"),
         ),
         (
             "GET",
