@@ -52,7 +52,7 @@
 //! | `metadata.redb` | the facts |
 //! | `metadata.<20 digits>.log` | the change log: the same facts, checksummed |
 //! | `metadata.<20 digits>.checkpoint` | what the log before it amounts to |
-//! | `metadata.redb.replaced` | the database from before a rebuild |
+//! | `metadata.redb.replaced` | the database from before a rebuild; from before later ones, with `.2` and so on behind it |
 //!
 //! # Durability
 //!

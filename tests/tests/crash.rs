@@ -145,17 +145,23 @@ fn an_audit_reports_forgotten_pushes() {
     assert!(lost.count() > 0, "{trial}: {wrong:?}");
 }
 
+/// Begins an upload of `content`, whose first 2 MB are acknowledged; returns where it goes on.
+fn begin_and_append(client: &Client, content: &Content) -> String {
+    let begun = client.begin("a").expect("an answer");
+    let location = begun.location.expect("where to upload");
+    let appended = client.append(&location, content, 0..2_000_000);
+    let appended = appended.expect("an answer");
+    assert_eq!(appended.status, 202, "{}", appended.body);
+    location
+}
+
 #[test]
 fn a_paused_upload_goes_on_after_a_crash() {
     let mut trial = Trial::new();
     let content = Content::new(trial.seed, 5_000_000);
     let (server, _) = trial.start();
     let client = Client::new(server.host());
-    let begun = client.begin("a").expect("an answer");
-    let location = begun.location.expect("where to upload");
-    let appended = client.append(&location, &content, 0..2_000_000);
-    let appended = appended.expect("an answer");
-    assert_eq!(appended.status, 202, "{}", appended.body);
+    let location = begin_and_append(&client, &content);
     // What is acknowledged afterwards makes the upload as durable as itself.
     let small = Content::new(trial.seed, 10);
     let pushed = client
@@ -191,11 +197,7 @@ fn an_upload_that_was_left_alone_outlives_a_crash() {
     let content = Content::new(trial.seed, 3_000_000);
     let (server, _) = trial.start();
     let client = Client::new(server.host());
-    let begun = client.begin("a").expect("an answer");
-    let location = begun.location.expect("where to upload");
-    let appended = client.append(&location, &content, 0..2_000_000);
-    let appended = appended.expect("an answer");
-    assert_eq!(appended.status, 202, "{}", appended.body);
+    let location = begin_and_append(&client, &content);
     // Nothing outside tells when it is durable.
     std::thread::park_timeout(LEFT_ALONE);
     server.kill();
