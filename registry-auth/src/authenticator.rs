@@ -1,6 +1,5 @@
 //! Authenticators: who is asking?
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,45 +7,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use registry_core::{RequestOrigin, Result};
 
-use crate::Credentials;
-
-/// Somebody whose identity is established.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    name: String,
-    groups: BTreeSet<String>,
-}
-
-impl Principal {
-    /// The user, robot or program called `name`.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            groups: BTreeSet::new(),
-        }
-    }
-
-    /// The same principal as a member of `group` too.
-    pub fn member_of(mut self, group: impl Into<String>) -> Self {
-        self.groups.insert(group.into());
-        self
-    }
-
-    /// What it is called.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The groups it belongs to, in order.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().map(String::as_str)
-    }
-
-    /// Whether it belongs to `group`.
-    pub fn is_member_of(&self, group: &str) -> bool {
-        self.groups.contains(group)
-    }
-}
+use crate::{ClientCertificate, Credentials, Principal};
 
 /// What an authenticator gets to see of a request.
 #[non_exhaustive]
@@ -58,6 +19,8 @@ pub struct Caller<'a> {
     pub headers: &'a HeaderMap,
     /// Where the request came from.
     pub origin: &'a RequestOrigin,
+    /// The certificate that the connection was made with.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 impl fmt::Debug for Caller<'_> {
@@ -66,8 +29,20 @@ impl fmt::Debug for Caller<'_> {
         f.debug_struct("Caller")
             .field("credentials", self.credentials)
             .field("origin", self.origin)
+            .field("certificate", &self.certificate)
             .finish_non_exhaustive()
     }
+}
+
+/// What has become of somebody since a token was given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is still known, with these groups and this stamp.
+    Current(Principal),
+    /// It is no longer known.
+    Gone,
+    /// That can't be asked again: what the token says holds until it expires.
+    Unknown,
 }
 
 /// Finds out who is asking.
@@ -90,6 +65,23 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     ///   [`Unavailable`](registry_core::ErrorKind::Unavailable) if they can't be
     ///   checked now.
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>>;
+
+    /// What its principals are said to come from, in one word: a token names
+    /// it, so that the same source is asked again about its holder.
+    fn source(&self) -> &'static str {
+        "custom"
+    }
+
+    /// What has become of `principal`, which it knew before.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](registry_core::ErrorKind::Unavailable) if that can't be
+    /// told now.
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        let _ = principal;
+        Ok(Standing::Unknown)
+    }
 }
 
 #[async_trait]
@@ -97,5 +89,13 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
 impl<T: Authenticator + ?Sized> Authenticator for Arc<T> {
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
         (**self).authenticate(caller).await
+    }
+
+    fn source(&self) -> &'static str {
+        (**self).source()
+    }
+
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        (**self).standing(principal).await
     }
 }

@@ -18,7 +18,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a request's `Authorization` header says.
+/// What a request's `Authorization` header says. Clients that were told no name
+/// and no password send both empty: that is nothing, too.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub enum Credentials {
@@ -84,6 +85,9 @@ fn basic(encoded: &str) -> Result<Credentials> {
     // Names end up in logs and events.
     if pair.expose().chars().any(char::is_control) {
         return Err(unreadable());
+    }
+    if user.is_empty() && password.is_empty() {
+        return Ok(Credentials::None);
     }
     Ok(Credentials::Basic {
         user: user.to_owned(),
@@ -164,6 +168,19 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_name_with_an_empty_password_is_nothing() {
+        assert!(parse("Basic Og==").unwrap().is_none());
+        assert_eq!(
+            pair(parse("Basic OnM=").unwrap()),
+            (String::new(), "s".into())
+        );
+        assert_eq!(
+            pair(parse("Basic dTo=").unwrap()),
+            ("u".into(), String::new())
+        );
+    }
+
+    #[test]
     fn names_and_passwords_are_utf_8() {
         let encoded = BASE64.encode("ünsal:pässword");
         assert_eq!(
@@ -231,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_pair_without_control_characters_survives(user in "[^:\\p{Cc}]{0,20}", password in "\\P{Cc}{0,40}") {
+        fn every_pair_without_control_characters_survives(user in "[^:\\p{Cc}]{1,20}", password in "\\P{Cc}{0,40}") {
             let encoded = BASE64.encode(format!("{user}:{password}"));
             prop_assert_eq!(pair(parse(format!("Basic {encoded}")).unwrap()), (user, password));
         }

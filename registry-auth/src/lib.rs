@@ -26,6 +26,8 @@
 //! * What nobody allows is refused, and what one policy denies no other allows.
 //! * Wrong credentials are refused, even where none were needed.
 //! * The answer never depends on whether the repository exists.
+//! * Nobody unknown manages anything, whatever the policies allow.
+//! * A token never allows more than its holder may, nor more than it covers.
 //! * A refusal of somebody unknown carries exactly one challenge. If anything
 //!   needs a login, so does `GET /v2/`: that is where clients find out.
 //!
@@ -61,15 +63,17 @@ mod login;
 mod network;
 mod pattern;
 mod policy;
+mod principal;
 mod rules;
 mod secret;
+mod sender;
 mod tag_pattern;
 mod time_window;
 #[cfg(feature = "htpasswd")]
 mod watched_file;
 
 pub use access_control::{AccessControl, Grant, Refusal};
-pub use authenticator::{Authenticator, Caller, Principal};
+pub use authenticator::{Authenticator, Caller, Standing};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
 pub use glob::Glob;
@@ -78,8 +82,10 @@ pub use htpasswd::{Htpasswd, PASSWORD_MAX};
 pub use login::{Login, LoginAnswer};
 pub use network::{Network, Networks};
 pub use pattern::Pattern;
-pub use policy::{Decision, Policy, Question};
+pub use policy::{Decision, Effect, Opinion, Policy, Question};
+pub use principal::{Principal, PrincipalKind, TokenIssuer, TokenLimits};
 pub use rules::{Rules, Who};
 pub use secret::Secret;
+pub use sender::{ClientCertificate, Sender};
 pub use tag_pattern::TagPattern;
 pub use time_window::TimeWindow;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use registry_core::{Error, ErrorKind, RepositoryName, Result};
 
-use crate::Principal;
+use crate::{Principal, PrincipalKind};
 
 /// Which repositories a rule is about.
 ///
@@ -15,8 +15,8 @@ use crate::Principal;
 /// `team/**` is everything inside `team` but not `team` itself. Matching is
 /// always of the whole name and takes time in proportion to its length.
 ///
-/// `{user}` stands for a component that is exactly the name of whoever asks,
-/// and `{group}` for one that is exactly the name of one of their groups. So
+/// `{user}` stands for a component that is exactly the name of the user who
+/// asks, and `{group}` for one that is exactly the name of one of their groups. So
 /// nobody whose name can't be a component, such as `Ann` or `a/b`, has a
 /// repository by it, and neither has anybody unknown.
 ///
@@ -52,6 +52,11 @@ impl Pattern {
     /// Whether it is about `name`, whoever asks.
     pub fn matches(&self, name: &RepositoryName) -> bool {
         self.matches_for(name, None)
+    }
+
+    /// Whether it is about everything.
+    pub(crate) fn is_everything(&self) -> bool {
+        *self.parts == [Part::Any, Part::One]
     }
 
     /// Whether it is about `name` if `principal` asks.
@@ -97,7 +102,8 @@ impl Part {
         match self {
             Self::Exactly(text) => **text == *component,
             Self::One | Self::Any => true,
-            Self::User => principal.is_some_and(|user| user.name() == component),
+            Self::User => principal
+                .is_some_and(|user| user.kind() == PrincipalKind::User && user.name() == component),
             Self::Group => principal.is_some_and(|member| member.is_member_of(component)),
         }
     }
@@ -269,6 +275,10 @@ mod tests {
                 assert!(!fits(pattern, name, Some(&ann)), "{pattern} isn't {name}");
             }
         }
+        // Robots are no users.
+        let robot = Principal::robot("ann").member_of("web");
+        assert!(!fits("people/{user}/**", "people/ann/a", Some(&robot)));
+        assert!(fits("teams/{group}/**", "teams/web/a", Some(&robot)));
         // A name is never a pattern, nor more than one component, nor folded.
         for name in ["*", "**", "{user}", "", "a/b", "Ann", "ann ", "annä"] {
             let other = Principal::new(name).member_of(name);

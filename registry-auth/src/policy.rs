@@ -1,12 +1,14 @@
 //! Policies: what may they do?
 
+use std::any::type_name;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use registry_core::{Actions, RepositoryName, RequestOrigin, Tag};
 
-use crate::Principal;
+use crate::{Principal, PrincipalKind, TokenLimits};
 
 /// What a policy is asked.
 #[non_exhaustive]
@@ -14,12 +16,18 @@ use crate::Principal;
 pub struct Question<'a> {
     /// Who asks; absent if anonymous.
     pub principal: Option<&'a Principal>,
-    /// The repository concerned. Whether it exists is no part of the question.
-    pub repository: &'a RepositoryName,
+    /// The repository concerned; absent if it is the registry as a whole.
+    /// Whether it exists is no part of the question.
+    pub repository: Option<&'a RepositoryName>,
     /// The tags concerned: what isn't allowed for each of them isn't allowed.
     pub tags: &'a [Tag],
     /// Where the request came from.
     pub origin: &'a RequestOrigin,
+    /// The time.
+    pub at: SystemTime,
+    /// What the caller's token, if there is one, covers. Nothing beyond it is
+    /// allowed, whatever the answer.
+    pub limits: Option<&'a TokenLimits>,
 }
 
 impl<'a> Question<'a> {
@@ -28,12 +36,27 @@ impl<'a> Question<'a> {
         principal: Option<&'a Principal>,
         repository: &'a RepositoryName,
         origin: &'a RequestOrigin,
+        at: SystemTime,
     ) -> Self {
         Self {
-            principal,
-            repository,
+            repository: Some(repository),
+            ..Self::registry(principal, origin, at)
+        }
+    }
+
+    /// What `principal` may do with the registry as a whole.
+    pub fn registry(
+        principal: Option<&'a Principal>,
+        origin: &'a RequestOrigin,
+        at: SystemTime,
+    ) -> Self {
+        Self {
+            principal: principal.filter(|known| known.kind() != PrincipalKind::Anonymous),
+            repository: None,
             tags: &[],
             origin,
+            at,
+            limits: principal.and_then(Principal::limits),
         }
     }
 }
@@ -83,6 +106,16 @@ impl Decision {
         }
     }
 
+    /// What is allowed, unless somebody denies it.
+    pub fn allowed(&self) -> Actions {
+        self.allowed
+    }
+
+    /// What is denied.
+    pub fn denied(&self) -> Actions {
+        self.denied
+    }
+
     /// What may be done: allowed and not denied.
     pub fn granted(&self) -> Actions {
         self.allowed
@@ -98,6 +131,30 @@ impl Decision {
     }
 }
 
+/// What an [`Opinion`] is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It allows.
+    Allow,
+    /// It denies, whoever allows.
+    Deny,
+}
+
+/// A part of a policy's answer, for whoever asks why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opinion {
+    /// The rule that speaks, or the policy.
+    pub rule: String,
+    /// Where it is written, such as `policy.yml:14`.
+    pub place: Option<String>,
+    /// Whether it allows or denies.
+    pub effect: Effect,
+    /// What it is about.
+    pub actions: Actions,
+    /// Why, if it says so.
+    pub reason: Option<String>,
+}
+
 /// Decides what may be done.
 ///
 /// It is asked for every request and for every name in a listing, so it is
@@ -106,6 +163,33 @@ impl Decision {
 pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// What it has to say about `question`.
     fn decide(&self, question: &Question<'_>) -> Decision;
+
+    /// The parts that its [decision](Self::decide) is made of. Without parts of
+    /// its own, the policy speaks as a whole.
+    fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
+        let decision = self.decide(question);
+        let name = type_name::<Self>();
+        let opinion = |effect, actions, reason: Option<&str>| Opinion {
+            rule: name.rsplit("::").next().unwrap_or(name).to_owned(),
+            place: None,
+            effect,
+            actions,
+            reason: reason.map(str::to_owned),
+        };
+        [
+            opinion(Effect::Allow, decision.allowed, None),
+            opinion(Effect::Deny, decision.denied, decision.reason.as_deref()),
+        ]
+        .into_iter()
+        .filter(|opinion| !opinion.actions.is_empty())
+        .collect()
+    }
+
+    /// Whether `principal` is to be treated as unknown, whatever it shows.
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        let _ = principal;
+        false
+    }
 
     /// Whether somebody may gain anything by saying who they are. If so,
     /// clients are asked to log in before they start.
@@ -123,6 +207,14 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
 impl<P: Policy + ?Sized> Policy for Arc<P> {
     fn decide(&self, question: &Question<'_>) -> Decision {
         (**self).decide(question)
+    }
+
+    fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
+        (**self).explain(question)
+    }
+
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        (**self).is_disabled(principal)
     }
 
     fn rewards_login(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use registry_core::{Action, Actions, Error, Result};
 
-use crate::{Decision, Pattern, Policy, Principal, Question};
+use crate::{Decision, Pattern, Policy, Principal, PrincipalKind, Question};
 
 /// Whom a rule is about.
 #[non_exhaustive]
@@ -12,7 +12,7 @@ pub enum Who {
     Anyone,
     /// Everybody who is known.
     SignedIn,
-    /// The principal of this name.
+    /// The user of this name.
     User(String),
     /// The members of this group.
     Group(String),
@@ -68,7 +68,7 @@ impl Rules {
         self.parsed(Who::SignedIn, pattern, actions)
     }
 
-    /// The principal called `name` may.
+    /// The user called `name` may.
     pub fn user(self, name: &str, pattern: &str, actions: &[Action]) -> Self {
         self.parsed(Who::User(name.to_owned()), pattern, actions)
     }
@@ -118,7 +118,9 @@ impl Who {
     fn includes(&self, principal: Option<&Principal>) -> bool {
         match (self, principal) {
             (Self::Anyone, _) | (Self::SignedIn, Some(_)) => true,
-            (Self::User(name), Some(principal)) => principal.name() == name,
+            (Self::User(name), Some(principal)) => {
+                principal.kind() == PrincipalKind::User && principal.name() == name
+            }
             (Self::Group(group), Some(principal)) => principal.is_member_of(group),
             (_, None) => false,
         }
@@ -132,9 +134,10 @@ impl Policy for Rules {
             .iter()
             .filter(|rule| {
                 rule.who.includes(question.principal)
-                    && rule
-                        .repositories
-                        .matches_for(question.repository, question.principal)
+                    && match question.repository {
+                        Some(name) => rule.repositories.matches_for(name, question.principal),
+                        None => rule.repositories.is_everything(),
+                    }
             })
             .fold(Actions::NONE, |actions, rule| actions | rule.actions);
         Decision::allow(permitted)
@@ -147,6 +150,8 @@ impl Policy for Rules {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use registry_core::{Action, Actions, RequestOrigin};
 
     use super::*;
@@ -155,7 +160,7 @@ mod tests {
         let repository = repository.parse().unwrap();
         let origin = RequestOrigin::default();
         rules
-            .decide(&Question::new(principal, &repository, &origin))
+            .decide(&Question::new(principal, &repository, &origin, UNIX_EPOCH))
             .granted()
     }
 
@@ -190,6 +195,34 @@ mod tests {
         );
         assert_eq!(granted(&rules, Some(&other), "team/app"), Actions::NONE);
         assert_eq!(granted(&rules, Some(&ci), "elsewhere"), Actions::NONE);
+    }
+
+    #[test]
+    fn a_robot_is_no_user_of_its_name() {
+        let rules = Rules::new().user("ci", "**", &[Action::Pull]);
+        assert_eq!(
+            granted(&rules, Some(&Principal::robot("ci")), "a"),
+            Actions::NONE
+        );
+        assert_eq!(
+            granted(&rules, Some(&Principal::new("ci")), "a"),
+            Action::Pull.into()
+        );
+    }
+
+    #[test]
+    fn the_registry_as_a_whole_is_in_rules_about_everything_only() {
+        let root = Principal::new("root");
+        for (pattern, whole) in [("**", true), ("*/**", false), ("*", false), ("a", false)] {
+            let rules = Rules::new().user("root", pattern, &[Action::Administer]);
+            let origin = RequestOrigin::default();
+            let question = Question::registry(Some(&root), &origin, UNIX_EPOCH);
+            let may = rules
+                .decide(&question)
+                .granted()
+                .contains(Action::Administer.into());
+            assert_eq!(may, whole, "{pattern}");
+        }
     }
 
     #[test]

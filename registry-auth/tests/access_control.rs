@@ -13,9 +13,9 @@ use base64::Engine;
 use http::{HeaderMap, HeaderValue, Method};
 use registry_auth::{
     AccessControl, Authenticator, Caller, Challenge, Credentials, Decision, Grant, Login, Policy,
-    Principal, Question, Refusal, Rules, wrong_credentials,
+    Principal, Question, Refusal, Rules, Sender, TokenIssuer, TokenLimits, wrong_credentials,
 };
-use registry_core::{Action, Actions, ErrorKind, Operation, RequestOrigin, Result};
+use registry_core::{Action, Actions, Clock, ErrorKind, Operation, RequestOrigin, Result, Scopes};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -47,9 +47,8 @@ async fn ask(
     let operation = Operation::parse(&method, path, query).unwrap();
     access
         .authorize(
-            &headers(authorization),
+            &Sender::new(&headers(authorization), RequestOrigin::default()),
             &operation,
-            RequestOrigin::default(),
         )
         .await
 }
@@ -82,7 +81,11 @@ async fn an_open_registry_lets_everybody_do_everything_and_ignores_credentials()
         let grant = ask(&access, authorization, Method::PUT, "/v2/a/manifests/v1")
             .await
             .unwrap();
-        assert_eq!(grant.target.unwrap().actions(), Actions::ALL);
+        let content: Actions = Action::ALL
+            .into_iter()
+            .filter(|action| *action != Action::Administer)
+            .collect();
+        assert_eq!(grant.target.unwrap().actions(), content);
         assert_eq!(grant.actor.name, None);
         let grant = ask(&access, authorization, Method::GET, "/v2/_catalog")
             .await
@@ -313,7 +316,7 @@ async fn authenticators_are_asked_in_turn() {
     let operation = Operation::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
     let ask = async |headers: HeaderMap| {
         access
-            .authorize(&headers, &operation, RequestOrigin::default())
+            .authorize(&Sender::new(&headers, RequestOrigin::default()), &operation)
             .await
             .map(|grant| grant.actor.name.clone().unwrap())
             .map_err(|refusal| refusal.error.kind())
@@ -343,4 +346,230 @@ async fn s_44_a_header_full_of_dots_is_refused_at_once() {
     let access = private_registry();
     let answer = ask(&access, Some(&dots), Method::GET, "/v2/").await;
     assert!(refused(answer, ErrorKind::Unauthorized).is_some());
+}
+
+/// Whoever logs in by one of these names is somebody of another kind.
+fn kinds() -> Login<impl Fn(String, registry_auth::Secret) -> std::future::Ready<Option<Principal>>>
+{
+    Login::new(|user: String, _| {
+        std::future::ready(Some(match user.as_str() {
+            "robot" => Principal::robot("ci"),
+            "job" => Principal::workload("github", "repo:org/app"),
+            "talkative" => (0..65).fold(Principal::new(user), |principal, number| {
+                principal.with_claim(number.to_string(), "x")
+            }),
+            name => Principal::new(name),
+        }))
+    })
+}
+
+#[tokio::test]
+async fn events_tell_users_robots_and_jobs_apart_and_nobody_poses_as_another() {
+    let access =
+        AccessControl::new(Rules::new().signed_in("**", &[Action::Pull])).authenticator(kinds());
+    let name = async |user| {
+        ask(&access, Some(&basic(user, "x")), Method::GET, "/v2/")
+            .await
+            .map(|grant| grant.actor.name.clone().unwrap())
+            .map_err(|refusal| refusal.error.to_string())
+    };
+    assert_eq!(name("ci").await.unwrap(), "ci");
+    assert_eq!(name("robot").await.unwrap(), "robot$ci");
+    assert_eq!(name("job").await.unwrap(), "github:repo:org/app");
+    let wrong = wrong_credentials().to_string();
+    assert_eq!(name("robot$ci").await.unwrap_err(), wrong);
+    assert_eq!(name("talkative").await.unwrap_err(), wrong);
+}
+
+/// Nobody is to let these in any more.
+#[derive(Debug)]
+struct Banned(Principal);
+
+impl Policy for Banned {
+    fn decide(&self, _: &Question<'_>) -> Decision {
+        Decision::ABSTAIN
+    }
+
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        principal.name() == self.0.name() && principal.kind() == self.0.kind()
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_disabled_is_as_unknown() {
+    let access = private_registry().policy(std::sync::Arc::new(Banned(Principal::new("ci"))));
+    let answer = async |user, password| {
+        let authorization = basic(user, password);
+        let target = "/v2/library/alpine/manifests/latest";
+        let refusal = ask(&access, Some(&authorization), Method::GET, target)
+            .await
+            .map(|grant| grant.actor.name.clone());
+        refusal.map_err(|refusal| (format!("{:#?}", refusal.error), refusal.challenge))
+    };
+    assert_eq!(answer("guest", "secret").await, Ok(Some("guest".into())));
+    assert!(answer("ci", "secret").await.is_err());
+    assert_eq!(answer("ci", "secret").await, answer("ci", "wrong").await);
+}
+
+#[tokio::test]
+async fn nobody_unknown_manages_anything() {
+    // Where a program's own policy allows everything to everybody, even then.
+    for access in [
+        AccessControl::open(),
+        AccessControl::new(Rules::new().anonymous("**", &Action::ALL)).authenticator(kinds()),
+    ] {
+        let target = "/v2/a/manifests/v1";
+        let grant = ask(&access, None, Method::DELETE, target).await.unwrap();
+        assert!(!grant.target.unwrap().permits(Action::Administer));
+    }
+    let access =
+        AccessControl::new(Rules::new().anonymous("**", &Action::ALL)).authenticator(kinds());
+    let grant = ask(
+        &access,
+        Some(&basic("ann", "")),
+        Method::GET,
+        "/v2/a/tags/list",
+    )
+    .await;
+    assert!(grant.unwrap().target.unwrap().permits(Action::Administer));
+}
+
+/// Lets in holders of tokens for `scope`, whoever they are.
+#[derive(Debug)]
+struct Ticket {
+    holder: Principal,
+    scope: &'static str,
+}
+
+#[async_trait::async_trait]
+impl Authenticator for Ticket {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let limits = TokenLimits::new(
+            Scopes::parse([self.scope]),
+            TokenIssuer::Own,
+            std::time::UNIX_EPOCH,
+        );
+        Ok(match caller.credentials {
+            Credentials::Bearer(_) => Some(self.holder.clone().limited(limits)),
+            _ => None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_token_gives_no_more_than_it_covers_and_its_holder_may() {
+    let rules = || {
+        Rules::new().anonymous("public/*", &[Action::Pull]).user(
+            "ann",
+            "team/*",
+            &[Action::Pull, Action::Push],
+        )
+    };
+    let scope =
+        "repository:team/a:pull,delete repository:team/b:push repository:public/a:pull,push";
+    let with = |holder, scope| AccessControl::new(rules()).authenticator(Ticket { holder, scope });
+    let ann = with(Principal::new("ann"), scope);
+    let nobody = with(Principal::anonymous(), scope);
+    let granted = async |access: &AccessControl, method, target| {
+        ask(access, Some("Bearer x"), method, target)
+            .await
+            .map(|grant| (grant.target.unwrap().actions(), grant.actor.name.clone()))
+            .map_err(|refusal| refusal.error.kind())
+    };
+    let name = Some("ann".to_owned());
+    assert_eq!(
+        granted(&ann, Method::GET, "/v2/team/a/tags/list").await,
+        Ok((Action::Pull.into(), name.clone()))
+    );
+    assert_eq!(
+        granted(&ann, Method::POST, "/v2/team/b/blobs/uploads/").await,
+        Ok((Action::Push.into(), name))
+    );
+    for (method, target) in [
+        (Method::POST, "/v2/team/a/blobs/uploads/"),
+        (Method::DELETE, "/v2/team/a/manifests/v1"),
+        (Method::GET, "/v2/team/b/tags/list"),
+        (Method::GET, "/v2/team/c/tags/list"),
+        (Method::GET, "/v2/public/b/tags/list"),
+        (Method::POST, "/v2/public/a/blobs/uploads/"),
+    ] {
+        for access in [&ann, &nobody] {
+            assert!(
+                granted(access, method.clone(), target).await.is_err(),
+                "{target}"
+            );
+        }
+    }
+    assert_eq!(
+        granted(&nobody, Method::GET, "/v2/public/a/tags/list").await,
+        Ok((Action::Pull.into(), None))
+    );
+    assert!(
+        granted(&nobody, Method::GET, "/v2/team/a/tags/list")
+            .await
+            .is_err()
+    );
+
+    // A source of a mount is covered, too, or it isn't one.
+    let mount = format!("/v2/team/b/blobs/uploads/?mount={DIGEST}");
+    let grant = ask(&ann, Some("Bearer x"), Method::POST, &mount)
+        .await
+        .unwrap();
+    let sources = grant.catalog.unwrap();
+    assert!(sources.permits(&"team/a".parse().unwrap()));
+    assert!(!sources.permits(&"team/c".parse().unwrap()) && !sources.is_unlimited());
+    for (source, may) in [("team/a", true), ("team/c", false)] {
+        let target = format!("{mount}&from={source}");
+        let grant = ask(&ann, Some("Bearer x"), Method::POST, &target)
+            .await
+            .unwrap();
+        assert_eq!(grant.source.is_some(), may, "{source}");
+    }
+
+    // The list of repositories is a right of its own, within the policies.
+    let catalog = ask(&ann, Some("Bearer x"), Method::GET, "/v2/_catalog").await;
+    assert!(catalog.is_err());
+    let access = with(Principal::new("ann"), "registry:catalog:*");
+    let grant = ask(&access, Some("Bearer x"), Method::GET, "/v2/_catalog")
+        .await
+        .unwrap();
+    let catalog = grant.catalog.unwrap();
+    assert!(catalog.permits(&"team/c".parse().unwrap()));
+    assert!(!catalog.permits(&"other".parse().unwrap()) && !catalog.is_unlimited());
+}
+
+/// Stands still in 2020.
+#[derive(Debug)]
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> std::time::SystemTime {
+        std::time::UNIX_EPOCH + std::time::Duration::from_hours(438_288)
+    }
+}
+
+/// Closed since then.
+#[derive(Debug)]
+struct OpenUntil(std::time::SystemTime);
+
+impl Policy for OpenUntil {
+    fn decide(&self, question: &Question<'_>) -> Decision {
+        if question.at < self.0 {
+            Decision::allow(Action::Pull)
+        } else {
+            Decision::ABSTAIN
+        }
+    }
+}
+
+#[tokio::test]
+async fn policies_go_by_the_clock_of_the_program() {
+    let ask_until = async |until| {
+        let access = AccessControl::new(OpenUntil(until)).clock(Stopped);
+        ask(&access, None, Method::GET, "/v2/a/tags/list")
+            .await
+            .is_ok()
+    };
+    assert!(!ask_until(Stopped.now()).await);
+    assert!(ask_until(Stopped.now() + std::time::Duration::from_secs(1)).await);
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use http::{HeaderMap, HeaderValue, Method};
-use registry_auth::{AccessControl, Htpasswd, Login, PASSWORD_MAX, Rules};
+use registry_auth::{AccessControl, Htpasswd, Login, PASSWORD_MAX, Rules, Sender};
 use registry_core::{Action, ErrorKind, Operation, RequestOrigin};
 use tempfile::TempDir;
 use tokio::time::{Instant, advance};
@@ -83,7 +83,7 @@ async fn login(access: &AccessControl, user: &str, password: &str) -> Result<(),
     headers.insert("authorization", value);
     let operation = Operation::parse(&Method::GET, "/v2/", None).unwrap();
     let answer = access
-        .authorize(&headers, &operation, RequestOrigin::default())
+        .authorize(&Sender::new(&headers, RequestOrigin::default()), &operation)
         .await;
     answer
         .map(|grant| assert_eq!(grant.actor.name.as_deref(), Some(user)))

@@ -14,7 +14,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderV
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use ipnet::IpNet;
-use registry_auth::AccessControl;
+use registry_auth::{AccessControl, Sender};
 use registry_core::{
     Error, ErrorDetail, ErrorKind, ManifestRules, Operation, Randomness, Registry, RequestOrigin,
     Result, SystemRandomness,
@@ -338,10 +338,10 @@ impl Settings {
         identity: &RequestIdentity,
         exchange: &mut Exchange,
     ) -> Result<(Response<Body>, Place), Failure> {
-        let origin = origin(parts, identity);
+        let sender = Sender::new(&parts.headers, origin(parts, identity));
         let grant = self
             .access
-            .authorize(&parts.headers, operation, origin)
+            .authorize(&sender, operation)
             .await
             .map_err(|refusal| Failure {
                 error: refusal.error,

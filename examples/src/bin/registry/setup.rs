@@ -110,7 +110,15 @@ pub(crate) fn access(password_file: Option<&PasswordFile>) -> Result<AccessContr
         return Ok(AccessControl::open());
     };
     let PasswordFile { realm, path } = file;
-    let rules = Rules::new().signed_in("**", &Action::ALL);
+    // A password is for content. Who manages the registry is said elsewhere.
+    let content = [
+        Action::List,
+        Action::Pull,
+        Action::Push,
+        Action::Overwrite,
+        Action::Delete,
+    ];
+    let rules = Rules::new().signed_in("**", &content);
     let rules = rules.check().map_err(wrong(path))?;
     let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
     let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;

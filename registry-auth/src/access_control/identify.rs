@@ -1,0 +1,56 @@
+//! From what a sender shows to who that is.
+
+use registry_core::Result;
+
+use super::Inner;
+use crate::{Caller, Credentials, Principal, Sender, wrong_credentials};
+
+impl Inner {
+    /// Who sends, if anybody says so.
+    pub(super) async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>> {
+        // Clients send what they have saved for the host: without anybody to
+        // judge it, it is neither right nor wrong.
+        if !self.can_login() {
+            return Ok(None);
+        }
+        let credentials = Credentials::from_headers(sender.headers())?;
+        let caller = Caller {
+            credentials: &credentials,
+            headers: sender.headers(),
+            origin: sender.origin(),
+            certificate: sender.client_certificate(),
+        };
+        match self.find(&caller).await? {
+            Some(principal) => self.admit(principal).map(Some),
+            None if credentials.is_none() => Ok(None),
+            None => Err(wrong_credentials()),
+        }
+    }
+
+    pub(super) fn can_login(&self) -> bool {
+        !self.authenticators.is_empty()
+    }
+
+    /// Asks one authenticator after the other.
+    async fn find(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        for authenticator in &self.authenticators {
+            if let Some(principal) = authenticator.authenticate(caller).await? {
+                return Ok(Some(principal.found_by(authenticator.source())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Nobody learns that the credentials of somebody disabled were right.
+    fn admit(&self, principal: Principal) -> Result<Principal> {
+        if !principal.is_sound() {
+            tracing::warn!(%principal, "nobody is let in who is called like a robot or has too many claims");
+            return Err(wrong_credentials());
+        }
+        if self.policies.disable(&principal) {
+            tracing::info!(%principal, "somebody disabled tried to log in");
+            return Err(wrong_credentials());
+        }
+        Ok(principal)
+    }
+}

@@ -1,0 +1,295 @@
+//! Principals: somebody whose identity is established.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use registry_core::{RepositoryName, Scopes};
+
+/// What the names of robots start with where users have theirs.
+const ROBOT: &str = "robot$";
+
+/// The most claims of a principal.
+const CLAIMS_MAX: usize = 64;
+
+/// The most bytes of all its claims.
+const CLAIM_BYTES_MAX: usize = 8 << 10;
+
+/// What sort of caller somebody is. Names of different kinds never collide:
+/// the user `ci` is not the robot `ci`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrincipalKind {
+    /// A person, or a program that logs in like one.
+    User,
+    /// A program with an account of its own in this registry.
+    Robot,
+    /// A program that another system vouches for, such as a CI job.
+    Workload,
+    /// Nobody in particular, by a token that says so.
+    Anonymous,
+}
+
+/// Somebody whose identity is established.
+///
+/// Shown, it is the name that logs and events use: `ann`, `robot$ci` or
+/// `github:repo:org/app:ref:refs/heads/main`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    kind: PrincipalKind,
+    name: String,
+    /// Of a workload; otherwise empty.
+    issuer: String,
+    groups: BTreeSet<String>,
+    claims: BTreeMap<String, String>,
+    stamp: Option<[u8; 16]>,
+    limits: Option<Arc<TokenLimits>>,
+    source: Option<&'static str>,
+}
+
+impl Principal {
+    /// The user called `name`. A name that starts with `robot$` is a robot's;
+    /// with it, nobody is let in as a user.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::of(PrincipalKind::User, name.into())
+    }
+
+    /// The robot called `name`, shown as `robot$name`.
+    pub fn robot(name: impl Into<String>) -> Self {
+        Self::of(PrincipalKind::Robot, name.into())
+    }
+
+    /// What `issuer`, by the name that this registry calls it, says is
+    /// `subject`; shown as `issuer:subject`.
+    pub fn workload(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            ..Self::of(PrincipalKind::Workload, subject.into())
+        }
+    }
+
+    /// Whoever holds a token that was given to somebody unknown. Policies see
+    /// nobody.
+    pub fn anonymous() -> Self {
+        Self::of(PrincipalKind::Anonymous, String::new())
+    }
+
+    fn of(kind: PrincipalKind, name: String) -> Self {
+        Self {
+            kind,
+            name,
+            issuer: String::new(),
+            groups: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            stamp: None,
+            limits: None,
+            source: None,
+        }
+    }
+
+    /// The same principal as a member of `group` too.
+    pub fn member_of(mut self, group: impl Into<String>) -> Self {
+        self.groups.insert(group.into());
+        self
+    }
+
+    /// The same principal about which `name` is known to be `value`, for rules
+    /// about workloads. Whoever has more than 64 claims, or more than 8 KiB of
+    /// them, is refused: a denial may be about any of them.
+    pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        // One too many is kept, so that it is noticed.
+        if self.has_few_claims() {
+            self.claims.insert(name.into(), value.into());
+        }
+        self
+    }
+
+    /// The same principal with a mark that is another one after its password
+    /// changed: tokens that were given out before end then.
+    pub fn with_stamp(mut self, stamp: [u8; 16]) -> Self {
+        self.stamp = Some(stamp);
+        self
+    }
+
+    /// The same principal as the holder of a token that limits it: never more
+    /// than `limits` is allowed, whatever the policies allow.
+    pub fn limited(mut self, limits: TokenLimits) -> Self {
+        self.limits = Some(Arc::new(limits));
+        self
+    }
+
+    /// The same principal as found by the authenticator of this
+    /// [source](crate::Authenticator::source), unless one is known already.
+    pub(crate) fn found_by(mut self, source: &'static str) -> Self {
+        self.source.get_or_insert(source);
+        self
+    }
+
+    /// What sort of caller it is.
+    pub fn kind(&self) -> PrincipalKind {
+        self.kind
+    }
+
+    /// What it is called among those of its kind: the name of a user or robot,
+    /// the subject of a workload.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Who vouches for a workload.
+    pub fn issuer(&self) -> Option<&str> {
+        (self.kind == PrincipalKind::Workload).then_some(&self.issuer)
+    }
+
+    /// The groups it belongs to, in order.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(String::as_str)
+    }
+
+    /// Whether it belongs to `group`.
+    pub fn is_member_of(&self, group: &str) -> bool {
+        self.groups.contains(group)
+    }
+
+    /// What is known about it under `name`.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name).map(String::as_str)
+    }
+
+    /// Everything that is known about it, in the order of names.
+    pub fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.claims
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The mark of its password, if it has one.
+    pub fn stamp(&self) -> Option<&[u8; 16]> {
+        self.stamp.as_ref()
+    }
+
+    /// What its token limits it to, if it came with one.
+    pub fn limits(&self) -> Option<&TokenLimits> {
+        self.limits.as_deref()
+    }
+
+    /// The [source](crate::Authenticator::source) that knows it.
+    pub fn source(&self) -> &'static str {
+        self.source.unwrap_or("custom")
+    }
+
+    /// Whether it can be let in at all.
+    pub(crate) fn is_sound(&self) -> bool {
+        let poses_as_robot = self.kind == PrincipalKind::User && self.name.starts_with(ROBOT);
+        !poses_as_robot && self.has_few_claims()
+    }
+
+    fn has_few_claims(&self) -> bool {
+        let bytes = self.claims.iter().fold(0_usize, |sum, (name, value)| {
+            sum.saturating_add(name.len()).saturating_add(value.len())
+        });
+        self.claims.len() <= CLAIMS_MAX && bytes <= CLAIM_BYTES_MAX
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            PrincipalKind::User => f.write_str(&self.name),
+            PrincipalKind::Robot => write!(f, "{ROBOT}{}", self.name),
+            PrincipalKind::Workload => write!(f, "{}:{}", self.issuer, self.name),
+            PrincipalKind::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}
+
+/// Who made a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenIssuer {
+    /// This registry.
+    Own,
+    /// Another service, which this registry trusts.
+    Foreign,
+}
+
+/// What a token limits its holder to. It grants nothing: what may be done is
+/// what the policies allow now, and the token covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenLimits {
+    scopes: Scopes,
+    epochs: BTreeMap<RepositoryName, u64>,
+    issuer: TokenIssuer,
+    issued_at: SystemTime,
+}
+
+impl TokenLimits {
+    /// The limits of a token that `issuer` made at `issued_at`.
+    pub fn new(scopes: Scopes, issuer: TokenIssuer, issued_at: SystemTime) -> Self {
+        Self {
+            scopes,
+            epochs: BTreeMap::new(),
+            issuer,
+            issued_at,
+        }
+    }
+
+    /// The same limits, where `repository` is the one of its name after
+    /// `number` others were deleted.
+    pub fn with_epoch(mut self, repository: RepositoryName, number: u64) -> Self {
+        self.epochs.insert(repository, number);
+        self
+    }
+
+    /// What is covered.
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// How many repositories of this name had been deleted when the token was
+    /// made; 0 if it doesn't say.
+    pub fn epoch(&self, repository: &RepositoryName) -> u64 {
+        self.epochs.get(repository).copied().unwrap_or_default()
+    }
+
+    /// Who made the token.
+    pub fn issuer(&self) -> TokenIssuer {
+        self.issuer
+    }
+
+    /// When it was made.
+    pub fn issued_at(&self) -> SystemTime {
+        self.issued_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Principal;
+
+    #[test]
+    fn names_of_different_kinds_are_shown_differently() {
+        assert_eq!(Principal::new("ci").to_string(), "ci");
+        assert_eq!(Principal::robot("ci").to_string(), "robot$ci");
+        let job = Principal::workload("github", "repo:org/app");
+        assert_eq!(job.to_string(), "github:repo:org/app");
+        assert_eq!((job.issuer(), job.name()), (Some("github"), "repo:org/app"));
+        assert_eq!(Principal::new("ci").issuer(), None);
+        assert!(Principal::robot("ci").is_sound());
+        assert!(!Principal::new("robot$ci").is_sound());
+    }
+
+    #[test]
+    fn too_many_claims_are_noticed_and_not_kept() {
+        let with = |count: usize, length: usize| {
+            (0..count).fold(Principal::workload("a", "b"), |principal, number| {
+                principal.with_claim(format!("{number:04}"), "x".repeat(length))
+            })
+        };
+        assert!(with(64, 10).is_sound());
+        assert!(!with(65, 10).is_sound());
+        assert!(with(2, 4092).is_sound());
+        assert!(!with(2, 4093).is_sound());
+        assert_eq!(with(10_000, 10).claims().count(), 65);
+    }
+}
