@@ -34,13 +34,16 @@ pub enum Action {
     List = 16,
     /// Change how it is managed.
     Administer = 32,
+    /// See how it is managed.
+    Audit = 64,
 }
 
 impl Action {
     /// All actions, the most harmless first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::List,
         Self::Pull,
+        Self::Audit,
         Self::Push,
         Self::Overwrite,
         Self::Delete,
@@ -56,6 +59,7 @@ impl Action {
             Self::Delete => "delete",
             Self::List => "list",
             Self::Administer => "administer",
+            Self::Audit => "audit",
         }
     }
 }
@@ -69,7 +73,7 @@ impl FromStr for Action {
             .find(|action| action.as_str() == name)
             .ok_or_else(|| {
                 ErrorKind::RequestInvalid.error(
-                    "the action is unknown; use pull, push, overwrite, delete, list or administer",
+                    "the action is unknown; use pull, push, overwrite, delete, list, audit or administer",
                 )
             })
     }
@@ -83,7 +87,7 @@ impl Actions {
     /// No action.
     pub const NONE: Self = Self(0);
     /// Every action.
-    pub const ALL: Self = Self(63);
+    pub const ALL: Self = Self(127);
 
     /// Whether all of `other` are among these.
     pub const fn contains(self, other: Self) -> bool {
@@ -165,6 +169,8 @@ pub struct RequestOrigin {
     pub method: String,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// Whether the client is known to have used TLS.
+    pub secure: bool,
 }
 
 /// What an operation needs before it may go on.

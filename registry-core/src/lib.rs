@@ -202,6 +202,7 @@ mod blob;
 mod descriptor;
 mod digest;
 mod environment;
+mod epoch;
 mod error;
 mod event;
 mod gate;
@@ -225,6 +226,7 @@ pub use blob::{Blob, BlobBody, ByteRange, ByteStream, FileContent, FileSlice, Op
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher, Verified};
 pub use environment::{Clock, Randomness, SystemClock, SystemRandomness};
+pub use epoch::{Epochs, RepositoryEpoch};
 pub use error::{Error, ErrorDetail, ErrorKind, Result};
 pub use event::{Event, EventAction, EventSink, EventTarget};
 pub use gate::{Admission, Gate};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::{CatalogAccess, Digest, Error, Page, PageRequest, RepositoryName, Result};
+use crate::{Access, CatalogAccess, Digest, Error, Page, PageRequest, RepositoryName, Result};
 
 /// How much a repository, or a whole registry, holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,5 +62,20 @@ pub trait Management: fmt::Debug + Send + Sync + 'static {
     async fn verify(&self, access: &CatalogAccess, page: PageRequest) -> Result<Page<Damage>> {
         let _ = (access, page);
         Err(Error::unsupported("verification"))
+    }
+
+    /// Deletes a whole repository: its tags, manifests, blobs and unfinished
+    /// uploads. Whatever right was bound to it ends, also in a repository that
+    /// is created under its name later: that one has another
+    /// [epoch](crate::RepositoryEpoch).
+    ///
+    /// # Errors
+    ///
+    /// [`NameUnknown`](crate::ErrorKind::NameUnknown) if there is no such
+    /// repository, and [`Denied`](crate::ErrorKind::Denied) unless the caller may
+    /// [administer](crate::Action::Administer) it.
+    async fn delete_repository(&self, access: &Access) -> Result<()> {
+        let _ = access;
+        Err(Error::unsupported("deleting repositories"))
     }
 }

@@ -49,6 +49,8 @@ fn what_is_not_understood_grants_nothing() {
         "registry:a:*",
         "registry:catalog:pull",
         "registry:catalog:",
+        "registry:mount:*",
+        "registry:mount:",
         "plugin:a:pull",
         "repository\t:a:pull",
     ] {
@@ -85,7 +87,40 @@ fn a_star_is_everything_in_one_repository() {
 fn a_scope_never_says_more_than_the_actions() {
     let mut scopes = Scopes::default();
     scopes.insert_actions("a".parse().unwrap(), [Action::Push, Action::List].into());
-    assert_eq!(scopes.to_string(), "repository:a:");
+    assert_eq!(scopes.to_string(), "repository:a:create");
+    scopes.insert_actions("b".parse().unwrap(), Action::Administer.into());
+    assert_eq!(scopes.to_string(), "repository:a:create repository:b:");
+}
+
+#[test]
+fn pushing_is_creating_and_overwriting() {
+    for (words, actions, written) in [
+        ("create", vec![Action::Push], "create"),
+        ("overwrite", vec![Action::Overwrite], "overwrite"),
+        (
+            "overwrite,create",
+            vec![Action::Push, Action::Overwrite],
+            "push",
+        ),
+        ("push,create", vec![Action::Push, Action::Overwrite], "push"),
+    ] {
+        let scopes = Scopes::parse([format!("repository:a:{words}").as_str()]);
+        let known = scopes.actions(&"a".parse().unwrap());
+        assert_eq!(known, Some(actions.into_iter().collect()), "{words}");
+        assert_eq!(scopes.to_string(), format!("repository:a:{written}"));
+    }
+}
+
+#[test]
+fn what_a_scope_allows_stays_within_another() {
+    let asked = Scopes::parse([
+        "repository:a:pull,push repository:b:pull registry:catalog:* registry:mount:pull",
+    ]);
+    let parent = Scopes::parse(["repository:a:pull,delete repository:c:* registry:mount:pull"]);
+    assert_eq!(
+        asked.intersection(&parent).to_string(),
+        "repository:a:pull repository:b: registry:mount:pull"
+    );
 }
 
 #[test]
@@ -129,6 +164,12 @@ fn a_challenge_asks_for_all_that_an_operation_needs() {
             Some(format!("mount={digest}&from=b")),
             "repository:b:pull,push".to_owned(),
         ),
+        (
+            Method::POST,
+            "/v2/b/blobs/uploads/",
+            Some(format!("mount={digest}")),
+            "repository:b:pull,push registry:mount:pull".to_owned(),
+        ),
     ] {
         let operation = Operation::parse(&method, path, query.as_deref()).unwrap();
         assert_eq!(Scopes::of(&operation).to_string(), scope, "{method} {path}");
@@ -139,16 +180,28 @@ fn scopes() -> impl Strategy<Value = Scopes> {
     let name = "[a-z]{1,3}(/[a-z]{1,3})?"
         .prop_map(|name| name.parse::<RepositoryName>().expect("a repository name"));
     let words = prop::collection::vec(
-        prop::sample::select(vec!["pull", "push", "delete", "*", "unknown"]),
+        prop::sample::select(vec![
+            "pull",
+            "push",
+            "create",
+            "overwrite",
+            "delete",
+            "*",
+            "unknown",
+        ]),
         0..4,
     );
-    (prop::collection::vec((name, words), 0..5), any::<bool>()).prop_map(|(entries, catalog)| {
+    let entries = prop::collection::vec((name, words), 0..5);
+    (entries, any::<bool>(), any::<bool>()).prop_map(|(entries, catalog, anywhere)| {
         let mut scopes = Scopes::default();
         for (name, words) in entries {
             scopes.insert("repository", name.as_str(), words);
         }
         if catalog {
             scopes.insert("registry", "catalog", ["*"]);
+        }
+        if anywhere {
+            scopes.insert("registry", "mount", ["pull"]);
         }
         scopes
     })

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -157,6 +158,7 @@ impl Server {
                         spoken: Spoken::Either,
                         files,
                         peer,
+                        scheme: Scheme::HTTP,
                     };
                     protocol.clone().serve(connection, service.clone(), stop)
                 })
@@ -203,6 +205,7 @@ impl Server {
                             spoken,
                             files: None,
                             peer,
+                            scheme: Scheme::HTTPS,
                         };
                         protocol.serve(connection, service, stop).await
                     }

@@ -12,6 +12,7 @@ use bytes::Buf;
 use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use ipnet::IpNet;
 use registry_auth::{AccessControl, Sender};
@@ -40,6 +41,10 @@ use crate::{Body, Limits, Peer};
 ///
 /// Cloning it is cheap, and all clones share their limits. It works under any
 /// path prefix, in any program that speaks `http` types, on a Tokio runtime.
+///
+/// Among the extensions of a request it finds what a listener knows of the
+/// connection: the [`Peer`], and [`Scheme::HTTPS`] if it is secure. Both are put
+/// there by `Server`, or by a listener of the program's own.
 ///
 /// Until told otherwise it lets everybody do everything, deletes what it is
 /// asked to, and keeps its list of repositories to itself.
@@ -446,6 +451,7 @@ fn origin(parts: &Parts, identity: &RequestIdentity) -> RequestOrigin {
         host: header(HOST).or_else(|| authority.map(str::to_owned)),
         method: parts.method.as_str().to_owned(),
         user_agent: header(USER_AGENT),
+        secure: parts.extensions.get() == Some(&Scheme::HTTPS),
     }
 }
 

@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -89,7 +90,9 @@ async fn http2_can_be_switched_off() {
 async fn the_service_learns_where_a_request_comes_from() {
     let service = tower::service_fn(|request: Request<Incoming>| async move {
         let peer = request.extensions().get::<Peer>().unwrap();
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(peer.address.to_string())))
+        let scheme = request.extensions().get::<Scheme>().unwrap();
+        let text = format!("{} {scheme}", peer.address);
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
     });
     let server = TestServer::with_service(service).await;
     let response = http1(server.address())
@@ -97,7 +100,7 @@ async fn the_service_learns_where_a_request_comes_from() {
         .send_request(get("/"))
         .await
         .unwrap();
-    assert_eq!(text(response).await, "127.0.0.1");
+    assert_eq!(text(response).await, "127.0.0.1 http");
 }
 
 #[tokio::test]

@@ -183,6 +183,7 @@ async fn the_version_of_http_is_negotiated() {
             (response.status(), response.version()),
             (StatusCode::OK, Version::HTTP_11)
         );
+        assert_eq!(response.headers()["x-scheme"], "https");
     }
 }
 

@@ -8,13 +8,19 @@ use crate::{Action, Actions, Operation, RepositoryName};
 /// The type and name under which the list of repositories is a resource.
 const CATALOG: (&str, &str) = ("registry", "catalog");
 
+/// The type and name under which all that the holder may pull is the source of
+/// a mount that names none. A word of ours.
+const MOUNT: (&str, &str) = ("registry", "mount");
+
 /// A set of rights in the words of Docker's token protocol, such as
 /// `repository:team/app:pull,push registry:catalog:*`.
 ///
-/// A scope limits; it grants nothing. It knows fewer words than [`Action`]:
-/// `push` stands for [`Push`](Action::Push) and
-/// [`Overwrite`](Action::Overwrite), `*` for everything. So a token's scope is
-/// to be intersected with what its holder may do.
+/// A scope limits; it grants nothing. It knows fewer words than [`Action`], so
+/// a token's scope is to be intersected with what its holder may do: `push`
+/// stands for [`Push`](Action::Push) and [`Overwrite`](Action::Overwrite), `*`
+/// for everything. Words of ours are `create` for `Push` alone, `overwrite` for
+/// `Overwrite` alone, and `registry:mount:pull` for content from
+/// [anywhere](Self::anywhere).
 ///
 /// ```
 /// use registry_core::{Action, Scopes};
@@ -34,6 +40,7 @@ const CATALOG: (&str, &str) = ("registry", "catalog");
 pub struct Scopes {
     repositories: BTreeMap<RepositoryName, Actions>,
     catalog: bool,
+    anywhere: bool,
 }
 
 /// One resource of some [`Scopes`], in the words of the protocol: an entry of
@@ -44,7 +51,7 @@ pub struct ScopeEntry<'a> {
     pub kind: &'static str,
     /// Its name.
     pub name: &'a str,
-    /// What may be done: `pull`, `push`, `delete` or `*`.
+    /// What may be done: `pull`, `push`, `create`, `overwrite`, `delete` or `*`.
     pub actions: Vec<&'static str>,
 }
 
@@ -73,6 +80,7 @@ impl Scopes {
     pub fn of(operation: &Operation) -> Self {
         let mut scopes = Self {
             catalog: matches!(operation, Operation::ListRepositories { .. }),
+            anywhere: matches!(operation, Operation::MountBlob { from: None, .. }),
             ..Self::default()
         };
         for need in [operation.need(), operation.source_need()]
@@ -101,6 +109,8 @@ impl Scopes {
         let mut actions = actions.into_iter();
         if (kind, name) == CATALOG {
             self.catalog |= actions.any(|action| action == "*");
+        } else if (kind, name) == MOUNT {
+            self.anywhere |= actions.any(|action| action == "pull");
         } else if kind == "repository"
             && let Ok(name) = name.parse()
         {
@@ -128,6 +138,27 @@ impl Scopes {
         self.catalog
     }
 
+    /// Whether content may be taken over from wherever the holder may pull it,
+    /// for a mount that names no source.
+    pub fn anywhere(&self) -> bool {
+        self.anywhere
+    }
+
+    /// What of these `other` says too. A repository of which it says nothing
+    /// stays, without any action.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let common = |(repository, actions): (&RepositoryName, &Actions)| {
+            let known = other.actions(repository).unwrap_or_default();
+            (repository.clone(), actions.intersection(known))
+        };
+        Self {
+            repositories: self.repositories.iter().map(common).collect(),
+            catalog: self.catalog && other.catalog,
+            anywhere: self.anywhere && other.anywhere,
+        }
+    }
+
     /// The repositories and the actions in each, in order.
     pub fn repositories(&self) -> impl Iterator<Item = (&RepositoryName, Actions)> {
         self.repositories
@@ -137,17 +168,12 @@ impl Scopes {
 
     /// Whether nothing is said at all.
     pub fn is_empty(&self) -> bool {
-        self.repositories.is_empty() && !self.catalog
+        self.repositories.is_empty() && !self.catalog && !self.anywhere
     }
 
     /// The entries of a token's `access` claim.
     pub fn entries(&self) -> impl Iterator<Item = ScopeEntry<'_>> {
-        let (kind, name) = CATALOG;
-        let catalog = self.catalog.then(|| ScopeEntry {
-            kind,
-            name,
-            actions: vec!["*"],
-        });
+        let of_the_registry = [(self.catalog, CATALOG, "*"), (self.anywhere, MOUNT, "pull")];
         self.repositories
             .iter()
             .map(|(repository, actions)| ScopeEntry {
@@ -155,7 +181,13 @@ impl Scopes {
                 name: repository.as_str(),
                 actions: words(*actions),
             })
-            .chain(catalog)
+            .chain(of_the_registry.into_iter().filter(|(said, ..)| *said).map(
+                |(_, (kind, name), action)| ScopeEntry {
+                    kind,
+                    name,
+                    actions: vec![action],
+                },
+            ))
     }
 }
 
@@ -177,19 +209,23 @@ fn meaning(word: &str) -> Actions {
     match word {
         "pull" => Action::Pull.into(),
         "push" => [Action::Push, Action::Overwrite].into(),
+        "create" => Action::Push.into(),
+        "overwrite" => Action::Overwrite.into(),
         "delete" => Action::Delete.into(),
         "*" => Actions::ALL,
         _ => Actions::NONE,
     }
 }
 
-/// The words that stand for no more than `actions`.
+/// The words that stand for no more than `actions`, and no word twice over.
 fn words(actions: Actions) -> Vec<&'static str> {
     if actions == Actions::ALL {
         return vec!["*"];
     }
-    ["pull", "push", "delete"]
+    let pushes = actions.contains(meaning("push"));
+    ["pull", "push", "create", "overwrite", "delete"]
         .into_iter()
         .filter(|word| actions.contains(meaning(word)))
+        .filter(|word| !pushes || !matches!(*word, "create" | "overwrite"))
         .collect()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -52,6 +53,7 @@ pub(super) struct Connection<T> {
     /// Where `io` takes files that it sends by itself, if it can.
     pub(super) files: Option<FileQueue>,
     pub(super) peer: Peer,
+    pub(super) scheme: Scheme,
 }
 
 /// Which version a connection speaks.
@@ -85,6 +87,7 @@ impl Protocol {
             spoken,
             files,
             peer,
+            scheme,
         } = connection;
         let limits = &*self.limits;
         let activity = Activity::new(limits);
@@ -102,6 +105,7 @@ impl Protocol {
         let requests = Requests {
             service,
             peer,
+            scheme,
             activity: Arc::clone(&activity),
             limits: Arc::clone(&self.limits),
             // Over HTTP/2 the parts of a body are wrapped in frames.

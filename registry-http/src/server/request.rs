@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -36,6 +37,7 @@ const TAIL: usize = 1 << 10;
 pub(super) struct Requests<S> {
     pub(super) service: S,
     pub(super) peer: Peer,
+    pub(super) scheme: Scheme,
     pub(super) activity: Arc<Activity>,
     pub(super) limits: Arc<Limits>,
     /// Where the connection takes files that it sends by itself.
@@ -59,6 +61,7 @@ where
             return Box::pin(async move { Ok(refusal(violation, ticket)) });
         }
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.scheme.clone());
         let is_http2 = request.version() == Version::HTTP_2;
         let mut service = self.service.clone();
         let files = self.files.clone();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -20,7 +21,8 @@ use tower_service::Service;
 /// The paths that reached the service.
 pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
-/// Answers with the path and the length of the body, once it has all of it.
+/// Answers with the path and the length of the body, once it has all of it, and
+/// with the scheme in a header.
 pub(crate) fn echo(
     seen: &Seen,
 ) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
@@ -33,13 +35,17 @@ pub(crate) fn echo(
         async move {
             let path = request.uri().path().to_owned();
             seen.lock().unwrap().push(path.clone());
+            let scheme = request.extensions().get::<Scheme>().unwrap().to_string();
             let Ok(body) = request.into_body().collect().await else {
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::BAD_REQUEST;
                 return Ok(response);
             };
             let length = body.to_bytes().len();
-            Ok(Response::new(Full::from(format!("{path} {length}"))))
+            let response = Response::builder().header("x-scheme", scheme);
+            Ok(response
+                .body(Full::from(format!("{path} {length}")))
+                .unwrap())
         }
     })
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use registry_core::{
-    CatalogAccess, Damage, Digest, ErrorKind, Hasher, Management, Page, PageRequest,
-    RepositoryName, Result, Usage,
+    Access, Action, CatalogAccess, Damage, Digest, Error, ErrorKind, Hasher, Management, Page,
+    PageRequest, RepositoryName, Result, Usage,
 };
 
 use super::Engine;
@@ -45,6 +45,11 @@ impl Management for Engine {
                 _ => return Ok(total),
             }
         }
+    }
+
+    async fn delete_repository(&self, access: &Access) -> Result<()> {
+        access.require(Action::Administer)?;
+        Err(Error::unsupported("deleting repositories"))
     }
 
     async fn verify(&self, access: &CatalogAccess, page: PageRequest) -> Result<Page<Damage>> {
