@@ -15,7 +15,10 @@ use registry_core::{Randomness, Result, SystemRandomness};
 use self::users::{Fingerprints, Known, Users};
 use self::work::Workers;
 use crate::watched_file::WatchedFile;
-use crate::{Authenticator, Caller, Credentials, Principal, Secret, wrong_credentials};
+use crate::{
+    Authenticator, Caller, Credentials, Principal, PrincipalKind, Secret, Standing,
+    wrong_credentials,
+};
 
 /// The longest password in bytes where the hash is bcrypt, which ignores what
 /// comes behind it: a longer one is always wrong.
@@ -87,7 +90,7 @@ impl Htpasswd {
                 if !known.is_verified(&fingerprint) {
                     self.verify(known, password, fingerprint).await?;
                 }
-                Ok(Some(Principal::new(user)))
+                Ok(Some(known.principal(user)))
             }
             None => {
                 let cost = users.cost_for_stranger(&self.fingerprints, user);
@@ -126,6 +129,21 @@ impl Authenticator for Htpasswd {
             Credentials::Basic { user, password } => self.check(user, password).await,
             _ => Ok(None),
         }
+    }
+
+    fn source(&self) -> &'static str {
+        "htpasswd"
+    }
+
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        let users = self.users.current().await;
+        let known = match principal.kind() {
+            PrincipalKind::User => users.get(principal.name()),
+            _ => None,
+        };
+        Ok(known.map_or(Standing::Gone, |known| {
+            Standing::Current(known.principal(principal.name()))
+        }))
     }
 }
 

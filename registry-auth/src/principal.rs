@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use registry_core::{RepositoryName, Scopes};
 
 /// What the names of robots start with where users have theirs.
-const ROBOT: &str = "robot$";
+pub(crate) const ROBOT: &str = "robot$";
 
 /// The most claims of a principal.
 const CLAIMS_MAX: usize = 64;

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use http::{HeaderMap, HeaderValue, Method};
-use registry_auth::{AccessControl, Htpasswd, Login, PASSWORD_MAX, Rules, Sender};
+use registry_auth::{
+    AccessControl, Authenticator, Htpasswd, Login, PASSWORD_MAX, Principal, Rules, Sender, Standing,
+};
 use registry_core::{Action, ErrorKind, Operation, RequestOrigin};
 use tempfile::TempDir;
 use tokio::time::{Instant, advance};
@@ -391,5 +393,52 @@ async fn s_91_neither_passwords_nor_hashes_are_in_debug_output() {
     assert!(
         !shown.contains("canary") && !shown.contains("$2") && !shown.contains("argon2"),
         "{shown}"
+    );
+}
+
+/// What becomes of `user`: the stamp of the password, if there still is one.
+async fn stamp(users: &Htpasswd, user: Principal) -> Option<[u8; 16]> {
+    match users.standing(&user).await.unwrap() {
+        Standing::Current(known) => {
+            assert_eq!(known.name(), user.name());
+            Some(*known.stamp().unwrap())
+        }
+        Standing::Gone => None,
+        Standing::Unknown => panic!("the file can be asked at any time"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_known_can_be_asked_about_again() {
+    let file = File::new(&format!("{}b:{SLOW}\n", line("a", "one", 4)));
+    let users = Htpasswd::open(file.path()).unwrap();
+    assert_eq!(users.source(), "htpasswd");
+    let a = stamp(&users, Principal::new("a")).await.unwrap();
+    let b = stamp(&users, Principal::new("b")).await.unwrap();
+    assert_ne!(a, b);
+    for stranger in [Principal::new("c"), Principal::robot("a")] {
+        assert_eq!(stamp(&users, stranger).await, None);
+    }
+
+    // The same hash is the same password; only of the same user.
+    fs::write(file.path(), format!("a:{SLOW}\nb:{SLOW}\n")).unwrap();
+    advance(Duration::from_secs(2)).await;
+    let changed = stamp(&users, Principal::new("a")).await.unwrap();
+    assert!(changed != a && changed != b);
+    assert_eq!(stamp(&users, Principal::new("b")).await, Some(b));
+
+    fs::write(file.path(), format!("a:{SLOW}\n")).unwrap();
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(stamp(&users, Principal::new("b")).await, None);
+    assert_eq!(stamp(&users, Principal::new("a")).await, Some(changed));
+}
+
+#[test]
+fn a_user_is_never_called_like_a_robot() {
+    let file = File::new(&line("robot$ci", "one", 4));
+    let error = Htpasswd::open(file.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("robot$") && error.contains("line 1"),
+        "{error}"
     );
 }

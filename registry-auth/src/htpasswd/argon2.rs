@@ -73,6 +73,11 @@ impl Argon2id {
         self.cost
     }
 
+    /// The hash itself.
+    pub(super) fn digest(&self) -> &[u8] {
+        &self.digest
+    }
+
     pub(super) fn verify(&self, password: &Secret) -> Result<bool, argon2::Error> {
         let digest = self.cost.digest(password, &self.salt)?;
         let difference = digest

@@ -8,6 +8,7 @@ use registry_core::{Error, ErrorKind, Result};
 use super::PASSWORD_MAX;
 use super::argon2::{self, Argon2id};
 use crate::Secret;
+use crate::principal::ROBOT;
 
 /// A well-formed hash that takes no more work than is allowed.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +29,14 @@ impl Hash {
         match self {
             Self::Bcrypt { cost, .. } => Cost::Bcrypt(*cost),
             Self::Argon2id(hash) => Cost::Argon2id(hash.cost()),
+        }
+    }
+
+    /// What differs between any two hashes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bcrypt { text, .. } => text.as_bytes(),
+            Self::Argon2id(hash) => hash.digest(),
         }
     }
 
@@ -109,6 +118,11 @@ pub(super) fn parse(content: &[u8]) -> Result<BTreeMap<String, Hash>> {
             .ok_or_else(|| wrong("there is no colon between user and hash"))?;
         if user.is_empty() || user.chars().any(char::is_control) {
             return Err(wrong("the user name is empty or has control characters"));
+        }
+        if user.starts_with(ROBOT) {
+            return Err(wrong(
+                "names that start with robot$ are for robots; choose another",
+            ));
         }
         let hash = Hash::parse(hash).map_err(wrong)?;
         if users.insert(user.to_owned(), hash).is_some() {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use registry_core::{Randomness, Result};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::file::{self, Cost, Hash};
-use crate::Secret;
+use crate::{Principal, Secret};
 
 /// How long a password that was found right isn't checked again.
 const REMEMBERED: Duration = Duration::from_mins(2);
@@ -26,6 +26,8 @@ pub(super) struct Users {
 /// A user of the file.
 pub(super) struct Known {
     hash: Hash,
+    /// Another one after the password changed.
+    stamp: [u8; 16],
     verified: Mutex<Option<Verified>>,
 }
 
@@ -43,6 +45,7 @@ impl Users {
                 .into_iter()
                 .map(|(name, hash)| {
                     let known = Known {
+                        stamp: stamp(&name, &hash),
                         hash,
                         verified: Mutex::default(),
                     };
@@ -82,6 +85,11 @@ impl Known {
         self.hash.clone()
     }
 
+    /// Whoever logs in with the password of `user`, which this is.
+    pub(super) fn principal(&self, user: &str) -> Principal {
+        Principal::new(user).with_stamp(self.stamp)
+    }
+
     pub(super) fn is_verified(&self, fingerprint: &Fingerprint) -> bool {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.as_ref().is_some_and(|last| {
@@ -94,6 +102,19 @@ impl Known {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         *verified = Some(Verified { fingerprint, since });
     }
+}
+
+/// Of a user and the hash of the password. It tells nothing of either: the hash
+/// is salted.
+fn stamp(user: &str, hash: &Hash) -> [u8; 16] {
+    let mut state = Sha256::new_with_prefix((user.len() as u64).to_le_bytes());
+    state.update(user.as_bytes());
+    state.update(hash.bytes());
+    let mut stamp = [0; 16];
+    for (place, byte) in stamp.iter_mut().zip(state.finalize()) {
+        *place = byte;
+    }
+    stamp
 }
 
 /// Recognises a user name and password without keeping them. Comparing two in
