@@ -6,10 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use registry_core::testkit::{ImageBuilder, Package, content, pull_blob, trusted};
-use registry_core::{Algorithm, Deletion, Digest, ErrorKind, Reference, Registry, Result};
+use registry_core::{
+    Algorithm, Deletion, Digest, ErrorKind, PageRequest, Reference, Registry, Result,
+};
 use registry_http::{Body, RegistryService, RemoteRegistry, TestServer};
 use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
 use tokio::sync::watch;
@@ -50,7 +53,9 @@ impl Observed {
                 }
                 match StatusCode::from_u16(failing.load(Ordering::SeqCst)) {
                     Ok(status) => {
-                        let mut answer = Response::new(Body::empty());
+                        // As something in between does, which is no registry.
+                        let page = format!("<html><h1>{status}</h1></html>");
+                        let mut answer = Response::new(Body::from(Bytes::from(page)));
                         *answer.status_mut() = status;
                         Ok(answer)
                     }
@@ -169,10 +174,15 @@ async fn a_tag_that_was_only_asked_about_is_there_while_the_upstream_is_away() {
 async fn a_failing_upstream_is_as_good_as_none() {
     let (upstream, cache, image) = cache().await;
     pull_as_docker_does(&cache, &image).await;
-    for status in [429, 500, 502, 503] {
+    for status in [404, 429, 500, 502, 503] {
         upstream.failing.store(status, Ordering::SeqCst);
-        assert_eq!(head(&cache).await.unwrap(), image.manifest().digest);
-        assert_eq!(get(&cache).await.unwrap(), image.manifest().digest);
+        for _ in 0..2 {
+            assert_eq!(head(&cache).await.unwrap(), image.manifest().digest);
+            assert_eq!(get(&cache).await.unwrap(), image.manifest().digest);
+        }
+        let access = trusted("team/app");
+        let tags = cache.client().tags(&access, PageRequest::default()).await;
+        assert_eq!(tags.unwrap().items, ["v1".parse().unwrap()]);
     }
     // What was never pulled isn't there, which says nothing about upstream.
     let other = "v2".parse().unwrap();

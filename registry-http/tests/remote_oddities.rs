@@ -14,8 +14,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use registry_core::testkit::{ImageBuilder, trusted};
 use registry_core::{
-    Algorithm, CatalogAccess, Chunk, Deletion, ErrorKind, PageRequest, Precondition, Registry,
-    Route, UploadOptions,
+    Algorithm, CatalogAccess, Chunk, Deletion, ErrorKind, PageRequest, Precondition, Reference,
+    ReferrerFilter, Registry, Route, UploadOptions,
 };
 use registry_http::{RegistryService, RemoteRegistry, TestServer};
 use registry_storage::Engine;
@@ -165,5 +165,60 @@ async fn a_registry_without_a_catalog_adds_nothing_to_that_of_others() {
             .otherwise(own);
         let page = both.repositories(&all, PageRequest::default()).await;
         assert_eq!(page.unwrap().items, ["own/app".parse().unwrap()]);
+    }
+}
+
+/// Something in between answers so, too, for a path that it doesn't know.
+#[tokio::test]
+async fn only_a_registry_can_say_that_a_manifest_is_gone() {
+    let access = trusted("team/app");
+    for (body, kind) in [
+        ("", ErrorKind::Unavailable),
+        ("<html>404 Not Found</html>", ErrorKind::Unavailable),
+        (r#"{"errors":[]}"#, ErrorKind::Unavailable),
+        (
+            r#"{"errors":[{"status":404,"message":"no such file"}]}"#,
+            ErrorKind::Unavailable,
+        ),
+        (
+            r#"{"errors":[{"code":"UNSUPPORTED"}]}"#,
+            ErrorKind::Unavailable,
+        ),
+        (
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#,
+            ErrorKind::ManifestUnknown,
+        ),
+        (
+            r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#,
+            ErrorKind::ManifestUnknown,
+        ),
+        // Harbor.
+        (
+            r#"{"errors":[{"code":"NOT_FOUND"}]}"#,
+            ErrorKind::ManifestUnknown,
+        ),
+    ] {
+        let server = always(move || {
+            let mut answer = Response::new(Full::from(body));
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+            answer
+        })
+        .await;
+        let registry = RemoteRegistry::new(&server.url()).unwrap();
+        for reference in [
+            "v1".parse::<Reference>().unwrap(),
+            Algorithm::Sha256.digest(b"x").into(),
+        ] {
+            let asked = registry.resolve(&access, &reference).await;
+            assert_eq!(asked.unwrap_err().kind(), kind, "{body}");
+            let asked = registry.get_manifest(&access, &reference).await;
+            assert_eq!(asked.unwrap_err().kind(), kind, "{body}");
+        }
+        // A list of referrers takes the place of one that isn't there.
+        let subject = Algorithm::Sha256.digest(b"x");
+        let (filter, page) = (ReferrerFilter::default(), PageRequest::default());
+        let asked = registry.referrers(&access, &subject, filter, page).await;
+        let is_known = kind == ErrorKind::ManifestUnknown;
+        assert_eq!(asked.is_ok(), is_known, "{body}");
     }
 }

@@ -24,7 +24,9 @@ async fn empty() -> (TestServer, Arc<AtomicUsize>) {
     let counted = Arc::clone(&count);
     let service = tower::service_fn(move |_: Request<Incoming>| {
         counted.fetch_add(1, Ordering::SeqCst);
-        let mut response = Response::new(Full::<Bytes>::default());
+        let mut response = Response::new(Full::<Bytes>::from(
+            r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#,
+        ));
         *response.status_mut() = StatusCode::NOT_FOUND;
         async move { Ok::<_, Infallible>(response) }
     });

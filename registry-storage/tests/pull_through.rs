@@ -231,6 +231,31 @@ async fn an_answer_that_comes_late_does_not_move_a_tag_back() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_late_does_not_take_a_new_tag_away() {
+    let (upstream, local, cache, image) = cache().await;
+    pull(&cache, &image).await.unwrap();
+    let access = trusted("team/app");
+    let tag: Reference = "v1".parse().unwrap();
+    let deletion = Deletion::tag("v1".parse().unwrap());
+    upstream.engine.delete(&access, deletion).await.unwrap();
+    upstream.late.store(true, Ordering::Relaxed);
+    let late = tokio::spawn({
+        let (cache, access, tag) = (cache.clone(), access.clone(), tag.clone());
+        async move { cache.resolve(&access, &tag).await }
+    });
+    while upstream.late.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    let newer = ImageBuilder::new("newer").build();
+    newer.push(&upstream.engine, &access, &["v1"]).await;
+    cache.resolve(&access, &tag).await.unwrap();
+    upstream.answer.notify_one();
+    late.await.unwrap().unwrap_err();
+    let kept = local.resolve(&access, &tag).await.unwrap();
+    assert_eq!(kept.digest, newer.manifest().digest);
+}
+
+#[tokio::test]
 async fn an_answer_that_came_early_does_not_keep_a_tag_from_moving_on() {
     let (upstream, local, cache, image) = cache().await;
     let access = trusted("team/app");

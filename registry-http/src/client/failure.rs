@@ -17,7 +17,9 @@ const ERROR_BODY: usize = 64 << 10;
 /// The error that an answer of the classes 4xx and 5xx means.
 ///
 /// The code in the body tells most; without one the status does, together with
-/// what was asked for.
+/// what was asked for. Only that a manifest or a list is gone is believed of a
+/// registry alone: a cache forgets what it kept then, and any server in between
+/// answers 404 to a path that it doesn't know.
 pub(super) async fn failure(outbound: &Outbound, answer: Response, operation: &Operation) -> Error {
     let status = answer.status();
     let headers = answer.headers().clone();
@@ -83,6 +85,9 @@ fn kind(status: StatusCode, code: Option<&str>, operation: &Operation) -> ErrorK
         StatusCode::NOT_FOUND if matches!(operation, Operation::ListRepositories { .. }) => {
             return ErrorKind::Unsupported;
         }
+        StatusCode::NOT_FOUND if is_kept(operation) && !tells_absence(code) => {
+            return ErrorKind::Unavailable;
+        }
         StatusCode::UNAUTHORIZED => return ErrorKind::Unauthorized,
         StatusCode::FORBIDDEN => return ErrorKind::Denied,
         StatusCode::TOO_MANY_REQUESTS => return ErrorKind::TooManyRequests,
@@ -146,6 +151,23 @@ fn unknown(operation: &Operation) -> Option<ErrorKind> {
     }
 }
 
+/// Whether caches remember what the operation asks for.
+fn is_kept(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::StatManifest { .. } | Operation::GetManifest { .. } | Operation::ListTags { .. }
+    )
+}
+
+/// Whether a registry says with `code` that what was asked for isn't there.
+/// `NOT_FOUND` is what Harbor says in place of the specification's codes.
+fn tells_absence(code: Option<&str>) -> bool {
+    matches!(
+        code,
+        Some("MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "NOT_FOUND")
+    )
+}
+
 fn sentence(kind: ErrorKind, status: StatusCode, withheld: Option<&Withheld>) -> String {
     if let (ErrorKind::Unauthorized | ErrorKind::Denied, Some(Withheld(host))) = (kind, withheld) {
         return format!(
@@ -157,6 +179,11 @@ fn sentence(kind: ErrorKind, status: StatusCode, withheld: Option<&Withheld>) ->
         ErrorKind::Unauthorized => "the remote registry asks for other credentials".into(),
         ErrorKind::Denied => "the remote registry does not permit this".into(),
         ErrorKind::TooManyRequests => "the remote registry asks to slow down".into(),
+        ErrorKind::Unavailable if status == StatusCode::NOT_FOUND => {
+            "there is no registry where the remote one should be (404 without its code); check \
+             the address and what stands in between"
+                .into()
+        }
         _ => format!(
             "the remote registry answers {} ({})",
             status.as_u16(),

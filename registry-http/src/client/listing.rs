@@ -46,7 +46,12 @@ impl RemoteRegistry {
         };
         let answer = match self.ask(&operation, HeaderMap::new()).await {
             // It doesn't know referrers; then they are listed under a tag.
-            Err(error) if error.kind() == ErrorKind::NameUnknown => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NameUnknown | ErrorKind::ManifestUnknown
+                ) =>
+            {
                 return self.tagged_referrers(access, subject, &filter).await;
             }
             answer => answer?,

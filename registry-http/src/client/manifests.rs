@@ -1,6 +1,6 @@
 //! Manifests and tags of a remote registry.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use registry_core::{
     Access, Action, Deletion, Descriptor, Digest, Error, ErrorKind, Manifest, MediaType, Operation,
     Precondition, Pushed, PutManifest, Reference, RepositoryName, Result, Tag,
@@ -24,15 +24,25 @@ impl RemoteRegistry {
         reference: &Reference,
     ) -> Result<Descriptor> {
         access.require(Action::Pull)?;
+        self.stat(access.repository(), reference).await
+    }
+
+    /// Asks by `HEAD`. A registry that says too little is asked for the whole,
+    /// as is one that says 404, which an answer without a body can't explain.
+    async fn stat(&self, repository: &RepositoryName, reference: &Reference) -> Result<Descriptor> {
         let operation = Operation::StatManifest {
-            repository: access.repository().clone(),
+            repository: repository.clone(),
             reference: reference.clone(),
         };
-        let answer = self.ask(&operation, accept()).await?;
-        match described(&answer, reference)? {
+        let answer = self.request(&operation, accept(), Payload::Empty).await?;
+        let described = match answer.status() {
+            StatusCode::NOT_FOUND => None,
+            status if status.is_success() => described(&answer, reference)?,
+            _ => return Err(failure(&self.inner.outbound, answer, &operation).await),
+        };
+        match described {
             Some(descriptor) => Ok(descriptor),
-            // A registry that says too little is asked for the whole.
-            None => Ok(self.get_manifest(access, reference).await?.descriptor()),
+            None => Ok(self.fetch(repository, reference).await?.descriptor()),
         }
     }
 
@@ -209,17 +219,9 @@ impl RemoteRegistry {
 
     /// The manifest that a tag points to now.
     async fn tagged(&self, access: &Access, tag: &Tag) -> Result<Option<Digest>> {
-        let repository = access.repository();
         let reference = Reference::Tag(tag.clone());
-        let operation = Operation::StatManifest {
-            repository: repository.clone(),
-            reference: reference.clone(),
-        };
-        match self.ask(&operation, accept()).await {
-            Ok(answer) => match named_digest(&answer)? {
-                Some(digest) => Ok(Some(digest)),
-                None => Ok(Some(self.fetch(repository, &reference).await?.digest)),
-            },
+        match self.stat(access.repository(), &reference).await {
+            Ok(found) => Ok(Some(found.digest)),
             Err(error) if error.kind() == ErrorKind::ManifestUnknown => Ok(None),
             Err(error) => Err(error),
         }

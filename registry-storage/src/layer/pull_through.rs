@@ -2,6 +2,7 @@
 
 mod downloads;
 mod passing;
+mod tags;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use registry_core::{
     Access, Action, Blob, BlobBody, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Error,
-    ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Precondition,
-    Pushed, PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
+    ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Pushed,
+    PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
     UploadId, UploadOptions,
 };
 use tokio::time::Instant;
@@ -19,13 +20,15 @@ use tracing::Instrument;
 
 use self::downloads::{Download, Downloads, Turn};
 use self::passing::Passing;
+use self::tags::Asked;
 
 /// Pulls come from a local registry if it has the content, and otherwise from
 /// an upstream one, whose answer is kept on its way through. Pushes are refused.
 ///
 /// The upstream is asked where each tag points to, and the kept copy is served
 /// only if the upstream can't answer: if it isn't reached, fails, or wants to
-/// be asked later. A tag that it says is gone is forgotten here, too.
+/// be asked later. A tag that it says is gone is forgotten here, too; a
+/// [`Registry`] that can't tell whether it is must say that it is unavailable.
 ///
 /// Whoever only asks where a tag points to, as clients do before they pull by
 /// the digest they learn, makes the manifest be fetched and kept under the tag
@@ -61,16 +64,6 @@ use self::passing::Passing;
 /// # }
 /// ```
 pub struct PullThrough<L, U>(Arc<Inner<L, U>>);
-
-/// How often the upstream is asked about a tag that others move meanwhile.
-const ATTEMPTS: u32 = 3;
-
-/// The tag that a manifest was asked for by, and where it pointed to before.
-#[derive(Debug, Clone)]
-struct Asked {
-    tag: Tag,
-    seen: Precondition,
-}
 
 struct Inner<L, U> {
     local: L,
@@ -147,102 +140,6 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
                 .with_precondition(asked.seen);
         }
         self.local().put_manifest(&Self::keeper(access), push).await
-    }
-
-    /// Whether the kept tag points to `digest`.
-    async fn keeps(&self, access: &Access, tag: &Reference, digest: &Digest) -> bool {
-        let kept = self.local().resolve(access, tag).await;
-        kept.is_ok_and(|kept| kept.digest == *digest)
-    }
-
-    /// Forgets a tag that the upstream no longer has.
-    async fn forget(&self, access: &Access, tag: &Reference) {
-        let Reference::Tag(tag) = tag else {
-            return;
-        };
-        let gone = Deletion::tag(tag.clone());
-        match self.local().delete(&Self::keeper(access), gone).await {
-            Err(error) if !is_gone(&error) => {
-                tracing::warn!(repository = %access.repository(), reference = %tag, %error,
-                    "a tag that is gone upstream is still kept");
-            }
-            _ => {}
-        }
-    }
-
-    /// Where a tag points to upstream, once that is kept under it; where it is
-    /// kept to point to, if the upstream can't be asked. With the manifest if
-    /// it is at hand.
-    ///
-    /// Of two answers that others got meanwhile, nothing tells which is newer,
-    /// so the upstream is asked again.
-    async fn follow(
-        &self,
-        access: &Access,
-        tag: &Reference,
-    ) -> Result<(Descriptor, Option<Manifest>)> {
-        for _ in 1..ATTEMPTS {
-            let (found, has_moved) = self.follow_once(access, tag).await?;
-            if !has_moved {
-                return Ok(found);
-            }
-        }
-        Ok(self.follow_once(access, tag).await?.0)
-    }
-
-    /// The same, and whether the kept tag moved under way.
-    async fn follow_once(
-        &self,
-        access: &Access,
-        tag: &Reference,
-    ) -> Result<((Descriptor, Option<Manifest>), bool)> {
-        // What is kept is looked at first, so that it is noticed if it moves
-        // while the upstream is asked.
-        let seen = match self.local().resolve(access, tag).await {
-            Ok(kept) => Precondition::Is(kept.digest),
-            Err(error) if is_gone(&error) => Precondition::Absent,
-            Err(_) => Precondition::None,
-        };
-        let asked = match tag {
-            Reference::Tag(tag) => Some(Asked {
-                tag: tag.clone(),
-                seen,
-            }),
-            Reference::Digest(_) => None,
-        };
-        let asked = asked.as_ref();
-        let found = match self.upstream().resolve(access, tag).await {
-            Ok(found) => found,
-            Err(error) if is_outage(&error) => {
-                let kept = self.local().resolve(access, tag).await.map_err(|_| error)?;
-                served_instead(access, tag);
-                return Ok(((kept, None), false));
-            }
-            Err(error) => {
-                if is_gone(&error) {
-                    self.forget(access, tag).await;
-                }
-                return Err(error);
-            }
-        };
-        if self.keeps(access, tag, &found.digest).await {
-            return Ok(((found, None), false));
-        }
-        match self.manifest(access, found.digest, asked).await {
-            Ok(manifest) => {
-                let has_moved = !self.keeps(access, tag, &found.digest).await
-                    && self.keep_manifest(access, &manifest, asked).await;
-                Ok(((found, Some(manifest)), has_moved))
-            }
-            Err(error) if is_outage(&error) => match self.local().resolve(access, tag).await {
-                Ok(kept) => {
-                    served_instead(access, tag);
-                    Ok(((kept, None), false))
-                }
-                Err(_) => Ok(((found, None), false)),
-            },
-            Err(_) => Ok(((found, None), false)),
-        }
     }
 
     /// A manifest by its digest, from here or from the upstream. What is
@@ -343,23 +240,10 @@ fn done(download: Option<Download>) {
     }
 }
 
-fn served_instead(access: &Access, tag: &Reference) {
-    tracing::warn!(repository = %access.repository(), reference = %tag,
-        "the upstream doesn't answer; the kept copy is served");
-}
-
 /// Whether a registry can't answer, as opposed to answering that there is
 /// nothing.
 fn is_outage(error: &Error) -> bool {
     error.kind().is_server_fault() || error.kind() == ErrorKind::TooManyRequests
-}
-
-/// Whether a registry says that there is no such manifest.
-fn is_gone(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ManifestUnknown | ErrorKind::NameUnknown
-    )
 }
 
 fn refuse<T>(access: &Access, action: Action) -> Result<T> {
@@ -455,8 +339,8 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
 
     async fn resolve(&self, access: &Access, reference: &Reference) -> Result<Descriptor> {
         access.require(Action::Pull)?;
-        if matches!(reference, Reference::Tag(_)) {
-            return Ok(self.follow(access, reference).await?.0);
+        if let Reference::Tag(tag) = reference {
+            return Ok(self.follow(access, tag).await?.0);
         }
         match self.local().resolve(access, reference).await {
             Err(error) if error.kind() == ErrorKind::ManifestUnknown => {
@@ -470,7 +354,7 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         access.require(Action::Pull)?;
         match reference {
             Reference::Digest(digest) => self.manifest(access, *digest, None).await,
-            Reference::Tag(_) => match self.follow(access, reference).await? {
+            Reference::Tag(tag) => match self.follow(access, tag).await? {
                 (_, Some(manifest)) => Ok(manifest),
                 (found, None) => self.manifest(access, found.digest, None).await,
             },
