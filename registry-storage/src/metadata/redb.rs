@@ -82,6 +82,7 @@ const WHAT: &str = "metadata";
 pub struct RedbMetadata {
     database: Arc<SharedDatabase>,
     read_only: Arc<AtomicBool>,
+    longest_line: usize,
     /// Taken to end the writer.
     batches: Mutex<Option<mpsc::Sender<Pending>>>,
     /// Its sender is gone once the writer has let go of everything.
@@ -108,6 +109,9 @@ pub struct RedbOptions {
     /// What a thread does that needs a page which isn't in memory; it waits
     /// unless set.
     pub cold_reads: ColdReads,
+    /// The longest line of the change log. Not to be set: where it was larger
+    /// once, what is longer counts as damaged.
+    longest_line: usize,
 }
 
 /// What a thread does that needs a page of the database which isn't in memory.
@@ -135,6 +139,7 @@ impl Default for RedbOptions {
             segment_bytes: 64 << 20,
             skip_damage: false,
             cold_reads: ColdReads::default(),
+            longest_line: line::LONGEST,
         }
     }
 }
@@ -344,7 +349,7 @@ impl MetadataStore for RedbMetadata {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        let logged = change_log::logged(&batch.changes)?;
+        let logged = change_log::logged(&batch.changes, self.longest_line)?;
         let (reply, replied) = oneshot::channel();
         let pending = Pending {
             batch,

@@ -15,17 +15,18 @@ use std::sync::Arc;
 
 use registry_core::{ErrorKind, Result};
 
+use super::RedbOptions;
 use super::disk::{Disk, DiskFile};
 use super::line::{self, Line, Lines, VERSION};
 use super::value::Position;
 use crate::metadata::Change;
 
 /// The changes that the log holds, as JSON, if there are any. They fit into one
-/// line, or nobody could read it again.
+/// line, of at most `longest_line` bytes, or nobody could read it again.
 ///
 /// Uploads and events matter only for a short while, and a rebuilt database
 /// starts without them.
-pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
+pub(super) fn logged(changes: &[Change], longest_line: usize) -> Result<Option<String>> {
     let lasting = |change: &&Change| {
         !matches!(
             change,
@@ -45,7 +46,8 @@ pub(super) fn logged(changes: &[Change]) -> Result<Option<String>> {
         .map_err(|source| registry_core::Error::internal("a change can't be written", source))?;
     let mut longest = String::new();
     record(u64::MAX, u64::MAX, "", &mut longest);
-    if !line::fits(longest.len().saturating_add(json.len())) {
+    let length = longest.len().saturating_add(json.len());
+    if !line::fits(length, longest_line) {
         return Err(ErrorKind::ManifestTooLarge
             .error("this says more at once than the change log takes; refer to less"));
     }
@@ -124,6 +126,7 @@ pub(super) struct ChangeLog {
     disk: Arc<dyn Disk>,
     /// How large a segment grows before the next one is begun.
     segment_bytes: u64,
+    longest_line: usize,
     position: Position,
     /// The segment, once something was appended to it.
     file: Option<Arc<dyn DiskFile>>,
@@ -158,7 +161,7 @@ impl ChangeLog {
     /// it may not be durable until the next [`sync`](Self::sync).
     pub(super) fn open(
         disk: Arc<dyn Disk>,
-        segment_bytes: u64,
+        options: &RedbOptions,
         position: Position,
     ) -> Result<(Self, Completeness)> {
         let files = Files::list(&*disk).map_err(unreadable)?;
@@ -168,7 +171,8 @@ impl ChangeLog {
         }
         let mut log = Self {
             disk,
-            segment_bytes,
+            segment_bytes: options.segment_bytes,
+            longest_line: options.longest_line,
             position,
             file: None,
             unsynced: true,
@@ -189,7 +193,7 @@ impl ChangeLog {
             } else {
                 0
             };
-            refuse_if_ahead(file, offset, position)?;
+            refuse_if_ahead(file, offset, position, options.longest_line)?;
         }
         let mut whole = position.offset == 0;
         let mut removed = false;
@@ -271,7 +275,7 @@ impl ChangeLog {
                 version: VERSION,
                 first: self.position.segment,
             };
-            line::write(&header, &mut lines)?;
+            line::write(&header, self.longest_line, &mut lines)?;
         }
         let mut json = String::new();
         for changes in batches {
@@ -319,8 +323,13 @@ impl ChangeLog {
 
 /// Refuses to go on if a record from `offset` on tells that the database once
 /// held more than it does.
-fn refuse_if_ahead(file: &Arc<dyn DiskFile>, offset: u64, position: Position) -> Result<()> {
-    let mut lines = Lines::new(Arc::clone(file), offset).map_err(unreadable)?;
+fn refuse_if_ahead(
+    file: &Arc<dyn DiskFile>,
+    offset: u64,
+    position: Position,
+    longest_line: usize,
+) -> Result<()> {
+    let mut lines = Lines::new(Arc::clone(file), offset, longest_line).map_err(unreadable)?;
     while let Some(found) = lines.next().map_err(unreadable)? {
         match found.line {
             Some(Line::Record { known, .. }) if known > position.number => return Err(outdated()),

@@ -24,13 +24,14 @@ use crate::metadata::Change;
 pub(super) fn write<T: ReadableTable<Bytes, Bytes>>(
     facts: &Facts<'_, T>,
     disk: &Arc<dyn Disk>,
+    longest_line: usize,
     stop: &AtomicBool,
 ) -> Result<bool> {
     let position: Position = facts.store(StoreFact::Position)?;
     let name = checkpoint_name(position.number);
     let draft = draft_name(position.number);
     let file = disk.open(&draft).map_err(unwritable)?;
-    let mut lines = LineWriter::new(file).map_err(unwritable)?;
+    let mut lines = LineWriter::new(file, longest_line).map_err(unwritable)?;
     let whole = list(facts, position.number, |line| {
         lines.write(&line).map_err(unwritable)?;
         Ok(!stop.load(Ordering::Relaxed))

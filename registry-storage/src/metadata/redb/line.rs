@@ -22,8 +22,7 @@ pub(super) const VERSION: u32 = 1;
 const BUFFER: usize = 256 << 10;
 
 /// The longest line that is written, and read: a longer one counts as damaged.
-/// Tests reach it sooner.
-const LINE_MAX: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+pub(super) const LONGEST: usize = 64 << 20;
 
 /// What a line has besides its JSON, but the line feed.
 const CHECKSUM: usize = 9;
@@ -72,19 +71,19 @@ pub(super) fn write_json(json: &str, lines: &mut String) {
     let _ = writeln!(lines, "{:08x} {json}", crc32c::crc32c(json.as_bytes()));
 }
 
-/// Whether a line can have this many bytes of JSON.
-pub(super) fn fits(json: usize) -> bool {
-    json.saturating_add(CHECKSUM) <= LINE_MAX
+/// Whether a line of at most `longest` bytes can have this many of JSON.
+pub(super) fn fits(json: usize, longest: usize) -> bool {
+    json.saturating_add(CHECKSUM) <= longest
 }
 
-/// Appends a line.
+/// Appends a line of at most `longest` bytes.
 ///
 /// # Errors
 ///
 /// If nobody could read it again.
-pub(super) fn write(line: &Line, lines: &mut String) -> io::Result<()> {
+pub(super) fn write(line: &Line, longest: usize, lines: &mut String) -> io::Result<()> {
     let json = serde_json::to_string(line)?;
-    if !fits(json.len()) {
+    if !fits(json.len(), longest) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a line of the change log would be too long",
@@ -118,6 +117,8 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Lines {
     file: Arc<dyn DiskFile>,
+    /// The length of the longest line that is read.
+    longest: usize,
     len: u64,
     /// Where the bytes of `buffer` lie.
     offset: u64,
@@ -127,10 +128,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(file: Arc<dyn DiskFile>, offset: u64) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<dyn DiskFile>, offset: u64, longest: usize) -> io::Result<Self> {
         let len = file.len()?;
         Ok(Self {
             file,
+            longest,
             len,
             offset,
             buffer: Vec::new(),
@@ -152,7 +154,7 @@ impl Lines {
                 self.consumed = feed.saturating_add(1);
                 return Ok(Some(Found { start, line }));
             }
-            if self.buffer.len().saturating_sub(self.consumed) > LINE_MAX {
+            if self.buffer.len().saturating_sub(self.consumed) > self.longest {
                 too_long = true;
                 self.consumed = self.buffer.len();
             }
@@ -188,6 +190,8 @@ impl Lines {
 #[derive(Debug)]
 pub(super) struct LineWriter {
     file: Arc<dyn DiskFile>,
+    /// The length of the longest line that is written.
+    longest: usize,
     offset: u64,
     buffer: String,
     lines: u64,
@@ -195,10 +199,11 @@ pub(super) struct LineWriter {
 
 impl LineWriter {
     /// Empties the file first.
-    pub(super) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<dyn DiskFile>, longest: usize) -> io::Result<Self> {
         file.set_len(0)?;
         Ok(Self {
             file,
+            longest,
             offset: 0,
             buffer: String::new(),
             lines: 0,
@@ -206,7 +211,7 @@ impl LineWriter {
     }
 
     pub(super) fn write(&mut self, line: &Line) -> io::Result<()> {
-        write(line, &mut self.buffer)?;
+        write(line, self.longest, &mut self.buffer)?;
         self.lines = self.lines.saturating_add(1);
         if self.buffer.len() >= BUFFER {
             self.flush()?;
@@ -242,7 +247,7 @@ mod tests {
             .open("lines")
             .unwrap();
         file.write_at(bytes, 0).unwrap();
-        let mut lines = Lines::new(file, 0).unwrap();
+        let mut lines = Lines::new(file, 0, LONGEST).unwrap();
         std::iter::from_fn(|| lines.next().unwrap()).collect()
     }
 
@@ -257,7 +262,7 @@ mod tests {
     fn what_is_written_is_read() {
         let mut text = String::new();
         for number in 0..20_000 {
-            write(&line(number), &mut text).unwrap();
+            write(&line(number), LONGEST, &mut text).unwrap();
         }
         assert!(text.len() > BUFFER * 2);
         let found = lines_of(text.as_bytes());
@@ -271,9 +276,9 @@ mod tests {
     #[test]
     fn any_changed_byte_is_noticed_and_the_next_line_still_read() {
         let mut text = String::new();
-        write(&line(1), &mut text).unwrap();
+        write(&line(1), LONGEST, &mut text).unwrap();
         let length = text.len() - 1;
-        write(&line(2), &mut text).unwrap();
+        write(&line(2), LONGEST, &mut text).unwrap();
         for position in 0..length {
             let mut damaged = text.clone().into_bytes();
             damaged[position] ^= 0x21;
@@ -286,7 +291,7 @@ mod tests {
     #[test]
     fn a_line_cut_short_is_found_as_damaged() {
         let mut text = String::new();
-        write(&line(1), &mut text).unwrap();
+        write(&line(1), LONGEST, &mut text).unwrap();
         for length in 1..text.len() {
             let found = lines_of(&text.as_bytes()[..length]);
             assert_eq!(found.len(), 1);

@@ -47,7 +47,7 @@ pub(super) fn open(
     let files = Files::list(&*disk).map_err(unusable)?;
     checkpoint::remove_drafts(&files, &*disk);
     let position = read_position(&database)?;
-    let (log, completeness) = ChangeLog::open(Arc::clone(&disk), options.segment_bytes, position)?;
+    let (log, completeness) = ChangeLog::open(Arc::clone(&disk), options, position)?;
     let (sender, batches) = mpsc::channel(GROUP_MAX);
     let database = Arc::new(database);
     let read_only = Arc::new(AtomicBool::new(false));
@@ -62,6 +62,7 @@ pub(super) fn open(
         read_only: Arc::clone(&read_only),
         volatile: options.is_volatile(),
         checkpoint_bytes: options.segment_bytes,
+        longest_line: options.longest_line,
         checkpoint: None,
         known: if options.is_volatile() {
             0
@@ -85,6 +86,7 @@ pub(super) fn open(
     Ok(RedbMetadata {
         database,
         read_only,
+        longest_line: options.longest_line,
         batches: Mutex::new(Some(sender)),
         ended,
     })

@@ -35,7 +35,12 @@ const FAILURES_PER_WORLD: u64 = 5;
 
 fn options() -> RedbOptions {
     // Small segments, so that there is always a checkpoint under way.
-    RedbOptions::default().segment_bytes(3_000)
+    let options = RedbOptions::default().segment_bytes(3_000);
+    // What is too long for it is reached sooner.
+    RedbOptions {
+        longest_line: 1 << 20,
+        ..options
+    }
 }
 
 /// A disk, and what must be on it.
@@ -318,7 +323,8 @@ fn large(bytes: usize) -> Batch {
 async fn what_is_too_long_for_the_change_log_is_refused() {
     let mut world = World::new(1, false);
     let store = world.open().unwrap();
-    let fits = |bytes: &usize| change_log::logged(&large(*bytes).changes).is_ok();
+    let fits =
+        |bytes: &usize| change_log::logged(&large(*bytes).changes, options().longest_line).is_ok();
     let (mut longest, mut refused) = (0, 4 << 20);
     assert!(fits(&longest) && !fits(&refused));
     while refused - longest > 1 {

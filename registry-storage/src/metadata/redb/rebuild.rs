@@ -54,6 +54,7 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
         disk,
         database: &database,
         skip: options.skip_damage,
+        longest_line: options.longest_line,
         lines: Vec::new(),
         number: 0,
         rebuilt: Rebuilt::default(),
@@ -65,7 +66,8 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     let found = rebuild.finish()?;
     let snapshot = database.begin_read().map_err(failed)?;
     let table = snapshot.open_table(FACTS).map_err(failed)?;
-    checkpoint::write(&Facts(&table), disk, &AtomicBool::new(false))?;
+    let facts = Facts(&table);
+    checkpoint::write(&facts, disk, options.longest_line, &AtomicBool::new(false))?;
     drop((table, snapshot, database));
 
     if replaced {
@@ -112,6 +114,7 @@ struct Rebuild<'a> {
     disk: &'a Arc<dyn Disk>,
     database: &'a Database,
     skip: bool,
+    longest_line: usize,
     /// Lines that wait for a transaction.
     lines: Vec<Line>,
     /// The last record done.
@@ -200,7 +203,7 @@ impl Rebuild<'_> {
 
     fn open(&self, name: &str) -> Result<Lines> {
         let file = self.disk.open(name).map_err(unusable)?;
-        Lines::new(file, 0).map_err(unusable)
+        Lines::new(file, 0, self.longest_line).map_err(unusable)
     }
 
     /// Goes on behind damage, if that was asked for.

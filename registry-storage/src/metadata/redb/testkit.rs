@@ -30,7 +30,7 @@ pub fn seal(json: &str) -> String {
 ///
 /// If what was read can't be written again.
 pub fn read(bytes: &[u8]) -> io::Result<Vec<FoundLine>> {
-    let mut lines = Lines::new(Arc::new(Memory(bytes.into())), 0)?;
+    let mut lines = Lines::new(Arc::new(Memory(bytes.into())), 0, line::LONGEST)?;
     let mut all = Vec::new();
     while let Some(found) = lines.next()? {
         let json = found.line.as_ref().map(serde_json::to_string).transpose()?;

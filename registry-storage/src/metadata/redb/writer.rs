@@ -65,6 +65,7 @@ pub(super) struct Writer {
     pub(super) volatile: bool,
     /// How much the log grows between checkpoints at least.
     pub(super) checkpoint_bytes: u64,
+    pub(super) longest_line: usize,
     pub(super) checkpoint: Option<Checkpointing>,
     /// The last record that the database holds durably.
     pub(super) known: u64,
@@ -333,10 +334,11 @@ impl Writer {
         let disk = Arc::clone(&self.disk);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let longest_line = self.longest_line;
         let thread = std::thread::Builder::new()
             .name("registry-checkpoint".to_owned())
             .spawn(move || {
-                let written = checkpoint::write(&Facts(&table), &disk, &stopped);
+                let written = checkpoint::write(&Facts(&table), &disk, longest_line, &stopped);
                 let replaced = written.and_then(|whole| {
                     if whole {
                         checkpoint::remove_replaced(&*disk)?;
