@@ -12,6 +12,7 @@ use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use registry_http::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +21,38 @@ use tower_service::Service;
 
 /// The paths that reached the service.
 pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
+
+pub(crate) type Http1 = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+pub(crate) type Http2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+/// A connection of each version.
+pub(crate) async fn http1(address: SocketAddr) -> Http1 {
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+pub(crate) async fn http2(address: SocketAddr) -> Http2 {
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+pub(crate) fn get(target: &str) -> Request<Full<Bytes>> {
+    Request::get(target)
+        .header("host", "a")
+        .body(Full::default())
+        .unwrap()
+}
+
+pub(crate) async fn text(response: Response<Incoming>) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
 
 /// Answers with the path and the length of the body, once it has all of it, and
 /// with the scheme in a header.
