@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use registry_http::IpNet;
+use registry_storage::EngineOptions;
 use tracing::Level;
 
 /// A value and where it was said, for what only shows once it is used.
@@ -46,8 +47,8 @@ pub struct Configuration {
     pub blocking_threads: usize,
     /// What clients may change.
     pub changes: Changes,
-    /// Whether manifests may refer to content that isn't there.
-    pub sparse_manifests: bool,
+    /// What the registry accepts, and how sure it makes of what it serves.
+    pub engine: EngineOptions,
     /// When unfinished uploads are forgotten, if ever.
     pub upload_expiry: Option<UploadExpiry>,
     /// Who may log in; without it, nobody has to.

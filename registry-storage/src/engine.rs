@@ -7,6 +7,7 @@ mod content;
 mod delivery;
 mod expiry;
 mod ingest;
+mod inspection;
 mod listing;
 mod management;
 mod manifests;
@@ -22,6 +23,7 @@ mod verified_read;
 
 pub use builder::EngineBuilder;
 pub use expiry::UploadExpiry;
+pub use inspection::{Finding, Inspected, Inspection};
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,8 +74,8 @@ pub struct EngineOptions {
     ///
     /// No, unless changed: hashing takes several times as much of the processor
     /// as sending does. Clients check digests themselves, and
-    /// [`verify`](registry_core::Management::verify) looks for rot at a time of
-    /// the owner's choice.
+    /// [`verify`](registry_core::Management::verify) and
+    /// [`inspect`](Engine::inspect) look for rot at a time of the owner's choice.
     pub verify_reads: bool,
 }
 

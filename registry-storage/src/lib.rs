@@ -99,7 +99,9 @@ pub mod testkit;
 pub use blob::{BlobKey, BlobStore, MemoryBlobs, StagedBlob, StoredBlob};
 #[cfg(feature = "filesystem")]
 pub use blob::{Durability, FilesystemBlobs, FilesystemOptions};
-pub use engine::{Engine, EngineBuilder, EngineOptions, UploadExpiry};
+pub use engine::{
+    Engine, EngineBuilder, EngineOptions, Finding, Inspected, Inspection, UploadExpiry,
+};
 pub use layer::PullThrough;
 pub use metadata::{
     Batch, BlobRecord, BlobState, Change, CommitError, ManifestRecord, MemoryMetadata,

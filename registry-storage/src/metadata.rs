@@ -14,12 +14,12 @@ pub use record::{
     BlobRecord, BlobState, ManifestRecord, OutboxEntry, RepositoryIdentity, RepositoryRecord,
     TagRecord, UploadRecord,
 };
-#[cfg(feature = "redb")]
-pub(crate) use redb::require_change_log;
 #[cfg(all(feature = "redb", feature = "testkit"))]
 pub use redb::testkit as change_log;
 #[cfg(feature = "redb")]
 pub use redb::{ColdReads, Rebuilt, RedbMetadata, RedbOptions};
+#[cfg(feature = "redb")]
+pub(crate) use redb::{require_change_log, require_stored};
 
 pub(crate) use referrer_page::ReferrerPage;
 

@@ -17,9 +17,10 @@ use registry_core::{
     Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, ErrorKind, Management, MountSource,
     OpenOptions, PageRequest, Registry, UploadOptions, registry_suite,
 };
+use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
-    Durability, Engine, EngineOptions, FilesystemBlobs, FilesystemOptions, RedbMetadata,
-    RedbOptions,
+    Durability, Engine, EngineOptions, FilesystemBlobs, FilesystemOptions, Finding, Inspected,
+    MemoryBlobs, MemoryMetadata, RedbMetadata, RedbOptions,
 };
 use tempfile::TempDir;
 
@@ -122,6 +123,16 @@ async fn a_lost_database_is_rebuilt() {
         .await
         .unwrap();
     assert_holds_the_image(&open(root.path()).await).await;
+}
+
+async fn push_blob(engine: &Engine, repository: &str, blob: &[u8]) {
+    let access = trusted(repository);
+    let upload = engine.begin_upload(&access, UploadOptions::default());
+    let upload = upload.await.unwrap();
+    let chunk = Some(Chunk::from_bytes(blob.to_vec()));
+    let digest = Algorithm::Sha256.digest(blob);
+    let finished = engine.finish_upload(&access, &upload.id, &digest, chunk);
+    finished.await.unwrap();
 }
 
 /// Changes a byte of every stored file.
@@ -507,4 +518,66 @@ async fn what_is_only_named_like_metadata_is_no_metadata() {
     let root = root_without_metadata().await;
     std::fs::write(root.path().join("metadata.redb"), "").unwrap();
     assert_asks_for_a_backup(root.path()).await;
+}
+
+/// Everything that an inspection finds, in the order of the digests.
+async fn inspect(engine: &Engine) -> (Vec<Inspected>, u64) {
+    let mut inspection = engine.inspect(4);
+    let mut found = Vec::new();
+    while let Some(inspected) = inspection.next().await.unwrap() {
+        found.push(inspected);
+    }
+    found.sort_by_key(|inspected| inspected.key);
+    (found, inspection.bytes_read())
+}
+
+#[tokio::test]
+async fn an_inspection_reads_all_that_is_stored() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    // More than are read at once.
+    for number in 0..300 {
+        push_blob(&engine, "team/app", &content(&number.to_string(), 100)).await;
+    }
+    push_blob(&engine, "team/app", &content("large", 600_000)).await;
+    let (found, read) = inspect(&engine).await;
+    let image = ImageBuilder::new("image").build();
+    assert_eq!(found.len(), 301 + image.blobs().len() + 1);
+    let is_whole = |inspected: &Inspected| inspected.finding == Finding::Whole;
+    assert!(found.iter().all(is_whole));
+    assert_eq!(
+        read,
+        found.iter().map(|inspected| inspected.size).sum::<u64>()
+    );
+    assert_eq!(read, engine.stored_bytes().await.unwrap());
+}
+
+/// A sector that can't be read any more is one blob's misfortune.
+#[tokio::test]
+async fn an_inspection_goes_on_behind_what_can_not_be_read() {
+    let blobs = FaultyBlobs::new(MemoryBlobs::default());
+    let engine = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    push_blob(&engine, "a", b"one").await;
+    push_blob(&engine, "b", b"two").await;
+    blobs.fail(BlobCall::Open, 0, Fault::Before);
+    let (found, _) = inspect(&engine).await;
+    assert_eq!(found.len(), 2);
+    let unreadable = |inspected: &&Inspected| matches!(inspected.finding, Finding::Unreadable(_));
+    assert_eq!(found.iter().filter(unreadable).count(), 1);
+}
+
+#[tokio::test]
+async fn only_a_directory_that_holds_an_engine_is_an_existing_one() {
+    let root = TempDir::new().unwrap();
+    for path in [root.path().to_owned(), root.path().join("none")] {
+        let refused = Engine::existing(path, RedbOptions::default()).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    let engine = open(root.path()).await;
+    push_the_image(&engine).await;
+    engine.close().await;
+    let engine = Engine::existing(root.path(), Durability::Full).await;
+    assert_holds_the_image(&engine.unwrap().build()).await;
 }

@@ -8,7 +8,14 @@ use super::tree::{Node, Step, Value};
 pub(crate) const SECTIONS: &[&str] = &["auth", "storage"];
 
 /// What belongs to `storage` whichever kind of storage is chosen.
-const FOR_ANY_STORAGE: &[&str] = &["delete", "maintenance", "cache", "redirect", "tag"];
+const FOR_ANY_STORAGE: &[&str] = &[
+    "delete",
+    "maintenance",
+    "verifyreads",
+    "cache",
+    "redirect",
+    "tag",
+];
 
 fn is_choice(name: &str) -> bool {
     !FOR_ANY_STORAGE.contains(&name)

@@ -118,6 +118,8 @@ pub(crate) const KEYS: &[Key] = &[
     yes("storage.maintenance.uploadpurging.age", Kind::Duration),
     yes("storage.maintenance.uploadpurging.interval", Kind::Duration),
     yes("storage.maintenance.uploadpurging.dryrun", Kind::Flag),
+    // Ours: whether what is pulled is compared with its digest.
+    yes("storage.verifyreads", Kind::Flag),
     yes("storage.cache", Kind::Section),
     no_effect(
         "storage.cache.blobdescriptor",

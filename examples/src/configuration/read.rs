@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use registry_http::IpNet;
+use registry_storage::EngineOptions;
 use tracing::Level;
 
 use super::problem::{Origin, Problem};
@@ -68,7 +69,11 @@ pub(crate) fn read(
         password_file: reader.password_file(),
         debug: reader.debug(),
         blocking_threads: reader.number("storage.filesystem.maxthreads", BLOCKING_THREADS),
-        sparse_manifests: reader.is("validation.disabled", false),
+        engine: EngineOptions {
+            sparse_manifests: reader.is("validation.disabled", false),
+            verify_reads: reader.is("storage.verifyreads", false),
+            ..EngineOptions::default()
+        },
         storage_health: reader.is("health.storagedriver.enabled", true),
         changes,
         storage: storage?,

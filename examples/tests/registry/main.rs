@@ -17,3 +17,4 @@ mod program;
 mod protected;
 mod started;
 mod stopped;
+mod verified;

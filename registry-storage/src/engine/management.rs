@@ -1,14 +1,15 @@
 //! What an owner asks of the engine.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use registry_core::{
-    Access, Action, CatalogAccess, Damage, Digest, Error, ErrorKind, Hasher, Management, Page,
-    PageRequest, RepositoryName, Result, Usage,
+    Access, Action, CatalogAccess, Damage, Digest, Error, ErrorKind, Management, Page, PageRequest,
+    RepositoryName, Result, Usage,
 };
 
 use super::Engine;
-use super::read_back::hash_body;
-use crate::{BlobRecord, BlobState};
+use crate::{BlobState, Finding};
 
 /// How many records are read at once.
 const STEP: usize = 256;
@@ -69,46 +70,22 @@ impl Management for Engine {
             .filter(|_| records.len() == limit)
             .map(|record| record.key.digest.to_string());
         let mut items = Vec::new();
+        let read = Arc::default();
         for record in records {
             if record.state != BlobState::Live {
                 continue;
             }
-            match self.damage(&record).await? {
-                // Somebody may have put back what was missing.
-                None => self.inner.damages.forget(&record.key),
-                Some(reason) => {
-                    self.inner.damages.remember(&record.key);
-                    items.push(Damage {
-                        digest: record.key.digest,
-                        reason,
-                    });
-                }
-            }
+            let reason = match self.hash_again(&record, &read).await? {
+                Finding::Whole => continue,
+                Finding::Damaged(reason) | Finding::Unreadable(reason) => reason,
+                Finding::Missing | Finding::Unreferenced => "the stored bytes are missing".into(),
+            };
+            items.push(Damage {
+                digest: record.key.digest,
+                reason,
+            });
         }
         Ok(Page { items, next })
-    }
-}
-
-impl Engine {
-    /// What is wrong with stored bytes, if anything. A store that can't answer
-    /// is an error, not damage.
-    async fn damage(&self, record: &BlobRecord) -> Result<Option<String>> {
-        let body = match self.open_content(record, 0..record.size).await {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                return Ok(Some(error.to_string()));
-            }
-            opened => opened?,
-        };
-        let digest = record.key.digest;
-        match hash_body(Hasher::new(digest.algorithm()), body).await {
-            Ok(hasher) => Ok(hasher
-                .finish()
-                .expect(&digest)
-                .is_err()
-                .then(|| "the bytes no longer match the digest".into())),
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Some(error.to_string())),
-            Err(error) => Err(error),
-        }
     }
 }
 

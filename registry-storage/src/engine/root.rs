@@ -10,7 +10,7 @@ use registry_core::{Error, ErrorKind, Result};
 use super::read_back::blocking;
 use super::{Engine, EngineBuilder, UploadExpiry};
 use crate::directory::{patiently, unusable};
-use crate::metadata::require_change_log;
+use crate::metadata::{require_change_log, require_stored};
 use crate::{
     BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
 };
@@ -65,6 +65,27 @@ impl Engine {
         let (root, metadata) = (root.as_ref().to_owned(), options.into());
         let opened = Self::root_in(&root, metadata).await;
         opened.map_err(|error| unusable("data", &root, error))
+    }
+
+    /// The same in a directory that must hold an engine's data already: it isn't
+    /// made, nor is anything in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`root`](Self::root), and [`ErrorKind::Unavailable`] if nothing
+    /// is there.
+    pub async fn existing(
+        root: impl AsRef<Path>,
+        options: impl Into<RedbOptions>,
+    ) -> Result<EngineBuilder> {
+        let root = root.as_ref().to_owned();
+        let look = {
+            let root = root.clone();
+            move || require_stored(&root)
+        };
+        let found = blocking(look).await?;
+        found.map_err(|error| unusable("data", &root, error))?;
+        Self::root(root, options).await
     }
 
     async fn root_in(root: &Path, metadata: RedbOptions) -> Result<EngineBuilder> {

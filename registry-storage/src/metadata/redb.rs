@@ -287,6 +287,27 @@ impl RedbMetadata {
 /// Fails unless a directory is there that has a change log. Nothing is made in
 /// one that has none: to rebuild what isn't there would leave traces of it.
 pub(crate) fn require_change_log(directory: &Path) -> Result<()> {
+    require_directory(directory)?;
+    if open::has_change_log(&*directory_at(directory)?)? {
+        Ok(())
+    } else {
+        Err(rebuild::without_change_log())
+    }
+}
+
+/// Fails unless a directory is there that holds a database, or a change log to
+/// rebuild it from. Nothing is made in one that doesn't.
+pub(crate) fn require_stored(directory: &Path) -> Result<()> {
+    require_directory(directory)?;
+    if open::is_stored(&*directory_at(directory)?)? {
+        Ok(())
+    } else {
+        Err(ErrorKind::Unavailable
+            .error("it holds no metadata of a registry; name the root directory of one"))
+    }
+}
+
+fn require_directory(directory: &Path) -> Result<()> {
     let found = std::fs::metadata(directory).map_err(|source| {
         let reason = match source.kind() {
             std::io::ErrorKind::NotFound => "there is no such directory",
@@ -294,13 +315,10 @@ pub(crate) fn require_change_log(directory: &Path) -> Result<()> {
         };
         ErrorKind::Unavailable.error(reason).with_source(source)
     })?;
-    if !found.is_dir() {
-        return Err(ErrorKind::Unavailable.error("it is a file; choose a directory"));
-    }
-    if open::has_change_log(&*directory_at(directory)?)? {
+    if found.is_dir() {
         Ok(())
     } else {
-        Err(rebuild::without_change_log())
+        Err(ErrorKind::Unavailable.error("it is a file; choose a directory"))
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Make the metadata of a data directory again, after its database was lost.
     Rebuild(Rebuild),
+    /// Read all content of a data directory, and say what is missing or damaged.
+    Verify(Verify),
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +103,16 @@ pub(crate) struct Rebuild {
     /// Go on behind damage in the change log, and lose what that held.
     #[arg(long)]
     pub(crate) skip_damage: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The data directory. No server may use it.
+    #[arg(value_name = "DIRECTORY")]
+    pub(crate) root: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl CommandLine {

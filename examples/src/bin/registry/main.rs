@@ -12,6 +12,7 @@ mod setup;
 mod shutdown;
 mod side_door;
 mod summary;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(options),
         Command::Rebuild(options) => rebuild::rebuild(&options),
+        Command::Verify(options) => verify::verify(&options),
     };
     match result {
         Ok(code) => code,

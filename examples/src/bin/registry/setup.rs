@@ -3,9 +3,7 @@
 use registry_auth::{AccessControl, Challenge, Htpasswd, Rules};
 use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
-use registry_storage::{
-    ColdReads, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, RedbOptions,
-};
+use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
 use crate::open_files;
 use crate::problem::{Failure, sentence};
@@ -15,10 +13,7 @@ use registry_examples::configuration::{
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
-    let options = EngineOptions {
-        sparse_manifests: configuration.sparse_manifests,
-        ..EngineOptions::default()
-    };
+    let options = configuration.engine.clone();
     let expiry = configuration.upload_expiry;
     match &configuration.storage {
         Storage::Memory => {

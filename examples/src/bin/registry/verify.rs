@@ -1,0 +1,290 @@
+//! Reading all content of a data directory again.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use registry_core::RepositoryName;
+use registry_storage::{Engine, Finding, Inspected, Inspection, RedbOptions};
+use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
+
+use crate::command_line::Verify;
+use crate::problem::Failure;
+
+/// How often somebody who watches is told how far it is.
+const STEP: Duration = Duration::from_millis(200);
+
+/// Reads all content, and says what is wrong with it. It succeeds only if
+/// everything that should be there is, and is whole.
+pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let outcome = runtime.block_on(async {
+        let engine = Engine::existing(&options.root, RedbOptions::default()).await?;
+        // What is unfinished stays as it is.
+        let engine = engine.upload_expiry(None).build();
+        let outcome = inspect(options, &engine).await;
+        engine.close().await;
+        outcome
+    })?;
+    Ok(if outcome.wrong() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn inspect(options: &Verify, engine: &Engine) -> Result<Outcome, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut inspection = engine.inspect(cores);
+    let watched = Watched {
+        total: engine.stored_bytes().await?,
+        is_terminal: io::stderr().is_terminal(),
+    };
+    let mut report = Report::begin(options.json)?;
+    let mut outcome = Outcome::default();
+    let mut ticks = tokio::time::interval(STEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let inspected = tokio::select! {
+            inspected = inspection.next() => inspected?,
+            _ = ticks.tick(), if watched.is_terminal => {
+                watched.show(&inspection);
+                continue;
+            }
+        };
+        let Some(inspected) = inspected else {
+            break;
+        };
+        outcome.count(&inspected);
+        if inspected.finding != Finding::Whole {
+            watched.clear();
+            report.add(&inspected)?;
+        }
+    }
+    watched.clear();
+    report.end(&outcome)?;
+    Ok(outcome)
+}
+
+/// How many of all were found to be what.
+#[derive(Debug, Default)]
+struct Outcome {
+    contents: u64,
+    bytes: u64,
+    missing: u64,
+    damaged: u64,
+    unreadable: u64,
+    unreferenced: u64,
+    unreferenced_bytes: u64,
+}
+
+impl Outcome {
+    fn count(&mut self, inspected: &Inspected) {
+        let (number, bytes) = match inspected.finding {
+            Finding::Unreferenced => (&mut self.unreferenced, &mut self.unreferenced_bytes),
+            _ => (&mut self.contents, &mut self.bytes),
+        };
+        *number = number.saturating_add(1);
+        *bytes = bytes.saturating_add(inspected.size);
+        let wrong = match inspected.finding {
+            Finding::Missing => &mut self.missing,
+            Finding::Damaged(_) => &mut self.damaged,
+            Finding::Unreadable(_) => &mut self.unreadable,
+            _ => return,
+        };
+        *wrong = wrong.saturating_add(1);
+    }
+
+    /// How many of those that should be there aren't as they should be.
+    fn wrong(&self) -> u64 {
+        let found = self.missing.saturating_add(self.damaged);
+        found.saturating_add(self.unreadable)
+    }
+
+    fn as_text(&self) -> String {
+        let Self {
+            contents,
+            missing,
+            damaged,
+            unreadable,
+            unreferenced,
+            ..
+        } = self;
+        let bytes = in_units(self.bytes);
+        let mut text = match self.wrong() {
+            0 => format!("all {contents} contents ({bytes}) are whole\n"),
+            wrong => format!(
+                "{wrong} of {contents} contents ({bytes}) are not whole: {missing} missing, {damaged} \
+                 damaged, {unreadable} unreadable; push them again to mend them\n"
+            ),
+        };
+        if *unreferenced > 0 {
+            let bytes = in_units(self.unreferenced_bytes);
+            // Writing to a text doesn't fail.
+            let _ = writeln!(
+                text,
+                "{unreferenced} files ({bytes}) are what a crash left behind; they only take space"
+            );
+        }
+        text
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "valid": self.wrong() == 0,
+            "contents": self.contents,
+            "bytes": self.bytes,
+            "missing": self.missing,
+            "damaged": self.damaged,
+            "unreadable": self.unreadable,
+            "unreferenced": self.unreferenced,
+            "unreferencedBytes": self.unreferenced_bytes,
+        })
+    }
+}
+
+/// What is printed, as it comes: there may be more than fits into memory.
+struct Report {
+    is_json: bool,
+    is_empty: bool,
+}
+
+impl Report {
+    fn begin(is_json: bool) -> Result<Self, Failure> {
+        if is_json {
+            print("{\n  \"problems\": [")?;
+        }
+        Ok(Self {
+            is_json,
+            is_empty: true,
+        })
+    }
+
+    fn add(&mut self, inspected: &Inspected) -> Result<(), Failure> {
+        let is_first = std::mem::take(&mut self.is_empty);
+        if !self.is_json {
+            return print(&as_text(inspected));
+        }
+        let separator = if is_first { "" } else { "," };
+        print(&format!("{separator}\n    {}", as_json(inspected)))
+    }
+
+    fn end(self, outcome: &Outcome) -> Result<(), Failure> {
+        if !self.is_json {
+            return print(&outcome.as_text());
+        }
+        let end = if self.is_empty { "" } else { "\n  " };
+        let summary = outcome.as_json();
+        print(&format!("{end}],\n  \"summary\": {summary}\n}}\n"))
+    }
+}
+
+/// What is wrong with some content: a word, and a reason where the word doesn't
+/// say it all.
+fn words(finding: &Finding) -> (&'static str, Option<&str>) {
+    match finding {
+        Finding::Missing => ("missing", None),
+        Finding::Damaged(reason) => ("damaged", Some(reason)),
+        Finding::Unreadable(reason) => ("unreadable", Some(reason)),
+        Finding::Unreferenced => ("unreferenced", None),
+        _ => ("whole", None),
+    }
+}
+
+fn as_text(inspected: &Inspected) -> String {
+    let (word, reason) = words(&inspected.finding);
+    let digest = inspected.key.digest;
+    let size = in_units(inspected.size);
+    let mut line = format!("{word:<12} {digest} ({size})");
+    // Writing to a text doesn't fail.
+    let _ = match inspected.repositories.as_slice() {
+        _ if inspected.finding == Finding::Unreferenced => Ok(()),
+        [] => write!(line, " in no repository"),
+        names => {
+            let names: Vec<_> = names.iter().map(RepositoryName::as_str).collect();
+            write!(line, " in {}", names.join(", "))
+        }
+    };
+    if let Some(reason) = reason {
+        let _ = write!(line, ": {reason}");
+    }
+    line.push('\n');
+    line
+}
+
+fn as_json(inspected: &Inspected) -> Value {
+    let (word, reason) = words(&inspected.finding);
+    let names = inspected.repositories.iter();
+    let names: Vec<_> = names.map(RepositoryName::as_str).collect();
+    json!({
+        "state": word,
+        "digest": inspected.key.digest.to_string(),
+        "size": inspected.size,
+        "repositories": names,
+        "message": reason,
+    })
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::new("the answer can't be written", &error))
+}
+
+/// A number of bytes as people read it.
+fn in_units(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut tenths = u128::from(bytes).saturating_mul(10);
+    let mut unit = "bytes";
+    for larger in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths = tenths.div_euclid(1024);
+        unit = larger;
+    }
+    let (whole, tenth) = (tenths.div_euclid(10), tenths.rem_euclid(10));
+    match unit {
+        "bytes" => format!("{whole} {unit}"),
+        _ => format!("{whole}.{tenth} {unit}"),
+    }
+}
+
+/// Whoever watches standard error.
+struct Watched {
+    total: u64,
+    is_terminal: bool,
+}
+
+impl Watched {
+    /// How far it is, in the line that is written next.
+    fn show(&self, inspection: &Inspection) {
+        const WIDTH: usize = 30;
+        let read = inspection.bytes_read().min(self.total);
+        let share = |most: u64| {
+            let part = u128::from(read).saturating_mul(most.into());
+            let share = part.checked_div(self.total.into()).unwrap_or_default();
+            usize::try_from(share).unwrap_or_default()
+        };
+        let bar = "#".repeat(share(WIDTH as u64));
+        let percent = share(100);
+        let (read, total) = (in_units(read), in_units(self.total));
+        // Nobody has to see it.
+        let _ = write!(
+            io::stderr(),
+            "\r\x1b[K[{bar:<WIDTH$}] {percent:>3} %  {read} of {total}"
+        );
+    }
+
+    fn clear(&self) {
+        if self.is_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

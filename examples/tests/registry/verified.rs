@@ -1,0 +1,199 @@
+//! Finding content that rotted: `registry verify`, and reads that are hashed.
+
+use std::path::{Path, PathBuf};
+
+use registry_core::Algorithm;
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{End, Setup, is_there, manifest};
+
+/// Longer than what is read in one piece.
+const SIZE: usize = 300_000;
+
+fn large() -> Vec<u8> {
+    vec![b'x'; SIZE]
+}
+
+fn serve(root: &Path) -> Setup {
+    let root = root.to_str().unwrap();
+    Setup::new().arguments(&["--addr", "127.0.0.1:0", "--root", root])
+}
+
+fn verify(root: &Path, more: &[&str]) -> End {
+    let root = root.to_str().unwrap();
+    let setup = Setup::new().arguments(&["verify", root]);
+    setup.arguments(more).run()
+}
+
+/// What `--json` answers, and whether the program succeeded.
+fn verify_json(root: &Path) -> (Value, bool) {
+    let end = verify(root, &["--json"]);
+    let answer = serde_json::from_str(&end.stdout);
+    let answer = answer.unwrap_or_else(|error| panic!("{error}: {end:?}"));
+    (answer, end.status.success())
+}
+
+/// Two blobs of which one is in two repositories, and a manifest.
+async fn filled() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let program = serve(&root).start();
+    for (repository, content) in [
+        ("a/b", large()),
+        ("a/c", large()),
+        ("a/b", b"small".to_vec()),
+    ] {
+        let pushed = program.push_blob(repository, &content).await;
+        assert_eq!(pushed, StatusCode::CREATED);
+    }
+    let pushed = program.push_manifest("a/b", "t", b"small").await;
+    assert_eq!(pushed, StatusCode::CREATED);
+    program.end(Signal::TERM);
+    (directory, root)
+}
+
+/// The file with some content. Of copies that a push put in another's place,
+/// the only one.
+fn file_of(root: &Path, content: &[u8]) -> PathBuf {
+    let digest = Algorithm::Sha256.digest(content);
+    let hex = digest.hex();
+    let directory = root.join("blobs/sha256").join(&hex[..2]);
+    let files = std::fs::read_dir(directory).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let is_of_it = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(&hex)
+    };
+    let found: Vec<_> = files.filter(is_of_it).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+fn flip_last_byte(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn whole_content_is_said_to_be_whole() {
+    let (_directory, root) = filled().await;
+    let end = verify(&root, &[]);
+    assert!(end.status.success(), "{end:?}");
+    assert!(end.stdout.starts_with("all 3 contents ("), "{}", end.stdout);
+    // A bar is for those who watch.
+    assert_eq!(end.stderr, "");
+    let (answer, succeeded) = verify_json(&root);
+    assert!(succeeded);
+    assert_eq!(answer["problems"], serde_json::json!([]));
+    assert_eq!(answer["summary"]["valid"], true);
+    let size = SIZE + "small".len() + manifest(b"small").len();
+    assert_eq!(answer["summary"]["bytes"], size);
+}
+
+#[tokio::test]
+async fn a_changed_byte_is_found_with_the_repositories_it_harms() {
+    let (_directory, root) = filled().await;
+    let content = large();
+    flip_last_byte(&file_of(&root, &content));
+    let digest = Algorithm::Sha256.digest(&content).to_string();
+    let end = verify(&root, &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    let line = format!("damaged      {digest} (292.9 KiB) in a/b, a/c: ");
+    assert!(end.stdout.starts_with(&line), "{}", end.stdout);
+    assert!(end.stdout.contains("1 of 3 contents"), "{}", end.stdout);
+    let (answer, succeeded) = verify_json(&root);
+    assert!(!succeeded);
+    let problem = &answer["problems"][0];
+    assert_eq!(problem["state"], "damaged");
+    assert_eq!(problem["digest"], digest);
+    assert_eq!(problem["repositories"], serde_json::json!(["a/b", "a/c"]));
+    assert_eq!(answer["summary"]["damaged"], 1);
+}
+
+#[tokio::test]
+async fn files_that_are_cut_short_or_missing_are_found() {
+    let (_directory, root) = filled().await;
+    let mut options = std::fs::File::options();
+    let cut = options.write(true).open(file_of(&root, &large()));
+    cut.unwrap().set_len(SIZE as u64 - 1).unwrap();
+    let manifest = manifest(b"small");
+    std::fs::remove_file(file_of(&root, manifest.as_bytes())).unwrap();
+    let (answer, succeeded) = verify_json(&root);
+    assert!(!succeeded);
+    let problems = answer["problems"].as_array().unwrap();
+    let state_of = |content: &[u8]| {
+        let digest = Algorithm::Sha256.digest(content).to_string();
+        let mut problems = problems.iter();
+        let problem = problems.find(|problem| problem["digest"] == digest);
+        let problem = problem.unwrap();
+        let state = problem["state"].as_str().unwrap().to_owned();
+        (state, problem["repositories"][0].clone())
+    };
+    assert_eq!(problems.len(), 2);
+    let damaged = ("damaged".to_owned(), Value::from("a/b"));
+    assert_eq!(state_of(&large()), damaged);
+    let missing = ("missing".to_owned(), Value::from("a/b"));
+    assert_eq!(state_of(manifest.as_bytes()), missing);
+}
+
+#[tokio::test]
+async fn what_is_unreferenced_is_told_and_is_no_failure() {
+    let (_directory, root) = filled().await;
+    let of_a_crash = file_of(&root, b"small");
+    let name = of_a_crash.file_name().unwrap().to_str().unwrap();
+    let (hex, _) = name.split_once('.').unwrap();
+    let other = format!("{hex}.00000000-0000-4000-8000-000000000000");
+    std::fs::copy(&of_a_crash, of_a_crash.with_file_name(other)).unwrap();
+    let (answer, succeeded) = verify_json(&root);
+    assert!(succeeded);
+    assert_eq!(answer["problems"][0]["state"], "unreferenced");
+    assert_eq!(answer["summary"]["unreferenced"], 1);
+    assert_eq!(answer["summary"]["unreferencedBytes"], 5);
+}
+
+#[tokio::test]
+async fn a_directory_in_use_or_of_something_else_is_not_verified() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let end = verify(&root, &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(end.stderr.contains("no such directory"), "{}", end.stderr);
+    assert!(!is_there(&root));
+    let end = verify(directory.path(), &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(end.stderr.contains("no metadata"), "{}", end.stderr);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    let _program = serve(&root).start();
+    let end = verify(&root, &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(end.stderr.contains("another process"), "{}", end.stderr);
+}
+
+/// The client sees that the answer breaks off; without the key it would have to
+/// compare digests itself.
+#[tokio::test]
+async fn with_the_key_no_damaged_blob_is_served_as_good() {
+    let (_directory, root) = filled().await;
+    let content = large();
+    flip_last_byte(&file_of(&root, &content));
+    let digest = Algorithm::Sha256.digest(&content);
+    let pull = async |setup: Setup| {
+        let program = setup.start();
+        let url = format!("http://{}/v2/a/b/blobs/{digest}", program.address);
+        reqwest::get(url).await.unwrap().bytes().await
+    };
+    assert_eq!(pull(serve(&root)).await.unwrap().len(), SIZE);
+    let verified = serve(&root).variable("REGISTRY_STORAGE_VERIFYREADS", "true");
+    assert!(pull(verified).await.is_err());
+    let file = "storage: {filesystem: {rootdirectory: ROOT}, verifyreads: true}\n\
+                http: {addr: 127.0.0.1:0}\nversion: 0.1\n";
+    let file = file.replace("ROOT", root.to_str().unwrap());
+    assert!(pull(Setup::serve(&file)).await.is_err());
+}
