@@ -13,12 +13,14 @@
 //!
 //! let rules = Rules::new()
 //!     .signed_in("library/**", &[Action::Pull])
-//!     .user("ci", "team/**", &[Action::Pull, Action::Push, Action::Overwrite]);
+//!     .sentence("user ci is writer of team/**")
+//!     .check()?;
 //! let access = AccessControl::new(rules).authenticator(Login::new(|user, password| async move {
 //!     let known = user == "ci";
 //!     known & password.matches("the secret that the program keeps")
 //! }));
 //! # let _ = access;
+//! # Ok::<(), registry_core::Error>(())
 //! ```
 //!
 //! What holds for every request:
@@ -64,6 +66,8 @@ mod network;
 mod pattern;
 mod policy;
 mod principal;
+mod role;
+mod rule;
 mod rules;
 mod secret;
 mod sender;
@@ -84,7 +88,9 @@ pub use network::{Network, Networks};
 pub use pattern::Pattern;
 pub use policy::{Decision, Effect, Opinion, Policy, Question};
 pub use principal::{Principal, PrincipalKind, TokenIssuer, TokenLimits};
-pub use rules::{Rules, Who};
+pub use role::Role;
+pub use rule::{Rule, Who};
+pub use rules::Rules;
 pub use secret::Secret;
 pub use sender::{ClientCertificate, Sender};
 pub use tag_pattern::TagPattern;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use registry_core::{Error, ErrorKind, RepositoryName, Result};
 
+use crate::principal::Identity;
 use crate::{Principal, PrincipalKind};
 
 /// Which repositories a rule is about.
@@ -61,6 +62,10 @@ impl Pattern {
 
     /// Whether it is about `name` if `principal` asks.
     pub fn matches_for(&self, name: &RepositoryName, principal: Option<&Principal>) -> bool {
+        self.matches_identity(name, Identity::of(principal))
+    }
+
+    pub(crate) fn matches_identity(&self, name: &RepositoryName, identity: Identity<'_>) -> bool {
         let mut names = name.as_str().split('/');
         let mut parts = self.parts.as_ref();
         // Where to go on when the parts behind the last `**` don't fit: it
@@ -75,7 +80,7 @@ impl Pattern {
                 }
                 Some((part, rest)) => {
                     if let Some(component) = names.next()
-                        && part.fits(component, principal)
+                        && part.fits(component, identity)
                     {
                         parts = rest;
                         continue;
@@ -98,13 +103,14 @@ impl Pattern {
 }
 
 impl Part {
-    fn fits(&self, component: &str, principal: Option<&Principal>) -> bool {
+    fn fits(&self, component: &str, identity: Identity<'_>) -> bool {
         match self {
             Self::Exactly(text) => **text == *component,
             Self::One | Self::Any => true,
-            Self::User => principal
-                .is_some_and(|user| user.kind() == PrincipalKind::User && user.name() == component),
-            Self::Group => principal.is_some_and(|member| member.is_member_of(component)),
+            Self::User => {
+                identity.kind() == Some(PrincipalKind::User) && identity.name() == Some(component)
+            }
+            Self::Group => identity.is_member_of(component),
         }
     }
 }

@@ -68,7 +68,8 @@ impl<'a> Question<'a> {
 pub struct Decision {
     allowed: Actions,
     denied: Actions,
-    reason: Option<Cow<'static, str>>,
+    /// Why some of these are denied, one reason for each action.
+    reasons: Vec<(Actions, Cow<'static, str>)>,
 }
 
 impl Decision {
@@ -76,7 +77,7 @@ impl Decision {
     pub const ABSTAIN: Self = Self {
         allowed: Actions::NONE,
         denied: Actions::NONE,
-        reason: None,
+        reasons: Vec::new(),
     };
 
     /// Allows `actions`, unless somebody denies them.
@@ -90,19 +91,43 @@ impl Decision {
     /// Denies `actions`, whoever allows them. `reason` is shown to callers who
     /// may pull from the repository: in lower case, saying what to do.
     pub fn deny(actions: impl Into<Actions>, reason: impl Into<Cow<'static, str>>) -> Self {
+        let actions = actions.into();
+        Self {
+            reasons: vec![(actions, reason.into())],
+            ..Self::deny_silently(actions)
+        }
+    }
+
+    /// Denies `actions` without telling why.
+    pub fn deny_silently(actions: impl Into<Actions>) -> Self {
         Self {
             denied: actions.into(),
-            reason: Some(reason.into()),
             ..Self::ABSTAIN
         }
     }
 
-    /// Both decisions together; the first reason stays.
-    pub fn and(self, other: Self) -> Self {
+    /// Both decisions together; the first reason of each denial stays.
+    pub fn and(mut self, other: Self) -> Self {
+        self.allowed = self.allowed | other.allowed;
+        self.denied = self.denied | other.denied;
+        for (actions, reason) in other.reasons {
+            let unexplained: Actions = actions
+                .iter()
+                .filter(|action| self.reason((*action).into()).is_none())
+                .collect();
+            if !unexplained.is_empty() {
+                self.reasons.push((unexplained, reason));
+            }
+        }
+        self
+    }
+
+    /// What is allowed by both, and denied by either.
+    pub(crate) fn for_each(self, other: Self) -> Self {
+        let allowed = self.allowed.intersection(other.allowed);
         Self {
-            allowed: self.allowed | other.allowed,
-            denied: self.denied | other.denied,
-            reason: self.reason.or(other.reason),
+            allowed,
+            ..self.and(other)
         }
     }
 
@@ -124,10 +149,12 @@ impl Decision {
             .collect()
     }
 
-    /// Why any of `actions` is denied, if it is.
+    /// Why any of `actions` is denied, if it is and somebody said why.
     pub fn reason(&self, actions: Actions) -> Option<&str> {
-        let concerned = !self.denied.intersection(actions).is_empty();
-        self.reason.as_deref().filter(|_| concerned)
+        let mut reasons = self.reasons.iter();
+        reasons
+            .find(|(denied, _)| !denied.intersection(actions).is_empty())
+            .map(|(_, reason)| reason.as_ref())
     }
 }
 
@@ -169,7 +196,7 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
         let decision = self.decide(question);
         let name = type_name::<Self>();
-        let opinion = |effect, actions, reason: Option<&str>| Opinion {
+        let opinion = |effect, actions: Actions, reason: Option<&str>| Opinion {
             rule: name.rsplit("::").next().unwrap_or(name).to_owned(),
             place: None,
             effect,
@@ -178,7 +205,11 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
         };
         [
             opinion(Effect::Allow, decision.allowed, None),
-            opinion(Effect::Deny, decision.denied, decision.reason.as_deref()),
+            opinion(
+                Effect::Deny,
+                decision.denied,
+                decision.reason(decision.denied),
+            ),
         ]
         .into_iter()
         .filter(|opinion| !opinion.actions.is_empty())
@@ -263,6 +294,22 @@ mod tests {
             );
             assert_eq!(both.reason(Action::Pull.into()), None);
         }
+    }
+
+    #[test]
+    fn each_denial_keeps_its_own_reason() {
+        let delete = Decision::deny(Action::Delete, "one");
+        let both = Decision::deny([Action::Delete, Action::Push], "two");
+        let list = Decision::deny_silently(Action::List);
+        let all = list.and(delete).and(both);
+        let reason = |action: Action| all.reason(action.into());
+        assert_eq!(reason(Action::Delete), Some("one"));
+        assert_eq!(reason(Action::Push), Some("two"));
+        assert_eq!(reason(Action::List), None);
+        assert_eq!(
+            all.denied(),
+            [Action::List, Action::Delete, Action::Push].into()
+        );
     }
 
     #[test]

@@ -1,24 +1,16 @@
 //! Rules: who may do what, where.
 
-use registry_core::{Action, Actions, Error, Result};
+use std::collections::{BTreeSet, HashMap};
 
-use crate::{Decision, Pattern, Policy, Principal, PrincipalKind, Question};
+use registry_core::{Action, Actions, Error, Result, Tag};
 
-/// Whom a rule is about.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
-    /// Everybody, known or not.
-    Anyone,
-    /// Everybody who is known.
-    SignedIn,
-    /// The user of this name.
-    User(String),
-    /// The members of this group.
-    Group(String),
-}
+use crate::principal::{Identity, ROBOT};
+use crate::{
+    Decision, Effect, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Rule, Who,
+};
 
-/// A list of permissions: what no rule allows is refused.
+/// A list of permissions and denials: what no rule allows is refused, and what
+/// one denies no other allows.
 ///
 /// The methods can be called in any order and as often as needed; permissions
 /// add up. Moving a tag that exists takes [`Action::Overwrite`] besides
@@ -30,23 +22,28 @@ pub enum Who {
 ///
 /// let rules = Rules::new()
 ///     .anonymous("library/**", &[Action::Pull])
-///     .signed_in("**", &[Action::Pull])
-///     .group("release", "products/**", &[Action::Push, Action::Overwrite])
-///     .user("ci", "team/**", &[Action::Push]);
+///     .sentence("users are readers of **")
+///     .sentence("group release are writers of products/**")
+///     .sentence("robot ci may push v* to team/**")
+///     .sentence("nobody may delete v* in products/**");
 /// rules.check()?;
 /// # Ok::<(), registry_core::Error>(())
 /// ```
+///
+/// What a rule may say, and what it means, is written at [`Rule`].
 #[derive(Debug, Default)]
 pub struct Rules {
-    rules: Vec<Rule>,
+    entries: Vec<Rule>,
+    groups: Groups,
+    disabled: BTreeSet<String>,
     malformed: Option<Error>,
 }
 
-#[derive(Debug)]
-struct Rule {
-    who: Who,
-    repositories: Pattern,
-    actions: Actions,
+/// Who is in which groups, besides those that authenticators know of.
+#[derive(Debug, Default)]
+struct Groups {
+    of_users: HashMap<String, BTreeSet<String>>,
+    of_robots: HashMap<String, BTreeSet<String>>,
 }
 
 impl Rules {
@@ -60,41 +57,64 @@ impl Rules {
     /// Beside rules that need a password this is of no use to Docker, podman,
     /// skopeo and crane: see [anonymous pulls](crate#anonymous-pulls-beside-passwords).
     pub fn anonymous(self, pattern: &str, actions: &[Action]) -> Self {
-        self.parsed(Who::Anyone, pattern, actions)
+        self.allow(Who::Anyone, pattern, actions)
     }
 
     /// Everybody who is known may.
     pub fn signed_in(self, pattern: &str, actions: &[Action]) -> Self {
-        self.parsed(Who::SignedIn, pattern, actions)
+        self.allow(Who::SignedIn, pattern, actions)
     }
 
     /// The user called `name` may.
     pub fn user(self, name: &str, pattern: &str, actions: &[Action]) -> Self {
-        self.parsed(Who::User(name.to_owned()), pattern, actions)
+        self.allow(Who::User(name.to_owned()), pattern, actions)
     }
 
     /// The members of `group` may.
     pub fn group(self, group: &str, pattern: &str, actions: &[Action]) -> Self {
-        self.parsed(Who::Group(group.to_owned()), pattern, actions)
+        self.allow(Who::Group(group.to_owned()), pattern, actions)
     }
 
-    /// `who` may do `actions` in `repositories`.
-    pub fn rule(mut self, who: Who, repositories: Pattern, actions: impl Into<Actions>) -> Self {
-        self.rules.push(Rule {
-            who,
-            repositories,
-            actions: actions.into(),
-        });
+    /// What this sentence says: see [`Rule`].
+    pub fn sentence(self, sentence: &str) -> Self {
+        let rule = sentence.parse();
+        self.rule_if(rule)
+    }
+
+    /// What `rule` says.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.entries.push(rule);
         self
     }
 
-    /// Whether all patterns were well-formed. A rule with a malformed one
-    /// permits nothing, which is logged as an error.
+    /// These are in `group` too, besides those of whom an authenticator says so:
+    /// users by their names, robots by `robot$` and their names.
+    pub fn group_members(mut self, group: &str, members: &[&str]) -> Self {
+        for member in members {
+            let (groups, name) = match member.strip_prefix(ROBOT) {
+                Some(robot) => (&mut self.groups.of_robots, robot),
+                None => (&mut self.groups.of_users, *member),
+            };
+            let groups = groups.entry(name.to_owned()).or_default();
+            groups.insert(group.to_owned());
+        }
+        self
+    }
+
+    /// Whoever is shown by this name, such as `ann` or `robot$ci`, is as unknown
+    /// as if it had the wrong password.
+    pub fn disable(mut self, name: &str) -> Self {
+        self.disabled.insert(name.to_owned());
+        self
+    }
+
+    /// Whether all patterns and sentences were well-formed. As long as one is
+    /// not, nobody may do anything: it could be the one that denies. That is
+    /// logged as an error.
     ///
     /// # Errors
     ///
-    /// [`NameInvalid`](registry_core::ErrorKind::NameInvalid) with the first
-    /// pattern that isn't.
+    /// What is wrong with the first that isn't.
     pub fn check(self) -> Result<Self> {
         match self.malformed {
             Some(error) => Err(error),
@@ -102,49 +122,90 @@ impl Rules {
         }
     }
 
-    fn parsed(mut self, who: Who, pattern: &str, actions: &[Action]) -> Self {
-        match pattern.parse() {
-            Ok(pattern) => self.rule(who, pattern, actions.iter().copied().collect::<Actions>()),
+    fn allow(self, who: Who, pattern: &str, actions: &[Action]) -> Self {
+        let actions: Actions = actions.iter().copied().collect();
+        let pattern = pattern.parse::<Pattern>();
+        self.rule_if(pattern.map(|pattern| Rule::allow(who, actions, pattern)))
+    }
+
+    fn rule_if(mut self, rule: Result<Rule>) -> Self {
+        match rule {
+            Ok(rule) => self.rule(rule),
             Err(error) => {
-                tracing::error!(%error, "a rule permits nothing");
+                tracing::error!(%error, "a rule is malformed, so nobody may do anything");
                 self.malformed.get_or_insert(error);
                 self
             }
         }
     }
-}
 
-impl Who {
-    fn includes(&self, principal: Option<&Principal>) -> bool {
-        match (self, principal) {
-            (Self::Anyone, _) | (Self::SignedIn, Some(_)) => true,
-            (Self::User(name), Some(principal)) => {
-                principal.kind() == PrincipalKind::User && principal.name() == name
-            }
-            (Self::Group(group), Some(principal)) => principal.is_member_of(group),
-            (_, None) => false,
-        }
+    fn identity<'a>(&'a self, question: &Question<'a>) -> Identity<'a> {
+        let identity = Identity::of(question.principal);
+        let groups = match identity.kind() {
+            Some(PrincipalKind::User) => Some(&self.groups.of_users),
+            Some(PrincipalKind::Robot) => Some(&self.groups.of_robots),
+            _ => None,
+        };
+        let name = identity.name().unwrap_or_default();
+        identity.also_in(groups.and_then(|groups| groups.get(name)))
+    }
+
+    /// The rules that are about this question, tags left aside.
+    fn concerning<'a>(&'a self, question: &Question<'a>) -> impl Iterator<Item = &'a Rule> {
+        let identity = self.identity(question);
+        let rules = match self.malformed {
+            Some(_) => &[],
+            None => self.entries.as_slice(),
+        };
+        let question = *question;
+        rules
+            .iter()
+            .filter(move |rule| rule.concerns(&question, identity))
+    }
+
+    fn decide_about(&self, question: &Question<'_>, tag: Option<&Tag>) -> Decision {
+        self.concerning(question)
+            .fold(Decision::ABSTAIN, |decision, rule| {
+                let actions = rule.effective(tag);
+                decision.and(match (rule.effect(), rule.reason()) {
+                    (Effect::Allow, _) => Decision::allow(actions),
+                    (Effect::Deny, None) => Decision::deny_silently(actions),
+                    (Effect::Deny, Some(reason)) => Decision::deny(actions, reason.to_owned()),
+                })
+            })
     }
 }
 
 impl Policy for Rules {
     fn decide(&self, question: &Question<'_>) -> Decision {
-        let permitted = self
-            .rules
-            .iter()
-            .filter(|rule| {
-                rule.who.includes(question.principal)
-                    && match question.repository {
-                        Some(name) => rule.repositories.matches_for(name, question.principal),
-                        None => rule.repositories.is_everything(),
-                    }
+        let mut tags = question.tags.iter();
+        let first = self.decide_about(question, tags.next());
+        tags.fold(first, |all, tag| {
+            all.for_each(self.decide_about(question, Some(tag)))
+        })
+    }
+
+    fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
+        self.concerning(question)
+            .map(|rule| {
+                let tags = question.tags.iter().map(|tag| rule.effective(Some(tag)));
+                rule.opinion(match question.tags {
+                    [] => rule.effective(None),
+                    _ => tags.fold(Actions::NONE, |all, actions| all | actions),
+                })
             })
-            .fold(Actions::NONE, |actions, rule| actions | rule.actions);
-        Decision::allow(permitted)
+            .filter(|opinion| !opinion.actions.is_empty())
+            .collect()
+    }
+
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        !self.disabled.is_empty() && self.disabled.contains(&principal.to_string())
     }
 
     fn rewards_login(&self) -> bool {
-        self.rules.iter().any(|rule| rule.who != Who::Anyone)
+        self.entries
+            .iter()
+            .any(|rule| rule.effect() == Effect::Allow && *rule.who() != Who::Anyone)
     }
 }
 
@@ -248,11 +309,24 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_pattern_is_reported_and_permits_nothing() {
-        let rules = Rules::new().anonymous("team-*", &[Action::Pull]);
-        assert_eq!(granted(&rules, None, "team-a"), Actions::NONE);
-        let error = rules.check().unwrap_err();
-        assert!(error.to_string().contains("\"team-*\""), "{error}");
+    fn while_a_rule_is_malformed_nobody_may_do_anything() {
+        for (malformed, named) in [
+            ("anyone may pull team-*", "\"team-*\""),
+            ("nobody may pul a", "`pull`"),
+        ] {
+            let rules = Rules::new()
+                .anonymous("**", &[Action::Pull])
+                .sentence(malformed);
+            assert_eq!(granted(&rules, None, "team-a"), Actions::NONE);
+            let error = rules.check().unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        assert!(
+            Rules::new()
+                .anonymous("team-*", &[Action::Pull])
+                .check()
+                .is_err()
+        );
     }
 
     #[test]

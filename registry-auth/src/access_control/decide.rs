@@ -137,10 +137,7 @@ impl Policies {
             decision.and(policy.decide(question))
         });
         if question.principal.is_none() {
-            decision.and(Decision::deny(
-                Action::Administer,
-                "log in to manage the registry",
-            ))
+            decision.and(Decision::deny_silently([Action::Administer, Action::Audit]))
         } else {
             decision
         }

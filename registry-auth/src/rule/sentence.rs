@@ -1,0 +1,452 @@
+//! Rules as sentences.
+
+use std::fmt;
+use std::str::FromStr;
+
+use registry_core::{Action, Actions, Error, ErrorKind, Result};
+
+use super::{Rule, Who};
+use crate::{Effect, Role};
+
+/// The longest sentence in bytes.
+const SENTENCE_MAX: usize = 4096;
+
+/// What a rule may look like, for whoever wrote another.
+const HELP: &str = "write a rule such as `group web may push, pull team/**`, `users are readers of \
+                    **` or `nobody may delete v* in products/**`";
+
+/// Words that mean something wherever a repository, tag or subject may stand.
+const WORDS: [&str; 8] = ["may", "not", "is", "are", "of", "to", "in", "except"];
+
+/// A word, or a comma.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Comma,
+    Word {
+        text: String,
+        /// Where its first `=` outside of quotes is.
+        equals: Option<usize>,
+        /// Then it is no word of the language.
+        quoted: bool,
+    },
+}
+
+/// What is left of a sentence.
+struct Words<'a> {
+    rest: &'a [Token],
+}
+
+impl FromStr for Rule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text, &[])
+    }
+}
+
+/// Reads a sentence in which these roles may stand besides the ready-made ones.
+fn parse(text: &str, roles: &[(String, Actions)]) -> Result<Rule> {
+    if text.len() > SENTENCE_MAX {
+        return Err(wrong("the rule is too long; write several"));
+    }
+    let tokens = tokens(text)?;
+    let mut words = Words { rest: &tokens };
+    let nobody = words.take("nobody");
+    let who = if nobody { Who::Anyone } else { words.who()? };
+    let except = if words.take("except") {
+        words.list(Words::who)?
+    } else {
+        Vec::new()
+    };
+    let mut rule = if words.take("may") {
+        words.permission(who, nobody)?
+    } else if !nobody && (words.take("is") || words.take("are")) {
+        words.role(who, roles)?
+    } else if nobody {
+        return Err(words.unexpected("`may` and what nobody may"));
+    } else {
+        return Err(words.unexpected("`may`, `is` or `are`"));
+    };
+    if words.rest.is_empty() {
+        rule.except = except;
+        Ok(rule)
+    } else {
+        Err(words.unexpected("the end of the rule"))
+    }
+}
+
+impl<'a> Words<'a> {
+    /// `[not] ACTIONS [TAGS to|in] REPOSITORIES`
+    fn permission(&mut self, who: Who, nobody: bool) -> Result<Rule> {
+        let not = self.take("not");
+        if nobody && not {
+            return Err(wrong(
+                "`nobody may not` says two things at once; write `nobody may` or `anyone may`",
+            ));
+        }
+        let actions = self.list(Self::action)?;
+        let mut tags = Vec::new();
+        let repositories = if self.take("to") || self.take("in") {
+            self.list(Self::parsed)?
+        } else {
+            // Which of both it is shows behind it.
+            let start = self.rest;
+            self.list(Self::text)?;
+            if self.take("to") || self.take("in") {
+                let end = self.rest;
+                self.rest = start;
+                tags = self.list(Self::parsed)?;
+                self.rest = end;
+                self.list(Self::parsed)?
+            } else {
+                self.rest = start;
+                self.list(Self::parsed)?
+            }
+        };
+        let effect = if nobody || not {
+            Effect::Deny
+        } else {
+            Effect::Allow
+        };
+        let actions = actions.into_iter().collect();
+        Ok(Rule {
+            tags,
+            ..Rule::new(who, effect, actions, repositories)
+        })
+    }
+
+    /// `ROLE of REPOSITORIES`
+    fn role(&mut self, who: Who, roles: &[(String, Actions)]) -> Result<Rule> {
+        let role = self.text()?;
+        let actions = find_role(&role, roles)?;
+        if !self.take("of") {
+            return Err(self.unexpected("`of` and repositories"));
+        }
+        let repositories = self.list(Self::parsed)?;
+        Ok(Rule::new(who, Effect::Allow, actions, repositories))
+    }
+
+    fn who(&mut self) -> Result<Who> {
+        let subjects = "`anyone`, `users`, `robots`, `user`, `group`, `robot` or `workload`";
+        let Some(word) = self.keyword() else {
+            return Err(self.unexpected(subjects));
+        };
+        let who = match word {
+            "anyone" => Who::Anyone,
+            "users" => Who::SignedIn,
+            "robots" => Who::Robots,
+            "user" => {
+                self.next();
+                return self.text().map(Who::User);
+            }
+            "group" => {
+                self.next();
+                return self.text().map(Who::Group);
+            }
+            "robot" => {
+                self.next();
+                return self.text().map(Who::Robot);
+            }
+            "workload" => {
+                self.next();
+                return self.workload();
+            }
+            _ => return Err(self.unexpected(subjects)),
+        };
+        self.next();
+        Ok(who)
+    }
+
+    fn workload(&mut self) -> Result<Who> {
+        let issuer = self.text()?;
+        let mut claims = Vec::new();
+        while let Some(Token::Word {
+            text,
+            equals: Some(equals),
+            ..
+        }) = self.rest.first()
+        {
+            let (name, glob) = text.split_at_checked(*equals).unwrap_or_default();
+            let glob = glob.strip_prefix('=').unwrap_or(glob);
+            if name.is_empty() {
+                return Err(self.unexpected("a claim such as `repository=org/app`"));
+            }
+            claims.push((name.to_owned(), glob.parse()?));
+            self.next();
+        }
+        Ok(Who::Workload { issuer, claims })
+    }
+
+    fn action(&mut self) -> Result<Action> {
+        let word = self.text()?;
+        word.parse().map_err(|_| {
+            let known = Action::ALL.map(Action::as_str);
+            let advice = suggestion(&word, known).map_or_else(
+                || format!("use {}", known.join(", ")),
+                |known| format!("did you mean `{known}`?"),
+            );
+            wrong(format!("there is no action `{word}`; {advice}"))
+        })
+    }
+
+    fn parsed<T: FromStr<Err = Error>>(&mut self) -> Result<T> {
+        self.text()?.parse()
+    }
+
+    /// One or more of these, with commas between them.
+    fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let mut list = vec![one(self)?];
+        while self.rest.first() == Some(&Token::Comma) {
+            self.next();
+            list.push(one(self)?);
+        }
+        Ok(list)
+    }
+
+    /// The next word, whatever it is.
+    fn text(&mut self) -> Result<String> {
+        match self.rest.first() {
+            Some(Token::Word { text, .. }) => {
+                let text = text.clone();
+                self.next();
+                Ok(text)
+            }
+            _ => Err(self.unexpected("a name")),
+        }
+    }
+
+    /// Goes past the next word if it is this one.
+    fn take(&mut self, word: &str) -> bool {
+        let is = self.keyword() == Some(word);
+        if is {
+            self.next();
+        }
+        is
+    }
+
+    fn keyword(&self) -> Option<&'a str> {
+        match self.rest.first() {
+            Some(Token::Word {
+                text,
+                quoted: false,
+                ..
+            }) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn next(&mut self) {
+        self.rest = self.rest.get(1..).unwrap_or_default();
+    }
+
+    fn unexpected(&self, expected: &str) -> Error {
+        let found = match self.rest.first() {
+            Some(Token::Word { text, .. }) => format!("`{text}`"),
+            Some(Token::Comma) => "a comma".to_owned(),
+            None => "the end".to_owned(),
+        };
+        wrong(format!(
+            "here is {found}, but {expected} was expected; {HELP}"
+        ))
+    }
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(first) = chars.peek().copied() {
+        if first == ',' {
+            chars.next();
+            tokens.push(Token::Comma);
+        } else if first.is_whitespace() {
+            chars.next();
+        } else {
+            tokens.push(word(&mut chars)?);
+        }
+    }
+    Ok(tokens)
+}
+
+fn word(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token> {
+    let mut word = String::new();
+    let mut equals = None;
+    let mut quoted = false;
+    let mut inside = false;
+    while let Some(char) = chars.next_if(|char| inside || *char != ',' && !char.is_whitespace()) {
+        match char {
+            '"' => {
+                inside = !inside;
+                quoted = true;
+            }
+            '\\' if inside => word.extend(chars.next()),
+            '=' if !inside && equals.is_none() => {
+                equals = Some(word.len());
+                word.push('=');
+            }
+            char => word.push(char),
+        }
+    }
+    if inside {
+        return Err(wrong("a quotation has no end; add a double quote"));
+    }
+    if word.chars().any(char::is_control) {
+        return Err(wrong("a name has control characters; leave them out"));
+    }
+    Ok(Token::Word {
+        text: word,
+        equals,
+        quoted,
+    })
+}
+
+fn find_role(word: &str, roles: &[(String, Actions)]) -> Result<Actions> {
+    let ready = Role::ALL.map(|role| (role.name(), role.actions()));
+    let of_ours = roles
+        .iter()
+        .map(|(name, actions)| (name.as_str(), *actions));
+    let known: Vec<_> = ready.into_iter().chain(of_ours).collect();
+    let find = |word: &str| {
+        let found = known.iter().find(|(name, _)| *name == word);
+        found.map(|(_, actions)| *actions)
+    };
+    find(word)
+        .or_else(|| word.strip_suffix('s').and_then(find))
+        .ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+            let advice = suggestion(word, names.iter().copied()).map_or_else(
+                || format!("use {}", names.join(", ")),
+                |known| format!("did you mean `{known}`?"),
+            );
+            wrong(format!("there is no role `{word}`; {advice}"))
+        })
+}
+
+/// The one of `known` that `word` probably is, with up to two letters wrong.
+fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (distance(word, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len() / 2)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many letters have to be added, removed or replaced.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (index, left) in a.chars().enumerate() {
+        let (mut diagonal, mut before) = (index, index.saturating_add(1));
+        let mut next = vec![before];
+        for (right, above) in b.chars().zip(row.iter().skip(1)) {
+            before = diagonal
+                .saturating_add(usize::from(left != right))
+                .min(above.saturating_add(1))
+                .min(before.saturating_add(1));
+            diagonal = *above;
+            next.push(before);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+fn wrong(reason: impl Into<String>) -> Error {
+    ErrorKind::RequestInvalid.error(reason)
+}
+
+/// The sentence. What it can't say, such as networks and times, is left out.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let denies = self.effect == Effect::Deny;
+        let nobody = denies && self.who == Who::Anyone;
+        if nobody {
+            f.write_str("nobody")?;
+        } else {
+            self.who.fmt(f)?;
+        }
+        if !self.except.is_empty() {
+            write!(f, " except {}", List(&self.except))?;
+        }
+        let repositories = Quoted(&self.repositories);
+        if let Some(role) = Role::of(self.actions)
+            && !denies
+            && self.tags.is_empty()
+        {
+            let (verb, plural) = match self.who {
+                Who::SignedIn | Who::Robots | Who::Group(_) => ("are", "s"),
+                _ => ("is", ""),
+            };
+            return write!(f, " {verb} {role}{plural} of {repositories}");
+        }
+        f.write_str(if denies && !nobody {
+            " may not "
+        } else {
+            " may "
+        })?;
+        let actions: Vec<_> = self.actions.iter().map(Action::as_str).collect();
+        f.write_str(&actions.join(", "))?;
+        if !self.tags.is_empty() {
+            let pushes = self.actions.contains(Action::Push.into());
+            let preposition = if pushes { "to" } else { "in" };
+            write!(f, " {} {preposition}", Quoted(&self.tags))?;
+        }
+        write!(f, " {repositories}")
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::SignedIn => f.write_str("users"),
+            Self::Robots => f.write_str("robots"),
+            Self::User(name) => write!(f, "user {}", quoted(name)),
+            Self::Group(name) => write!(f, "group {}", quoted(name)),
+            Self::Robot(name) => write!(f, "robot {}", quoted(name)),
+            Self::Workload { issuer, claims } => {
+                write!(f, "workload {}", quoted(issuer))?;
+                for (name, glob) in claims {
+                    write!(f, " {}={}", quoted(name), quoted(&glob.to_string()))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+struct List<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, item) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            item.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// The same, where each is one word.
+struct Quoted<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Quoted<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self
+            .0
+            .iter()
+            .map(|item| quoted(&item.to_string()))
+            .collect();
+        List(&words).fmt(f)
+    }
+}
+
+/// One word, in quotes where it would be read otherwise without.
+fn quoted(word: &str) -> String {
+    let special = |char: char| char.is_whitespace() || matches!(char, ',' | '"' | '=');
+    if word.is_empty() || WORDS.contains(&word) || word.contains(special) {
+        let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{escaped}\"")
+    } else {
+        word.to_owned()
+    }
+}

@@ -1,0 +1,389 @@
+//! What rules mean, seen from outside: sentences go in, decisions come out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+mod rules_model;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use registry_auth::{Policy, Principal, Question, Role, Rule, Rules, Who};
+use registry_core::{Action, Actions, RequestOrigin, Tag};
+
+fn rules(sentences: &[&str]) -> Rules {
+    sentences
+        .iter()
+        .fold(Rules::new(), |rules, sentence| rules.sentence(sentence))
+        .check()
+        .unwrap()
+}
+
+/// What may be done in a repository, or with a tag of it: `team/app:v1`.
+fn granted(rules: &Rules, who: Option<&Principal>, what: &str) -> Actions {
+    let (repository, tags) = what.split_once(':').unwrap_or((what, ""));
+    let tags: Vec<Tag> = tags
+        .split_terminator(',')
+        .map(|tag| tag.parse().unwrap())
+        .collect();
+    let repository = repository.parse().unwrap();
+    let origin = RequestOrigin::default();
+    let mut question = Question::new(who, &repository, &origin, UNIX_EPOCH);
+    question.tags = &tags;
+    rules.decide(&question).granted()
+}
+
+const NOTHING: Actions = Actions::NONE;
+
+#[test]
+fn everyone_pulls_and_signed_in_users_push() {
+    let rules = rules(&["anyone may pull **", "users are writers of **"]);
+    let ann = Principal::new("ann");
+    assert_eq!(granted(&rules, None, "a/b:v1"), Action::Pull.into());
+    assert_eq!(granted(&rules, Some(&ann), "a/b:v1"), Role::WRITER.into());
+}
+
+#[test]
+fn each_user_and_each_team_has_a_name_space() {
+    let rules = rules(&[
+        "users are maintainers of people/{user}/**",
+        "group web are writers of teams/{group}/**",
+    ]);
+    let ann = Principal::new("ann").member_of("web").member_of("ops");
+    let ben = Principal::new("ben").member_of("ops");
+    assert_eq!(
+        granted(&rules, Some(&ann), "people/ann/x"),
+        Role::MAINTAINER.into()
+    );
+    assert_eq!(granted(&rules, Some(&ben), "people/ann/x"), NOTHING);
+    assert_eq!(
+        granted(&rules, Some(&Principal::robot("ann")), "people/ann/x"),
+        NOTHING
+    );
+    assert_eq!(granted(&rules, None, "people/ann/x"), NOTHING);
+    assert_eq!(
+        granted(&rules, Some(&ann), "teams/web/x"),
+        Role::WRITER.into()
+    );
+    assert_eq!(granted(&rules, Some(&ben), "teams/ops/x"), NOTHING);
+}
+
+#[test]
+fn a_ci_robot_pushes_only_its_tags_of_its_team() {
+    let rules = rules(&["robot ci may push v* to team-a/**"]);
+    let ci = Principal::robot("ci");
+    let push = Actions::from(Action::Push);
+    for (what, expected) in [
+        ("team-a/app:v1", push),
+        ("team-a/app:v1,v2", push),
+        ("team-a/app:v1,latest", NOTHING),
+        ("team-a/app:latest", NOTHING),
+        ("team-a/app", push),
+        ("team-a:v1", NOTHING),
+        ("team-b/app:v1", NOTHING),
+    ] {
+        assert_eq!(granted(&rules, Some(&ci), what), expected, "{what}");
+    }
+    for other in [Principal::new("ci"), Principal::robot("cd")] {
+        assert_eq!(granted(&rules, Some(&other), "team-a/app:v1"), NOTHING);
+    }
+}
+
+#[test]
+fn what_one_rule_denies_no_other_allows() {
+    let rules = rules(&[
+        "users are maintainers of **",
+        "nobody except group release may overwrite, delete v*, stable in products/**",
+        "robots may not delete **",
+    ]);
+    let ann = Principal::new("ann");
+    let cleo = Principal::new("cleo").member_of("release");
+    let ci = Principal::robot("ci");
+    let may = |who, what, action: Action| granted(&rules, Some(who), what).contains(action.into());
+    assert!(!may(&ann, "products/app:v1", Action::Overwrite));
+    assert!(!may(&ann, "products/app:dev,stable", Action::Delete));
+    assert!(may(&ann, "products/app:v1", Action::Push));
+    assert!(may(&ann, "products/app:dev", Action::Delete));
+    assert!(may(&ann, "elsewhere:v1", Action::Delete));
+    assert!(may(&cleo, "products/app:v1", Action::Delete));
+    assert!(!may(&ci, "a", Action::Delete) && may(&ci, "a", Action::Push));
+    // By digest, it could be one of those.
+    assert!(!may(&ann, "products/app", Action::Delete));
+    assert!(may(&ann, "products/app", Action::Overwrite));
+    assert!(may(&cleo, "products/app", Action::Delete));
+}
+
+#[test]
+fn a_workload_is_known_by_what_its_issuer_says() {
+    let rules = rules(&[
+        "workload github repository=our-org/app ref=refs/heads/* may push, pull team-a/app",
+        "workload cluster may pull **",
+    ]);
+    let job = |repository: &str, branch: &str| {
+        Principal::workload("github", "x")
+            .with_claim("repository", repository)
+            .with_claim("ref", format!("refs/heads/{branch}"))
+    };
+    let both = [Action::Pull, Action::Push].into();
+    let may = |who: &Principal| granted(&rules, Some(who), "team-a/app:v1");
+    assert_eq!(may(&job("our-org/app", "main")), both);
+    assert_eq!(may(&job("our-org/apps", "main")), NOTHING);
+    assert_eq!(may(&Principal::workload("github", "x")), NOTHING);
+    assert_eq!(
+        may(&Principal::workload("gitlab", "x").with_claim("repository", "our-org/app")),
+        NOTHING
+    );
+    assert_eq!(
+        may(&Principal::workload("cluster", "x")),
+        Action::Pull.into()
+    );
+    assert_eq!(may(&Principal::new("cluster")), NOTHING);
+}
+
+#[test]
+fn groups_of_the_rules_add_to_those_of_the_login() {
+    let rules = rules(&["group web are readers of teams/{group}/**"])
+        .group_members("web", &["ann", "robot$ci"])
+        .group_members("ops", &["ann"]);
+    let reader = Actions::from(Role::READER);
+    let may = |who: &Principal, what| granted(&rules, Some(who), what);
+    assert_eq!(may(&Principal::new("ann"), "teams/web/a"), reader);
+    assert_eq!(may(&Principal::new("ann"), "teams/ops/a"), reader);
+    assert_eq!(may(&Principal::robot("ci"), "teams/web/a"), reader);
+    assert_eq!(may(&Principal::robot("ci"), "teams/ops/a"), NOTHING);
+    for other in [
+        Principal::robot("ann"),
+        Principal::new("ci"),
+        Principal::workload("robot$ci", "ann"),
+    ] {
+        assert_eq!(may(&other, "teams/web/a"), NOTHING, "{other}");
+    }
+    let by_login = Principal::new("ben").member_of("web").member_of("x");
+    assert_eq!(may(&by_login, "teams/x/a"), reader);
+}
+
+#[test]
+fn s_22_whoever_is_disabled_is_known_by_the_name_that_logs_use() {
+    let rules = Rules::new().disable("ann").disable("robot$ci");
+    assert!(rules.is_disabled(&Principal::new("ann")));
+    assert!(rules.is_disabled(&Principal::robot("ci")));
+    assert!(!rules.is_disabled(&Principal::robot("ann")));
+    assert!(!rules.is_disabled(&Principal::new("ci")));
+}
+
+fn at(hour: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(hour)
+}
+
+#[test]
+fn an_unknown_address_is_allowed_nothing_and_denied_everything() {
+    let office = "10.0.0.0/8".parse().unwrap();
+    let everywhere = "**".parse().unwrap();
+    let with = |rule: Rule| Rules::new().sentence("anyone may list **").rule(rule);
+    let allow = with(Rule::allow(
+        Who::Anyone,
+        Action::Pull,
+        "**".parse().unwrap(),
+    ));
+    let allowed_there = with(Rule::allow(Who::Anyone, Action::Pull, everywhere).from(office));
+    let deny = Rule::deny(Who::Anyone, Action::List, "**".parse().unwrap()).from(office);
+    let denied_there = allow.rule(deny);
+    let may = |rules: &Rules, address: Option<&str>, action: Action| {
+        let repository = "a".parse().unwrap();
+        let origin = RequestOrigin {
+            address: address.map(|address| address.parse().unwrap()),
+            ..RequestOrigin::default()
+        };
+        let question = Question::new(None, &repository, &origin, UNIX_EPOCH);
+        rules.decide(&question).granted().contains(action.into())
+    };
+    for (address, inside, outside) in [
+        (Some("10.1.2.3"), true, false),
+        (Some("::ffff:10.1.2.3"), true, false),
+        (Some("192.0.2.1"), false, true),
+        (None, false, false),
+    ] {
+        assert_eq!(may(&allowed_there, address, Action::Pull), inside);
+        assert_eq!(may(&denied_there, address, Action::List), outside);
+    }
+}
+
+#[test]
+fn a_rule_may_hold_at_times_and_until_an_end() {
+    let rule: Rule = "anyone may pull **".parse().unwrap();
+    let rules = Rules::new().rule(
+        rule.during("02:00-04:00".parse().unwrap())
+            .during("05:00-06:00 UTC".parse().unwrap())
+            .until(at(27)),
+    );
+    for (hour, expected) in [
+        (1, false),
+        (2, true),
+        (4, false),
+        (5, true),
+        (26, true),
+        (27, false),
+        (29, false),
+    ] {
+        let repository = "a".parse().unwrap();
+        let origin = RequestOrigin::default();
+        let question = Question::new(None, &repository, &origin, at(hour));
+        let may = !rules.decide(&question).granted().is_empty();
+        assert_eq!(may, expected, "{hour}");
+    }
+}
+
+#[test]
+fn the_reason_is_that_of_the_rule_that_denies() {
+    let deny = |sentence: &str| sentence.parse::<Rule>().unwrap();
+    let rules = Rules::new()
+        .rule(deny("nobody may delete a").because("ask the owner"))
+        .rule(deny("nobody may overwrite a").because("choose a new tag"))
+        .rule(deny("nobody may push b"));
+    let repository = "a".parse().unwrap();
+    let origin = RequestOrigin::default();
+    let decision = rules.decide(&Question::new(None, &repository, &origin, UNIX_EPOCH));
+    assert_eq!(
+        decision.reason(Action::Overwrite.into()),
+        Some("choose a new tag")
+    );
+    assert_eq!(
+        decision.reason(Action::Delete.into()),
+        Some("ask the owner")
+    );
+    assert_eq!(decision.reason(Action::Push.into()), None);
+}
+
+#[test]
+fn a_decision_is_explained_by_the_rules_it_comes_from() {
+    let rules = Rules::new()
+        .rule("users are writers of team/**".parse().unwrap())
+        .rule(
+            "nobody may overwrite v* in team/**"
+                .parse::<Rule>()
+                .unwrap()
+                .named("releases stay")
+                .because("choose a new tag")
+                .at("policy.yml:7"),
+        )
+        .rule("users are readers of elsewhere".parse().unwrap());
+    let ann = Principal::new("ann");
+    let repository = "team/app".parse().unwrap();
+    let origin = RequestOrigin::default();
+    let mut question = Question::new(Some(&ann), &repository, &origin, UNIX_EPOCH);
+    let tags = ["v1".parse().unwrap()];
+    question.tags = &tags;
+    let opinions = rules.explain(&question);
+    let [writers, releases] = opinions.as_slice() else {
+        panic!("{opinions:?}");
+    };
+    assert_eq!(writers.rule, "users are writers of team/**");
+    assert_eq!(writers.actions, Role::WRITER.into());
+    assert_eq!(
+        releases.rule,
+        "releases stay: nobody may overwrite v* in team/**"
+    );
+    assert_eq!(releases.place.as_deref(), Some("policy.yml:7"));
+    assert_eq!(releases.reason.as_deref(), Some("choose a new tag"));
+}
+
+#[test]
+fn sentences_are_read_and_written_alike() {
+    for sentence in [
+        "anyone is reader of library/**",
+        "users are writers of shared/**, common/*",
+        "group release may push products/**",
+        "user root is admin of **",
+        "group auditors are auditors of **",
+        "robot ci may push v*, w? to team-a/**",
+        "robots may not delete **",
+        "anyone may pull, delete v* in a",
+        "nobody except group release, user root may overwrite, delete v*, stable in products/**",
+        "users except robots are maintainers of a",
+        "workload github repository=our-org/app ref=refs/heads/main may pull, push team-a/app",
+        "workload github may pull a",
+        "workload cluster \"a b\"=\"x,y*\" may pull a",
+        "user \"Ann Lee\" may pull a",
+        "user \"\\\"\\\\\" may pull a",
+        "user \"may\" may pull \"may\"",
+        "anyone may pull \"in\"",
+        "anyone may pull \"to\" in a",
+        "users may audit **",
+    ] {
+        let rule: Rule = sentence.parse().expect(sentence);
+        assert_eq!(rule.to_string(), sentence);
+    }
+    for (other, sentence) in [
+        ("anyone may not pull **", "nobody may pull **"),
+        ("  users\tis readers of **  ", "users are readers of **"),
+        ("users may push to a", "users may push a"),
+        ("users may pull,push in a ,b", "users may pull, push a, b"),
+        ("users may pull, list a", "users are readers of a"),
+        ("user may may pull a", "user \"may\" may pull a"),
+        ("user a\"b c\"d may pull a", "user \"ab cd\" may pull a"),
+        ("user \"\" may pull a", "user \"\" may pull a"),
+    ] {
+        let rule: Rule = other.parse().expect(other);
+        assert_eq!(rule.to_string(), sentence);
+        assert_eq!(sentence.parse::<Rule>().unwrap(), rule);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_says_what_to_write() {
+    for (sentence, advice) in [
+        ("", "here is the end"),
+        ("everyone may pull **", "`everyone`"),
+        ("user", "a name"),
+        ("user ann", "`may`, `is` or `are`"),
+        ("user ann can pull a", "`can`"),
+        ("\"anyone\" may pull a", "`anyone`"),
+        ("anyone may pul a", "did you mean `pull`?"),
+        ("anyone may fetch a", "use list, pull"),
+        ("anyone may pull", "here is the end"),
+        ("anyone may pull,, push a", "a comma"),
+        ("anyone may pull push a b", "the end of the rule"),
+        ("anyone may pull a,", "here is the end"),
+        ("anyone may pull v* to", "here is the end"),
+        ("anyone may pull team-*", "\"team-*\""),
+        ("anyone may pull -v to a", "\"-v\""),
+        ("anyone is raeder of a", "did you mean `reader`?"),
+        ("anyone is boss of a", "use reader, writer"),
+        ("anyone is reader a", "`of` and repositories"),
+        ("nobody is reader of a", "what nobody may"),
+        ("nobody may not pull a", "two things"),
+        ("users except nobody may pull a", "`nobody`"),
+        ("workload github =x may pull a", "a claim"),
+        ("workload github a= may pull a", "the pattern is empty"),
+        ("user \"ann may pull a", "add a double quote"),
+        ("user \"a\u{7}\" may pull a", "control characters"),
+    ] {
+        let error = sentence.parse::<Rule>().expect_err(sentence).to_string();
+        assert!(error.contains(advice), "{sentence}: {error}");
+    }
+    let long = format!("user {} may pull a", "x".repeat(5000));
+    let error = long.parse::<Rule>().unwrap_err().to_string();
+    assert!(error.len() < 100, "{error}");
+}
+
+#[test]
+fn roles_have_what_their_names_promise() {
+    let grows = [Role::READER, Role::WRITER, Role::MAINTAINER, Role::ADMIN];
+    for pair in grows.windows(2) {
+        assert!(pair[1].actions().contains(pair[0].actions()));
+        assert_ne!(pair[1].actions(), pair[0].actions());
+    }
+    assert_eq!(Role::ADMIN.actions(), Actions::ALL);
+    for role in [Role::READER, Role::WRITER, Role::MAINTAINER, Role::AUDITOR] {
+        assert!(
+            !role.actions().contains(Action::Administer.into()),
+            "{role}"
+        );
+    }
+    assert!(!Role::AUDITOR.actions().contains(Action::Pull.into()));
+    assert!(!Role::MAINTAINER.actions().contains(Action::Audit.into()));
+}
