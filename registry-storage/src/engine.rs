@@ -56,7 +56,10 @@ pub struct EngineOptions {
     pub sparse_manifests: bool,
     /// The largest blob in bytes; no limit unless changed.
     pub max_blob_size: Option<u64>,
-    /// The most open uploads in one repository. 1000 unless changed.
+    /// The most open uploads in one repository. 1000 unless changed. When there
+    /// are as many, one that received nothing for long makes room for the next:
+    /// for 10 seconds and as long as it takes to send what it holds again at
+    /// 16 KiB a second, or for an hour. Who is sending keeps theirs.
     pub max_uploads: u64,
     /// The most items in a page of tags, repositories or referrers. 10 000
     /// unless changed.

@@ -15,7 +15,8 @@ use http_body_util::{BodyExt, StreamBody};
 use registry_auth::{AccessControl, Rules};
 use registry_core::{Action, Algorithm};
 use registry_http::{Limits, RegistryService};
-use registry_storage::Engine;
+use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
+use tokio::sync::mpsc;
 
 async fn patch(service: &RegistryService, uri: &str, headers: &[&str], body: Sent) -> Answer {
     send(service, request(&Method::PATCH, uri, headers, body)).await
@@ -245,6 +246,53 @@ async fn a_post_with_the_blob_is_all_it_takes() {
         assert_eq!(answer.status, StatusCode::CREATED);
         assert_eq!(get(&service, answer.header("location")).await.body, "");
     }
+}
+
+#[tokio::test]
+async fn a_post_with_the_blob_whose_client_goes_away_leaves_no_upload() {
+    let options = EngineOptions {
+        max_uploads: 1,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default());
+    let service = RegistryService::new(engine.options(options).build());
+    let (client, bytes) = mpsc::channel(1);
+    let frames = futures::stream::unfold(bytes, |mut bytes| async move {
+        let next: std::io::Result<&[u8]> = bytes.recv().await?;
+        Some((
+            next.map(|next| Frame::data(Bytes::copy_from_slice(next))),
+            bytes,
+        ))
+    });
+    let body = BodyExt::boxed(StreamBody::new(frames));
+    let uri = format!("/v2/a/blobs/uploads/?digest={}", sha256("hello"));
+    let request = request(&Method::POST, &uri, &["content-length: 5"], body);
+    let sent = tokio::spawn({
+        let service = service.clone();
+        async move { send(&service, request).await }
+    });
+    // When the second part is taken from here, the first is inside.
+    client.send(Ok(b"he")).await.unwrap();
+    client.send(Ok(b"l")).await.unwrap();
+    client.send(Ok(b"l")).await.unwrap();
+    let full = post(&service, "/v2/a/blobs/uploads/").await;
+    assert_eq!(full.status, StatusCode::TOO_MANY_REQUESTS);
+    sent.abort();
+    sent.await.unwrap_err();
+    let _ = client
+        .send(Err(std::io::Error::other("the connection is gone")))
+        .await;
+    drop(client);
+    // The upload ends when the bytes that came are dealt with.
+    let mut next = post(&service, "/v2/a/blobs/uploads/").await;
+    for _ in 0..1000 {
+        if next.status == StatusCode::ACCEPTED {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        next = post(&service, "/v2/a/blobs/uploads/").await;
+    }
+    assert_eq!(next.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

@@ -20,8 +20,12 @@ use crate::{Batch, BlobKey, Change, CommitError, Requirement, StagedBlob, Upload
 /// just begins uploads must not close a repository to everyone else.
 const ABANDONED_EMPTY: Duration = Duration::from_secs(10);
 
-/// How long an upload that holds bytes has to receive nothing to make room for
-/// another one.
+/// One that holds bytes is left alone for as much longer as it takes to send them
+/// again at so many a second. What a client could lose is worth waiting for, and
+/// nobody holds much room for long who hasn't sent much.
+const SENT_AGAIN: u64 = 16 << 10;
+
+/// How long any upload has to receive nothing to make room for another one.
 const ABANDONED: Duration = Duration::from_hours(1);
 
 impl Engine {
@@ -85,29 +89,20 @@ impl Engine {
     }
 
     /// The upload of a repository that is missed least: one that received
-    /// nothing for a while, which is short for those that hold nothing. An empty
-    /// one if there is any, the longest idle of those.
+    /// nothing for a while, which is the shorter the less it holds. An empty one if
+    /// there is any, and of those the one whose while was over first.
     async fn abandoned_upload(
         &self,
         repository: &RepositoryName,
     ) -> Result<Option<(Session, UploadRecord)>> {
         let now = self.steady_now().await?;
-        let before = |idle| now.checked_sub(idle).unwrap_or(SystemTime::UNIX_EPOCH);
-        let (empty_since, idle_since) = (before(ABANDONED_EMPTY), before(ABANDONED));
         let limit = usize::try_from(self.options().max_uploads).unwrap_or(usize::MAX);
         let open = self.metadata().uploads(repository, None, limit).await?;
         let mut idle: Vec<UploadRecord> = open
             .into_iter()
-            .filter(|upload| {
-                let since = if upload.offset == 0 {
-                    empty_since
-                } else {
-                    idle_since
-                };
-                upload.active_at < since
-            })
+            .filter(|upload| abandoned_at(upload).is_some_and(|at| at < now))
             .collect();
-        idle.sort_by_key(|upload| (upload.offset > 0, upload.active_at));
+        idle.sort_by_key(|upload| (upload.offset > 0, abandoned_at(upload)));
         for upload in idle {
             // Whoever writes to it right now keeps it.
             let Some(session) = self.inner.sessions.enter(upload.id) else {
@@ -270,12 +265,18 @@ impl Engine {
             id: record.id,
             offset: hasher.size(),
         };
+        // Whoever sends nothing doesn't stay.
+        let active_at = if hasher.size() > record.offset {
+            self.steady_now().await?
+        } else {
+            record.active_at
+        };
         let batch = Batch {
             require: vec![upload_at(&record)],
             changes: vec![Change::PutUpload(UploadRecord {
                 offset: hasher.size(),
                 hasher: hasher.state(),
-                active_at: self.steady_now().await?,
+                active_at,
                 incarnation: self.incarnation()?,
                 ..record
             })],
@@ -449,6 +450,14 @@ impl Engine {
         }
         Err(contended())
     }
+}
+
+/// From when on an upload may make room for another one, if it receives nothing
+/// until then.
+fn abandoned_at(upload: &UploadRecord) -> Option<SystemTime> {
+    let again = Duration::from_secs(upload.offset.div_ceil(SENT_AGAIN));
+    let patience = ABANDONED_EMPTY.saturating_add(again).min(ABANDONED);
+    upload.active_at.checked_add(patience)
 }
 
 fn upload_at(record: &UploadRecord) -> Requirement {
