@@ -28,7 +28,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use registry_core::{Descriptor, Digest, Page, Reference, RepositoryName, Result, Tag, UploadId};
+use registry_core::{
+    Descriptor, Digest, Page, Reference, RepositoryEpoch, RepositoryName, Result, Tag, UploadId,
+};
 
 /// Keeps the facts about repositories: which content they hold, which manifests
 /// and tags, what refers to what, which uploads are open, which events wait.
@@ -84,6 +86,11 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
 
     /// A repository.
     async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>>;
+
+    /// How many repositories of this name were deleted, and when the last of
+    /// them was, whether or not there is one now. A point lookup. Never counts
+    /// back, and a rebuilt store has at least the same number.
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch>;
 
     /// Repositories in the order of their names' bytes, behind `after`, at most
     /// `limit`. `after` needn't be a valid name.
@@ -208,6 +215,10 @@ impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
 
     async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
         (**self).repository(name).await
+    }
+
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        (**self).epoch(repository).await
     }
 
     async fn repositories(

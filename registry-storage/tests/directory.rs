@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use futures::TryStreamExt;
 use registry_core::testkit::{ImageBuilder, content, trusted};
 use registry_core::{
-    Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, ErrorKind, Management, MountSource,
-    OpenOptions, PageRequest, Registry, UploadOptions, registry_suite,
+    Action, Actions, Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, Epochs, ErrorKind,
+    Management, MountSource, OpenOptions, PageRequest, Registry, RepositoryEpoch, UploadOptions,
+    registry_suite,
 };
 use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
@@ -580,4 +581,70 @@ async fn only_a_directory_that_holds_an_engine_is_an_existing_one() {
     engine.close().await;
     let engine = Engine::existing(root.path(), Durability::Full).await;
     assert_holds_the_image(&engine.unwrap().build()).await;
+}
+
+/// What was given for the old repository is not for the new one, also after the
+/// database was lost. Emptying a repository doesn't make it another.
+#[tokio::test]
+async fn a_deleted_repository_is_gone_and_its_name_begins_another_epoch() {
+    let root = TempDir::new().unwrap();
+    let engine = open(root.path()).await;
+    let access = trusted("team/app");
+    let epoch = async |engine: &Engine| engine.epoch(access.repository()).await.unwrap();
+    push_the_image(&engine).await;
+    for tag in ["v1", "latest"] {
+        let deletion = Deletion::tag(tag.parse().unwrap());
+        engine.delete(&access, deletion).await.unwrap();
+    }
+    assert_eq!(epoch(&engine).await, RepositoryEpoch::default());
+    let upload = engine.begin_upload(&access, UploadOptions::default());
+    let upload = upload.await.unwrap();
+
+    let before = std::time::SystemTime::now();
+    engine.delete_repository(&access).await.unwrap();
+    let deleted = epoch(&engine).await;
+    assert_eq!(deleted.number, 1);
+    assert!(deleted.since >= Some(before));
+    let image = ImageBuilder::new("image").build();
+    for blob in image.blobs() {
+        let digest = Algorithm::Sha256.digest(blob);
+        let gone = engine.stat_blob(&access, &digest).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::BlobUnknown);
+    }
+    let page = PageRequest::default();
+    let gone = engine.tags(&access, page).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NameUnknown);
+    let gone = engine.upload(&access, &upload.id).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::UploadUnknown);
+    let gone = engine.delete_repository(&access).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NameUnknown);
+
+    push_the_image(&engine).await;
+    assert_eq!(epoch(&engine).await, deleted);
+    engine.close().await;
+    std::fs::remove_file(root.path().join("metadata.redb")).unwrap();
+    // From the records, then from the checkpoint that replaced them.
+    for _ in 0..2 {
+        Engine::rebuild(root.path(), RedbOptions::default())
+            .await
+            .unwrap();
+        let engine = open(root.path()).await;
+        assert_eq!(epoch(&engine).await, deleted);
+        assert_holds_the_image(&engine).await;
+        engine.close().await;
+    }
+}
+
+#[tokio::test]
+async fn only_who_may_administer_a_repository_deletes_it() {
+    let engine = Engine::memory();
+    push_the_image(&engine).await;
+    let all_else: Actions = Action::ALL
+        .into_iter()
+        .filter(|action| *action != Action::Administer)
+        .collect();
+    let access = trusted("team/app").limited(all_else);
+    let refused = engine.delete_repository(&access).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    assert_holds_the_image(&engine).await;
 }

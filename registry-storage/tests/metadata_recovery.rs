@@ -12,7 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use registry_core::{Algorithm, Error, ErrorKind, MediaType, Reference, RepositoryName};
+use registry_core::{
+    Algorithm, Error, ErrorKind, MediaType, Reference, RepositoryEpoch, RepositoryName,
+};
+use registry_storage::testkit::change_log;
 use registry_storage::{
     Batch, Change, ManifestRecord, MetadataStore, Rebuilt, RedbMetadata, RedbOptions,
 };
@@ -337,4 +340,90 @@ async fn batches_that_are_not_durable_become_so_after_a_while() {
     }
     let numbers: Vec<u64> = (0..20).collect();
     assert_eq!(pushed_in(left.path()).await, numbers);
+}
+
+fn delete_repository() -> Batch {
+    Batch {
+        changes: vec![Change::DeleteRepository {
+            repository: name(),
+            at: SystemTime::UNIX_EPOCH,
+        }],
+        durable: true,
+        ..Batch::default()
+    }
+}
+
+/// The deletion of any repository may have been in it.
+#[tokio::test]
+async fn a_rebuild_that_skipped_damage_ends_every_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..1).await;
+    let store = open(directory.path()).await;
+    store.commit(delete_repository()).await.unwrap();
+    let other: RepositoryName = "other".parse().unwrap();
+    let mut before = Vec::new();
+    for name in [&name(), &other] {
+        before.push(store.epoch(name).await.unwrap().number);
+    }
+    assert_eq!(before, [1, 0]);
+    store.close().await;
+    push_all(directory.path(), 0..3).await;
+    let log = segment(directory.path());
+    let mut bytes = fs::read(&log).unwrap();
+    let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    // That of the deletion.
+    let position: usize = lines[..2].iter().map(|line| line.len()).sum();
+    bytes[position + 100] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    fs::remove_file(database(directory.path())).unwrap();
+    for _ in 0..2 {
+        let options = RedbOptions::default().skip_damage(true);
+        RedbMetadata::rebuild(directory.path(), options)
+            .await
+            .unwrap();
+        let store = open(directory.path()).await;
+        for (name, before) in [&name(), &other].into_iter().zip(&before) {
+            assert!(store.epoch(name).await.unwrap().number > *before);
+        }
+        store.close().await;
+    }
+}
+
+async fn rebuild_from(lines: &[&str]) -> Result<RedbMetadata, Error> {
+    let directory = tempfile::tempdir().unwrap();
+    let log = lines.iter().map(|line| change_log::seal(line));
+    let name = "metadata.00000000000000000001.log";
+    fs::write(directory.path().join(name), log.collect::<String>()).unwrap();
+    rebuild(directory.path()).await?;
+    Ok(open(directory.path()).await)
+}
+
+#[tokio::test]
+async fn a_change_log_of_the_first_version_is_read() {
+    let digest = Algorithm::Sha256.digest(b"x");
+    let put = format!(
+        r#"{{"put_manifest":{{"repository":"team/app","manifest":{{"digest":"{digest}","media_type":"a/b","size":1,"subject":null,"pushed_at":0}},"references":[],"referrer":null}}}}"#
+    );
+    let pushed = format!(r#"{{"record":{{"number":1,"known":0,"changes":[{put}]}}}}"#);
+    let deleted = r#"{"record":{"number":2,"known":0,"changes":[{"delete_repository":{"repository":"team/app"}}]}}"#;
+    let store = rebuild_from(&[r#"{"segment":{"version":1,"first":1}}"#, &pushed, deleted]).await;
+    let store = store.unwrap();
+    assert_eq!(store.repository(&name()).await.unwrap(), None);
+    let epoch = store.epoch(&name()).await.unwrap();
+    let expected = RepositoryEpoch {
+        number: 1,
+        since: Some(SystemTime::UNIX_EPOCH),
+    };
+    assert_eq!(epoch, expected);
+}
+
+/// What it says is unknown, and isn't taken for damage.
+#[tokio::test]
+async fn a_change_log_of_a_later_version_is_left_alone() {
+    let later = r#"{"segment":{"version":3,"first":1}}"#;
+    let unknown = r#"{"record":{"number":1,"known":0,"changes":["something_new"]}}"#;
+    let next = r#"{"record":{"number":2,"known":1,"changes":[]}}"#;
+    let error = rebuild_from(&[later, unknown, next]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("later version"), "{error}");
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use registry_core::{
-    Access, Action, CatalogAccess, Damage, Digest, Error, ErrorKind, Management, Page, PageRequest,
-    RepositoryName, Result, Usage,
+    Access, Action, CatalogAccess, Damage, Digest, Epochs, ErrorKind, Management, Page,
+    PageRequest, RepositoryEpoch, RepositoryName, Result, Usage,
 };
 
 use super::Engine;
-use crate::{BlobState, Finding};
+use crate::{Batch, BlobState, Change, CommitError, Finding, Requirement};
 
 /// How many records are read at once.
 const STEP: usize = 256;
@@ -50,7 +50,27 @@ impl Management for Engine {
 
     async fn delete_repository(&self, access: &Access) -> Result<()> {
         access.require(Action::Administer)?;
-        Err(Error::unsupported("deleting repositories"))
+        let unknown = || ErrorKind::NameUnknown.error("there is no such repository");
+        let name = access.repository();
+        let record = self.metadata().repository(name).await?;
+        let identity = record.ok_or_else(unknown)?.identity;
+        let batch = Batch {
+            // One that is created meanwhile isn't meant.
+            require: vec![Requirement::RepositoryIs {
+                repository: name.clone(),
+                identity,
+            }],
+            changes: vec![Change::DeleteRepository {
+                repository: name.clone(),
+                at: self.now(),
+            }],
+            durable: true,
+        };
+        match self.commit(batch).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Conflict(_)) => Err(unknown()),
+            Err(CommitError::Failed(error)) => Err(error),
+        }
     }
 
     async fn verify(&self, access: &CatalogAccess, page: PageRequest) -> Result<Page<Damage>> {
@@ -86,6 +106,14 @@ impl Management for Engine {
             });
         }
         Ok(Page { items, next })
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Epochs for Engine {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        self.metadata().epoch(repository).await
     }
 }
 

@@ -222,10 +222,26 @@ pub enum Change {
     },
     /// Removes a repository with all its links, manifests and tags, and the
     /// uploads in its name. The stored bytes stay on record. A later repository
-    /// of the same name has another identity.
+    /// of the same name has another identity, and its name another epoch: one
+    /// more, since this moment or that of an earlier deletion, whichever is
+    /// later.
     DeleteRepository {
         /// Which.
         repository: RepositoryName,
+        /// When. Older change logs don't tell.
+        #[serde(with = "timestamp", default = "timestamp::beginning")]
+        at: SystemTime,
+    },
+    /// Says that as many repositories of this name were deleted, the last of
+    /// them then. It never counts back, neither the number nor the moment.
+    PutEpoch {
+        /// Their name.
+        repository: RepositoryName,
+        /// How many.
+        number: u64,
+        /// When the last of them was.
+        #[serde(with = "timestamp")]
+        at: SystemTime,
     },
     /// Records an upload, in place of its earlier record. It doesn't bring the
     /// repository into being.

@@ -6,7 +6,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use registry_core::{Descriptor, Digest, Page, Reference, RepositoryName, Result, Tag, UploadId};
+use registry_core::{
+    Descriptor, Digest, Page, Reference, RepositoryEpoch, RepositoryName, Result, Tag, UploadId,
+};
 
 use super::{
     Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, ReferrerPage,
@@ -78,6 +80,11 @@ impl MetadataStore for MemoryMetadata {
 
     async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
         Ok(self.read().repository(name))
+    }
+
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        let state = self.read();
+        Ok(state.epochs.get(repository).copied().unwrap_or_default())
     }
 
     async fn repositories(

@@ -34,7 +34,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use redb::{ReadOnlyTable, ReadableDatabase};
 use registry_core::{
-    Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryName, Result, Tag, UploadId,
+    Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryEpoch, RepositoryName, Result,
+    Tag, UploadId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -385,6 +386,10 @@ impl MetadataStore for RedbMetadata {
             let repository = facts.repository(name)?;
             Ok(repository.map(|repository| repository.record(name.clone())))
         })
+    }
+
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        self.read(|facts| facts.epoch(repository))
     }
 
     async fn repositories(

@@ -18,6 +18,11 @@ pub(super) fn from_nanoseconds(nanoseconds: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
+/// The earliest moment that there is.
+pub(super) fn beginning() -> SystemTime {
+    UNIX_EPOCH
+}
+
 pub(super) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(to_nanoseconds(*at))
 }

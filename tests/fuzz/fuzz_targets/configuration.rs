@@ -156,7 +156,7 @@ fn write(configuration: &Configuration) -> Option<String> {
     }
     say(format!(
         "validation: {{disabled: {}}}",
-        configuration.sparse_manifests
+        configuration.engine.sparse_manifests
     ));
     say(format!(
         "health: {{storagedriver: {{enabled: {}}}}}",

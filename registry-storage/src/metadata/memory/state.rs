@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use registry_core::{Descriptor, Digest, Event, RepositoryName, Tag, UploadId, Usage};
+use registry_core::{
+    Descriptor, Digest, Event, RepositoryEpoch, RepositoryName, Tag, UploadId, Usage,
+};
 
 use crate::metadata::{
     BlobRecord, BlobState, Change, ManifestRecord, RepositoryIdentity, RepositoryRecord,
@@ -17,6 +19,8 @@ pub(super) struct State {
     /// The place in the outbox given last.
     pub(super) sequence: u64,
     pub(super) repositories: BTreeMap<RepositoryName, Repository>,
+    /// Those of names of which repositories were deleted.
+    pub(super) epochs: BTreeMap<RepositoryName, RepositoryEpoch>,
     pub(super) content: BTreeMap<Digest, BlobRecord>,
     pub(super) uploads: BTreeMap<UploadId, UploadRecord>,
     pub(super) outbox: BTreeMap<u64, Event>,
@@ -184,17 +188,16 @@ impl State {
                 references,
                 referrer,
             } => {
+                let digest = manifest.digest;
                 let mut references = BTreeSet::from_iter(references);
-                references.insert(manifest.digest);
+                references.insert(digest);
+                let manifest = Manifest {
+                    record: manifest,
+                    references,
+                    referrer,
+                };
                 let repository = self.bring_into_being(repository);
-                repository.manifests.insert(
-                    manifest.digest,
-                    Manifest {
-                        record: manifest,
-                        references,
-                        referrer,
-                    },
-                );
+                repository.manifests.insert(digest, manifest);
             }
             Change::DeleteManifest { repository, digest } => {
                 if let Some(repository) = self.repositories.get_mut(&repository) {
@@ -213,11 +216,12 @@ impl State {
                     repository.tags.remove(&tag);
                 }
             }
-            Change::DeleteRepository { repository } => {
-                self.repositories.remove(&repository);
-                self.uploads
-                    .retain(|_, upload| upload.repository != repository);
-            }
+            Change::DeleteRepository { repository, at } => self.delete_repository(repository, at),
+            Change::PutEpoch {
+                repository,
+                number,
+                at,
+            } => self.change_epoch(repository, at, |before| before.max(number)),
             Change::PutUpload(upload) => {
                 self.uploads.insert(upload.id, upload);
             }
@@ -256,6 +260,24 @@ impl State {
             let record = TagRecord { digest, moved_at };
             repository.tags.insert(tag, record);
         }
+    }
+
+    fn delete_repository(&mut self, name: RepositoryName, at: SystemTime) {
+        self.uploads.retain(|_, upload| upload.repository != name);
+        if self.repositories.remove(&name).is_some() {
+            self.change_epoch(name, at, |before| before.saturating_add(1));
+        }
+    }
+
+    fn change_epoch(
+        &mut self,
+        name: RepositoryName,
+        at: SystemTime,
+        number: impl FnOnce(u64) -> u64,
+    ) {
+        let epoch = self.epochs.entry(name).or_default();
+        epoch.number = number(epoch.number);
+        epoch.since = epoch.since.max(Some(at));
     }
 
     fn bring_into_being(&mut self, name: RepositoryName) -> &mut Repository {

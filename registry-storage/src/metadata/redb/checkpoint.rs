@@ -14,10 +14,11 @@ use super::facts::{Bytes, Facts};
 use super::key::{self, Family, Key, StoreFact};
 use super::line::{Line, LineWriter, VERSION};
 use super::value::{
-    Blob, Content, Counters, Manifest, Position, References, Referrer, Repository, TagTarget,
-    decode,
+    Blob, Content, Counters, Departed, Manifest, Position, References, Referrer, Repository,
+    TagTarget, decode,
 };
 use crate::metadata::Change;
+use crate::metadata::timestamp::from_nanoseconds;
 
 /// Writes a checkpoint of these facts, which must be durable. Returns false,
 /// with nothing changed, if `stop` becomes true meanwhile.
@@ -91,12 +92,21 @@ fn list<T: ReadableTable<Bytes, Bytes>>(
         identity,
     };
     let contents = Key::new(Family::Content);
+    let departed = Key::new(Family::Departed);
     let repositories = Key::new(Family::Repository);
     Ok(take(header)?
         && facts.each(&contents, None, |rest, value| {
             let content: Content = decode(value)?;
             let record = content.record(key::read_digest(rest)?);
             take(Line::Fact(Box::new(Change::PutContent(record))))
+        })?
+        && facts.each(&departed, None, |rest, value| {
+            let departed: Departed = decode(value)?;
+            take(Line::Fact(Box::new(Change::PutEpoch {
+                repository: key::read_text(rest)?,
+                number: departed.number,
+                at: from_nanoseconds(departed.at),
+            })))
         })?
         && facts.each(&repositories, None, |rest, value| {
             let name: RepositoryName = key::read_text(rest)?;

@@ -4,11 +4,13 @@ use std::io;
 use std::ops::Bound;
 
 use redb::ReadableTable;
-use registry_core::{Digest, Error, ErrorKind, RepositoryName, Result, Tag};
+use registry_core::{Digest, Error, ErrorKind, RepositoryEpoch, RepositoryName, Result, Tag};
 use serde::de::DeserializeOwned;
 
 use super::key::{Family, Key, StoreFact};
-use super::value::{Blob, Content, Manifest, Repository, TagTarget, decode};
+use super::rebuild::IDENTITIES_LEFT_OUT;
+use super::value::{Blob, Content, Counters, Departed, Manifest, Repository, TagTarget, decode};
+use crate::metadata::timestamp::from_nanoseconds;
 
 pub(super) type Bytes = &'static [u8];
 
@@ -79,6 +81,20 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
 
     pub(super) fn repository(&self, name: &RepositoryName) -> Result<Option<Repository>> {
         self.get(&Key::repository(name))
+    }
+
+    /// Which of the repositories of this name there is, or will be.
+    pub(super) fn epoch(&self, name: &RepositoryName) -> Result<RepositoryEpoch> {
+        let departed: Option<Departed> = self.get(&Key::departed(name))?;
+        let counters: Counters = self.store(StoreFact::Counters)?;
+        // What a rebuild skipped may have been a deletion, so that no repository
+        // is known to be the one it was.
+        let skips = counters.identity.div_euclid(IDENTITIES_LEFT_OUT);
+        let skipped = skips.saturating_mul(IDENTITIES_LEFT_OUT);
+        Ok(RepositoryEpoch {
+            number: departed.unwrap_or_default().number.saturating_add(skipped),
+            since: departed.map(|departed| from_nanoseconds(departed.at)),
+        })
     }
 
     pub(super) fn content(&self, digest: &Digest) -> Result<Option<Content>> {

@@ -1,6 +1,7 @@
 //! Carrying out changes in a write transaction.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use redb::{ReadableTable, Table};
 use registry_core::{Descriptor, Digest, RepositoryName, Result, Tag, UploadId};
@@ -9,8 +10,8 @@ use serde::Serialize;
 use super::facts::{Bytes, Facts, failed};
 use super::key::{self, Family, Key, StoreFact};
 use super::value::{
-    Blob, Content, Counters, Emitted, Manifest, References, Referrer, Repository, TagTarget,
-    Upload, encode,
+    Blob, Content, Counters, Departed, Emitted, Manifest, References, Referrer, Repository,
+    TagTarget, Upload, encode,
 };
 use crate::metadata::timestamp::to_nanoseconds;
 use crate::metadata::{BlobState, Change, ManifestRecord, UploadRecord};
@@ -113,7 +114,12 @@ impl<'txn> FactsMut<'_, 'txn> {
                 at,
             } => self.put_tag(&repository, &tag, &digest, at),
             Change::DeleteTag { repository, tag } => self.delete_tag(&repository, &tag),
-            Change::DeleteRepository { repository } => self.delete_repository(&repository),
+            Change::DeleteRepository { repository, at } => self.delete_repository(&repository, at),
+            Change::PutEpoch {
+                repository,
+                number,
+                at,
+            } => self.change_epoch(&repository, at, |before| before.max(number)),
             Change::PutUpload(record) => self.put_upload(record),
             Change::DeleteUpload { id } => self.delete_upload(&id),
             Change::Emit(event) => {
@@ -312,7 +318,7 @@ impl<'txn> FactsMut<'_, 'txn> {
         name: &RepositoryName,
         tag: &Tag,
         digest: &Digest,
-        at: std::time::SystemTime,
+        at: SystemTime,
     ) -> Result<()> {
         let Some(mut repository) = self.view().repository(name)? else {
             return Ok(());
@@ -353,7 +359,22 @@ impl<'txn> FactsMut<'_, 'txn> {
         self.put_repository(name, &repository)
     }
 
-    fn delete_repository(&mut self, name: &RepositoryName) -> Result<()> {
+    fn change_epoch(
+        &mut self,
+        name: &RepositoryName,
+        at: SystemTime,
+        number: impl FnOnce(u64) -> u64,
+    ) -> Result<()> {
+        let key = Key::departed(name);
+        let before: Departed = self.view().get(&key)?.unwrap_or_default();
+        let departed = Departed {
+            number: number(before.number),
+            at: before.at.max(to_nanoseconds(at)),
+        };
+        self.put(&key, &departed)
+    }
+
+    fn delete_repository(&mut self, name: &RepositoryName, at: SystemTime) -> Result<()> {
         if let Some(Repository { identity, .. }) = self.view().repository(name)? {
             let blobs = Key::within(Family::Blob, identity);
             loop {
@@ -386,6 +407,7 @@ impl<'txn> FactsMut<'_, 'txn> {
                 self.remove_all(&Key::within(family, identity))?;
             }
             self.remove(&Key::repository(name))?;
+            self.change_epoch(name, at, |before| before.saturating_add(1))?;
         }
         let uploads = Key::uploads_in(name);
         loop {

@@ -43,6 +43,8 @@ pub(super) enum Family {
     UploadIdle = 13,
     /// place → [`Emitted`](super::value::Emitted).
     Outbox = 14,
+    /// name → [`Departed`](super::value::Departed).
+    Departed = 15,
 }
 
 /// What is kept about the store itself.
@@ -83,6 +85,11 @@ impl Key {
 
     pub(super) fn repository(name: &RepositoryName) -> Self {
         Self::new(Family::Repository).text(name.as_str())
+    }
+
+    /// The repositories that had this name.
+    pub(super) fn departed(name: &RepositoryName) -> Self {
+        Self::new(Family::Departed).text(name.as_str())
     }
 
     pub(super) fn upload(id: &UploadId) -> Self {

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::disk::DiskFile;
 use crate::metadata::Change;
 
-/// How the lines are written today. Whoever meets a later version stops.
-pub(super) const VERSION: u32 = 1;
+/// How the lines are written today. Whoever meets a later version stops. The
+/// second one tells which repositories were deleted; the first is read, too.
+pub(super) const VERSION: u32 = 2;
 
 /// How much is read or written at once.
 const BUFFER: usize = 256 << 10;

@@ -22,7 +22,7 @@ const LINES_AT_ONCE: usize = 4096;
 
 /// Identities given out in a record that was skipped can't be known, so this
 /// many are left out.
-const IDENTITIES_LEFT_OUT: u64 = 1 << 32;
+pub(super) const IDENTITIES_LEFT_OUT: u64 = 1 << 32;
 
 /// What a rebuild found.
 #[non_exhaustive]
@@ -229,6 +229,14 @@ impl Rebuild<'_> {
     }
 
     fn take(&mut self, line: Line) -> Result<()> {
+        // At once: what follows may be such that it looks damaged.
+        if let Line::Segment { version, .. } | Line::Checkpoint { version, .. } = line
+            && version > VERSION
+        {
+            return Err(ErrorKind::Unavailable.error(
+                "the change log was written by a later version of this program; use that one",
+            ));
+        }
         self.lines.push(line);
         if self.lines.len() >= LINES_AT_ONCE {
             self.flush()?;
@@ -265,11 +273,6 @@ impl Rebuild<'_> {
 
 fn put(facts: &mut FactsMut<'_, '_>, line: Line) -> Result<()> {
     match line {
-        Line::Segment { version, .. } | Line::Checkpoint { version, .. } if version > VERSION => {
-            Err(ErrorKind::Unavailable.error(
-                "the change log was written by a later version of this program; use that one",
-            ))
-        }
         Line::Checkpoint { identity, .. } => {
             let mut counters: Counters = facts.view().store(StoreFact::Counters)?;
             counters.identity = identity;

@@ -165,7 +165,7 @@ impl<'a, 't, T: ReadableTable<Bytes, Bytes>> Projection<'a, 't, T> {
             Change::DeleteManifest { repository, digest } if repository == self.repository => {
                 self.set_manifest(digest, None)?;
             }
-            Change::DeleteRepository { repository } if repository == self.repository => {
+            Change::DeleteRepository { repository, .. } if repository == self.repository => {
                 self.identity = None;
                 self.bytes = 0;
                 self.blobs.clear();

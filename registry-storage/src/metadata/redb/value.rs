@@ -80,6 +80,15 @@ impl Repository {
     }
 }
 
+/// The repositories of one name that were deleted.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Departed {
+    /// How many.
+    pub(super) number: u64,
+    /// When the last one was.
+    pub(super) at: u64,
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Content {
     generation: [u8; 16],

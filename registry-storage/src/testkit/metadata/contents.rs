@@ -1,10 +1,10 @@
 //! What the contract says of stored bytes, blobs and repositories.
 
-use registry_core::{ErrorKind, Usage};
+use registry_core::{ErrorKind, RepositoryEpoch, Usage};
 
 use super::make::{
-    Commit, allowed, conflict, content, digest, link, manifest, moment, name, put_manifest,
-    refused, tag, unconditional, upload,
+    Commit, allowed, conflict, content, delete_repository, digest, link, manifest, moment, name,
+    put_manifest, refused, tag, unconditional, upload,
 };
 use crate::{BlobState, Change, CommitError, MetadataStore, RepositoryIdentity, Requirement};
 
@@ -61,8 +61,7 @@ pub async fn a_recreated_repository_has_another_identity(store: &dyn MetadataSto
         let record = store.repository(&name("a")).await.unwrap().unwrap();
         assert!(!given.contains(&record.identity));
         given.push(record.identity);
-        let repository = name("a");
-        store.put([Change::DeleteRepository { repository }]).await;
+        store.put([delete_repository("a", 0)]).await;
         assert_eq!(store.repository(&name("a")).await.unwrap(), None);
     }
     store.put([put_manifest("a", 1, 7)]).await;
@@ -74,6 +73,45 @@ pub async fn a_recreated_repository_has_another_identity(store: &dyn MetadataSto
     let record = store.repository(&name("a")).await.unwrap().unwrap();
     allowed(store, is(record.identity)).await;
     refused(store, is(RepositoryIdentity(u64::MAX))).await;
+}
+
+/// A grant for a name whose repository is yet to come must open that one, and
+/// none that follows it. Only deletions count, not what is emptied.
+pub async fn each_deletion_begins_another_epoch(store: &dyn MetadataStore) {
+    let epoch = async |of| store.epoch(&name(of)).await.unwrap();
+    let after = |number, at| RepositoryEpoch {
+        number,
+        since: Some(moment(at)),
+    };
+    // There is none to delete.
+    store.put([delete_repository("a", 9)]).await;
+    assert_eq!(epoch("a").await, RepositoryEpoch::default());
+    store.put([content(1, 1, 5), link("a", 1, 5)]).await;
+    let unlink = Change::UnlinkBlob {
+        repository: name("a"),
+        digest: digest(1),
+    };
+    store.put([unlink]).await;
+    assert_eq!(epoch("a").await, RepositoryEpoch::default());
+    store.put([delete_repository("a", 5)]).await;
+    assert_eq!(epoch("a").await, after(1, 5));
+    store.put([put_manifest("a", 2, 7)]).await;
+    assert_eq!(epoch("a").await, after(1, 5));
+    // By a clock that jumped back.
+    store.put([delete_repository("a", 3)]).await;
+    assert_eq!(epoch("a").await, after(2, 5));
+    for (number, at) in [(1, 2), (7, 8), (3, 6)] {
+        let put = Change::PutEpoch {
+            repository: name("a"),
+            number,
+            at: moment(at),
+        };
+        store.put([put]).await;
+    }
+    assert_eq!(epoch("a").await, after(7, 8));
+    for other in ["a/b", "a-b", "b"] {
+        assert_eq!(epoch(other).await, RepositoryEpoch::default());
+    }
 }
 
 /// All that is the repository's goes; what others have too stays.
@@ -90,8 +128,7 @@ pub async fn a_deleted_repository_takes_its_own_with_it(store: &dyn MetadataStor
     store
         .put([upload("a", 1, 0, 5), upload("b", 2, 0, 5)])
         .await;
-    let repository = name("a");
-    store.put([Change::DeleteRepository { repository }]).await;
+    store.put([delete_repository("a", 0)]).await;
 
     assert_eq!(store.blob(&name("a"), &digest(1)).await.unwrap(), None);
     assert_eq!(manifest(store, "a", 2).await, None);

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use registry_core::{
-    Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryName, Result, Tag, UploadId,
+    Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryEpoch, RepositoryName, Result,
+    Tag, UploadId,
 };
 
 use crate::{
@@ -99,6 +100,10 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
 
     async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
         self.reading()?.repository(name).await
+    }
+
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        self.reading()?.epoch(repository).await
     }
 
     async fn repositories(

@@ -191,7 +191,12 @@ fn change() -> impl Strategy<Value = Change> {
             Change::PutTag { repository, tag, digest, at }
         }),
         1 => (name(), tag()).prop_map(|(repository, tag)| Change::DeleteTag { repository, tag }),
-        1 => name().prop_map(|repository| Change::DeleteRepository { repository }),
+        1 => (name(), at()).prop_map(|(repository, at)| {
+            Change::DeleteRepository { repository, at }
+        }),
+        1 => (name(), 0..4_u64, at()).prop_map(|(repository, number, at)| {
+            Change::PutEpoch { repository, number, at }
+        }),
         2 => put_upload(),
         1 => upload().prop_map(|id| Change::DeleteUpload { id }),
         2 => event().prop_map(Change::Emit),

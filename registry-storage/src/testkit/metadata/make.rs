@@ -43,6 +43,13 @@ pub(super) fn link(repository: &str, number: u8, size: u64) -> Change {
     }
 }
 
+pub(super) fn delete_repository(repository: &str, at: u64) -> Change {
+    Change::DeleteRepository {
+        repository: name(repository),
+        at: moment(at),
+    }
+}
+
 pub(super) fn manifest_record(number: u8, size: u64) -> ManifestRecord {
     ManifestRecord {
         digest: digest(number),

@@ -114,6 +114,7 @@ async fn observe_repository(
 ) {
     let record = store.repository(name).await.unwrap();
     notes.note(("repository", name), record);
+    notes.note(("epoch", name), store.epoch(name).await.unwrap());
     for limit in [0, 1, 2, 100] {
         let tags = store.tags(name, None, limit).await.unwrap();
         notes.note(("tags", name, limit), tags);
