@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Body;
-use crate::error_detail::{Parts, details};
+use crate::error_detail::details;
 use crate::header::{self, JSON, NO_STORE};
 use crate::location::Locations;
 
@@ -127,21 +127,6 @@ impl Failure {
     }
 }
 
-/// The answer to a request that isn't understood far enough to reach the
-/// service.
-pub(crate) fn refuse_unread(status: StatusCode, message: &str, detail: Parts) -> Response<Body> {
-    let errors = vec![Entry {
-        code: ErrorKind::RequestInvalid.code(),
-        message,
-        detail: detail.detail(),
-    }];
-    let mut response = header::respond_json(status, JSON, serialized(&Document { errors }));
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, NO_STORE);
-    header::insert_on_every_answer(headers);
-    response
-}
-
 /// How far an upload has come: the positions of its first and last byte. An
 /// empty upload has none; `0-0` is what clients expect then.
 pub(crate) fn upload_range(offset: u64) -> HeaderValue {
@@ -158,12 +143,8 @@ fn document(error: &Error, operation: Option<&Operation>) -> Vec<u8> {
             detail,
         })
         .collect();
-    serialized(&Document { errors })
-}
-
-fn serialized(document: &Document<'_>) -> Vec<u8> {
     // Serializing strings into memory doesn't fail; the status says enough.
-    serde_json::to_vec(document).unwrap_or_default()
+    serde_json::to_vec(&Document { errors }).unwrap_or_default()
 }
 
 /// The methods that `path` has, without `DELETE` where nothing is deleted.

@@ -26,7 +26,7 @@ use crate::access_log::{Causes, Exchange};
 use crate::error_response::Failure;
 use crate::forwarded;
 use crate::handler;
-use crate::header::{self, OCI_NAMESPACE, REQUEST_ID};
+use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
 use crate::location::Locations;
 use crate::metrics::{Metrics, UNKNOWN, count_panic};
 use crate::overload::Capacity;
@@ -266,9 +266,9 @@ impl Settings {
         let path = self.locations.strip(parts.uri.path());
         let operation = match path {
             Some(path) => Operation::parse(&parts.method, path, parts.uri.query()),
-            None => Err(ErrorKind::NotFound
-                .error("there is nothing here; the registry is at /v2/")
-                .about("path", parts.uri.path())),
+            None => {
+                Err(ErrorKind::NotFound.error("there is nothing here; the registry is at /v2/"))
+            }
         };
         let name = operation.as_ref().map_or(UNKNOWN, Operation::name);
         let meter = self.metrics.meter(name, &parts.method);
@@ -390,7 +390,8 @@ impl Settings {
             *response.body_mut() = Body::empty();
         }
         let headers = response.headers_mut();
-        header::insert_on_every_answer(headers);
+        headers.insert(&API_VERSION, API_VERSION_2);
+        headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         if !self.namespaces.is_empty()
             && let Some(namespace) = asked_namespace(parts)
             && self.namespaces.contains(&namespace)

@@ -46,9 +46,7 @@ pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<
             repository,
             id: last.parse()?,
             digest: digest(query, "digest")?.ok_or_else(|| {
-                ErrorKind::DigestInvalid
-                    .error("add the digest of the whole blob as ?digest=")
-                    .about("digest", "")
+                ErrorKind::DigestInvalid.error("add the digest of the whole blob as ?digest=")
             })?,
         },
         (Kind::Upload, &Method::DELETE) => Operation::CancelUpload {
@@ -114,20 +112,22 @@ fn existing(reference: &str) -> Result<Reference> {
     })
 }
 
-fn put_manifest(repository: RepositoryName, last: &str, query: Option<&str>) -> Result<Operation> {
-    let reference: Reference = last.parse()?;
+fn put_manifest(
+    repository: RepositoryName,
+    reference: &str,
+    query: Option<&str>,
+) -> Result<Operation> {
+    let reference: Reference = reference.parse()?;
     let mut tags = Vec::new();
     for tag in values(query, "tag") {
-        // What can't be decoded is no tag either, and is named as it was given.
-        let tag: Tag = tag.unwrap_or_else(str::to_owned).parse()?;
+        let tag: Tag = tag.unwrap_or_default().parse()?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
     }
     if matches!(reference, Reference::Tag(_)) && !tags.is_empty() {
         return Err(ErrorKind::RequestInvalid
-            .error("more tags need a push by digest; put the digest in the path")
-            .about("tag", last));
+            .error("more tags need a push by digest; put the digest in the path"));
     }
     Ok(Operation::PutManifest {
         repository,
@@ -143,7 +143,7 @@ fn start_upload(repository: RepositoryName, query: Option<&str>) -> Result<Opera
         let from = match single(query, "from") {
             Single::Absent => Some(None),
             Single::Value(from) => from.parse().ok().map(Some),
-            Single::Ambiguous(_) => None,
+            Single::Ambiguous => None,
         };
         // Without a source that can be checked there is nothing to take over.
         // Answering an error would break clients, and searching elsewhere
@@ -169,13 +169,11 @@ fn start_upload(repository: RepositoryName, query: Option<&str>) -> Result<Opera
     })
 }
 
-fn digest(query: Option<&str>, name: &'static str) -> Result<Option<Digest>> {
+fn digest(query: Option<&str>, name: &str) -> Result<Option<Digest>> {
     match single(query, name) {
         Single::Absent => Ok(None),
         Single::Value(digest) => digest.parse().map(Some),
-        Single::Ambiguous(given) => Err(ErrorKind::DigestInvalid
-            .error("give the digest once")
-            .about(name, &given)),
+        Single::Ambiguous => Err(ErrorKind::DigestInvalid.error("give the digest once")),
     }
 }
 
@@ -183,9 +181,7 @@ fn algorithm(query: Option<&str>) -> Result<Option<Algorithm>> {
     match single(query, "digest-algorithm") {
         Single::Absent => Ok(None),
         Single::Value(algorithm) => algorithm.parse().map(Some),
-        Single::Ambiguous(given) => Err(ErrorKind::DigestInvalid
-            .error("give the digest algorithm once")
-            .about("digest-algorithm", &given)),
+        Single::Ambiguous => Err(ErrorKind::DigestInvalid.error("give the digest algorithm once")),
     }
 }
 
@@ -196,20 +192,21 @@ fn page(query: Option<&str>) -> Result<PageRequest> {
             // A number too large to hold asks for all there is.
             Some(n.parse().unwrap_or(usize::MAX))
         }
-        Single::Value(n) | Single::Ambiguous(n) => {
-            return Err(ErrorKind::PageInvalid
-                .error("n must be the greatest number of items wanted, in decimal digits")
-                .about("n", &n));
+        other => {
+            let error = ErrorKind::PageInvalid
+                .error("n must be the greatest number of items wanted, in decimal digits");
+            return Err(match other {
+                Single::Value(n) => error.about("n", &n),
+                _ => error,
+            });
         }
     };
     let after = match single(query, "last") {
         Single::Absent => None,
         // Everything lies behind the empty position.
         Single::Value(last) => Some(last).filter(|last| !last.is_empty()),
-        Single::Ambiguous(last) => {
-            return Err(ErrorKind::PageInvalid
-                .error("last must be a single item to go on after")
-                .about("last", &last));
+        Single::Ambiguous => {
+            return Err(ErrorKind::PageInvalid.error("last must be a single item to go on after"));
         }
     };
     Ok(PageRequest { limit, after })
@@ -220,10 +217,8 @@ fn filter(query: Option<&str>) -> Result<ReferrerFilter> {
     for artifact_type in values(query, "artifactType") {
         // Media types hold no space: it stands for a `+` that wasn't encoded.
         let artifact_type = artifact_type
-            .map_err(|given| {
-                ErrorKind::RequestInvalid
-                    .error("artifactType is malformed; encode it as UTF-8")
-                    .about("artifactType", given)
+            .ok_or_else(|| {
+                ErrorKind::RequestInvalid.error("artifactType is malformed; encode it as UTF-8")
             })?
             .replace(' ', "+");
         if !artifact_type.is_empty() && !artifact_types.contains(&artifact_type) {

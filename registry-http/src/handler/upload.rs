@@ -3,9 +3,11 @@
 use http::header::{CACHE_CONTROL, HeaderMap, RANGE};
 use http::{Response, StatusCode};
 use registry_core::{
-    Access, Algorithm, Chunk, Digest, ErrorKind, MountSource, RepositoryName, Result, Upload,
-    UploadId, UploadOptions,
+    Access, Algorithm, Chunk, Digest, Error, ErrorKind, MountSource, RepositoryName, Result,
+    Upload, UploadId, UploadOptions,
 };
+
+use tracing::Instrument;
 
 use super::Request;
 use crate::Body;
@@ -17,6 +19,7 @@ use crate::header::{
     respond_empty,
 };
 use crate::request_body::{RequestBody, too_large};
+use crate::storage::Storage;
 
 /// Starts an upload.
 pub(super) async fn begin(
@@ -52,24 +55,45 @@ pub(super) async fn push(
     let options = UploadOptions {
         algorithm: Some(algorithm),
     };
-    let upload = registry.begin_upload(access, options).await?;
-    let pushed = registry
-        .finish_upload(access, &upload.id, digest, Some(chunk))
-        .await;
-    if let Err(error) = pushed {
-        // The client doesn't know of the upload, so it can't go on with it.
-        match registry.cancel_upload(access, &upload.id).await {
-            Err(other) if other.kind() != ErrorKind::UploadUnknown => {
-                tracing::warn!(
-                    error = %Causes(&other),
-                    "a failed upload could not be cancelled; it expires later"
-                );
-            }
-            _ => {}
-        }
-        return Err(error);
+    let whole = push_whole(registry.clone(), access.clone(), options, *digest, chunk);
+    // On a task of its own, so that a client that goes away in the middle leaves
+    // no upload behind that nobody knows of.
+    match tokio::spawn(whole.in_current_span()).await {
+        Ok(pushed) => pushed?,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(stopped) => return Err(Error::internal("the push was interrupted", stopped)),
+        },
     }
     Ok(created(request, access, digest))
+}
+
+/// Pushes a blob of one chunk. Nothing is left of it if that fails: the client
+/// doesn't know of the upload, so it can't go on with it.
+async fn push_whole(
+    registry: Storage,
+    access: Access,
+    options: UploadOptions,
+    digest: Digest,
+    chunk: Chunk,
+) -> Result<()> {
+    let upload = registry.begin_upload(&access, options).await?;
+    let pushed = registry
+        .finish_upload(&access, &upload.id, &digest, Some(chunk))
+        .await;
+    let Err(error) = pushed else {
+        return Ok(());
+    };
+    match registry.cancel_upload(&access, &upload.id).await {
+        Err(other) if other.kind() != ErrorKind::UploadUnknown => {
+            tracing::warn!(
+                error = %Causes(&other),
+                "a failed upload could not be cancelled; it expires later"
+            );
+        }
+        _ => {}
+    }
+    Err(error)
 }
 
 /// Takes a blob over from another repository, or starts an upload if that

@@ -122,7 +122,6 @@ impl Strict {
             let line = bytes.get(self.line..end).unwrap_or_default();
             let Some(content) = line.strip_suffix(b"\r") else {
                 return Err(Violation::Malformed(
-                    "head",
                     "a line ends without a carriage return",
                 ));
             };
@@ -164,7 +163,7 @@ impl Strict {
         if target.is_some_and(|target| target.len() > self.limits.target) {
             Violation::TargetTooLong
         } else {
-            Violation::HeadTooLong
+            Violation::HeadTooLarge
         }
     }
 
@@ -337,12 +336,12 @@ mod tests {
         assert_eq!(check(&"x".repeat(256)).rest, Rest::PartOfHead);
         assert_eq!(
             check(&"x".repeat(257)).rest,
-            Rest::Refused(Violation::HeadTooLong)
+            Rest::Refused(Violation::HeadTooLarge)
         );
         let target = format!("GET /{}", "x".repeat(300));
         assert_eq!(check(&target).rest, Rest::Refused(Violation::TargetTooLong));
         let headers = format!("GET / HTTP/1.1\r\nA: {}\r\n", "x".repeat(300));
-        assert_eq!(check(&headers).rest, Rest::Refused(Violation::HeadTooLong));
+        assert_eq!(check(&headers).rest, Rest::Refused(Violation::HeadTooLarge));
     }
 
     /// Shows `bytes` in pieces, as a connection does.
