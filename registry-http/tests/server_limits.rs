@@ -17,7 +17,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use registry_http::{Limits, TestServer};
-use server_support::{Seen, echo, exchange, get, http1, http2, impatient, statuses};
+use server_support::{Seen, echo, exchange, get, http1, http2, impatient, statuses, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -48,6 +48,97 @@ async fn h_02_heads_that_are_too_large_are_refused_and_never_an_error_of_ours() 
     assert_eq!(ask(&path((8 << 10) + 1), close).await, [414]);
     assert_eq!(ask(&path(1 << 20), close).await, [414]);
     assert_eq!(seen.lock().unwrap().len(), 4);
+}
+
+/// As every other answer does.
+#[tokio::test]
+async fn refusals_of_the_listener_say_what_they_are_about_and_what_speaks_here() {
+    let server = TestServer::with_limits(echo(&Seen::default()), impatient()).await;
+    let ask = |line: &str, headers: &str| format!("{line} HTTP/1.1\r\n{headers}\r\n");
+    let host = "Host: a\r\n";
+    let (path, long) = ("x".repeat(8 << 10), "y".repeat(33 << 10));
+    for (request, status, detail) in [
+        (
+            ask(&format!("GET /{path}"), host),
+            414,
+            "part=target max=8192",
+        ),
+        (
+            ask("GET /", &format!("{host}X: {long}\r\n")),
+            431,
+            "part=head max=32768",
+        ),
+        (
+            ask("GET /", &format!("{host}{}", "X: y\r\n".repeat(64))),
+            431,
+            "part=headers max=64",
+        ),
+        (
+            ask(
+                "GET /",
+                &format!("{host}Authorization: {}\r\n", &long[..20 << 10]),
+            ),
+            431,
+            "part=authorization max=16384",
+        ),
+        (ask("GET", host), 400, "part=request-line"),
+        (ask("G@T /", host), 400, "part=method"),
+        (ask("GET /\u{e9}", host), 400, "part=target"),
+        (ask("GET /", ""), 400, "part=host"),
+        (ask("GET /", &format!("{host}X\r\n")), 400, "part=header"),
+        (
+            ask("GET /", &format!("{host}Content-Length: x\r\n")),
+            400,
+            "part=content-length",
+        ),
+        (
+            ask("GET /", &format!("{host}Transfer-Encoding: gzip\r\n")),
+            400,
+            "part=transfer-encoding",
+        ),
+        ("GET /\n".to_owned(), 400, "part=head"),
+    ] {
+        let answer = exchange(server.address(), request.as_bytes(), usize::MAX).await;
+        assert_eq!(statuses(&answer), [status], "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        for header in [
+            "docker-distribution-api-version: registry/2.0",
+            "content-type: application/json",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+        ] {
+            assert!(head.contains(header), "{header}: {head}");
+        }
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let error = &body["errors"][0];
+        assert_eq!(error["code"], "UNSUPPORTED", "{detail}");
+        assert_eq!(error["detail"], detail);
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn h_02_http2_says_what_is_too_large() {
+    let server = TestServer::with_service(echo(&Seen::default())).await;
+    let mut client = http2(server.address()).await;
+    let mut long = get(&format!("http://a/{}", "x".repeat(9 << 10)));
+    let mut login = get("http://a/");
+    login
+        .headers_mut()
+        .insert("authorization", "y".repeat(17 << 10).parse().unwrap());
+    long.headers_mut().remove("host");
+    for (request, detail) in [
+        (long, "part=target max=8192"),
+        (login, "part=authorization max=16384"),
+    ] {
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(
+            answer.headers()["docker-distribution-api-version"],
+            "registry/2.0"
+        );
+        let body: serde_json::Value = serde_json::from_str(&text(answer).await).unwrap();
+        assert_eq!(body["errors"][0]["detail"], detail);
+    }
 }
 
 #[tokio::test]

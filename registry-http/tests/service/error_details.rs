@@ -133,6 +133,76 @@ async fn every_refusal_says_what_it_is_about() {
         ),
         (
             "GET",
+            "/v2/a/b/tags/list?n=2&n=3".into(),
+            400,
+            "UNSUPPORTED",
+            json!("n=2,3"),
+        ),
+        (
+            "GET",
+            "/v2/a/b/tags/list?last=%ff".into(),
+            400,
+            "UNSUPPORTED",
+            json!("last=%ff"),
+        ),
+        (
+            "GET",
+            "/v2/a/b/tags/list?last=x&last=y".into(),
+            400,
+            "UNSUPPORTED",
+            json!("last=x,y"),
+        ),
+        (
+            "GET",
+            format!("/v2/a/b/referrers/{absent}?artifactType=%ff"),
+            400,
+            "UNSUPPORTED",
+            json!("artifactType=%ff"),
+        ),
+        (
+            "PUT",
+            format!("/v2/a/b/manifests/{absent}?tag=%ff"),
+            400,
+            "MANIFEST_INVALID",
+            json!("tag=%ff"),
+        ),
+        (
+            "PUT",
+            "/v2/a/b/manifests/v1?tag=v2".into(),
+            400,
+            "UNSUPPORTED",
+            json!("tag=v1"),
+        ),
+        (
+            "PUT",
+            upload.clone(),
+            400,
+            "DIGEST_INVALID",
+            json!("digest="),
+        ),
+        (
+            "POST",
+            format!("{uploads}/?digest=x&digest=y"),
+            400,
+            "DIGEST_INVALID",
+            json!("digest=x,y"),
+        ),
+        (
+            "POST",
+            format!("{uploads}/?digest-algorithm=x&digest-algorithm=y"),
+            400,
+            "DIGEST_INVALID",
+            json!("digest-algorithm=x,y"),
+        ),
+        (
+            "GET",
+            "/elsewhere".into(),
+            404,
+            "NAME_UNKNOWN",
+            json!("path=/elsewhere"),
+        ),
+        (
+            "GET",
             "/v2/a/nothing".into(),
             404,
             "NAME_UNKNOWN",
@@ -281,6 +351,8 @@ async fn a_condition_that_fails_names_the_tag() {
     )
     .await;
     assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
+    // Not a code on which clients log in or try again.
+    assert_eq!(answer.code(), "UNSUPPORTED");
     let detail = json!("name=a tag=v1");
     assert_eq!(answer.json()["errors"][0]["detail"], detail);
 }
