@@ -2,16 +2,23 @@
 
 mod decide;
 mod identify;
+#[cfg(feature = "token")]
+mod issue;
 mod refusal;
 
 pub use refusal::{Grant, Refusal};
 
 use std::sync::Arc;
 
-use registry_core::{Clock, Operation, Result, SystemClock};
+use registry_core::{
+    Clock, Epochs, Operation, RepositoryEpoch, RepositoryName, Result, SystemClock,
+};
 
 use self::decide::{Known, Policies};
+use self::refusal::Refused;
 use crate::policy::Open;
+#[cfg(feature = "token")]
+use crate::token_server::TokenServer;
 use crate::{Authenticator, Challenge, Policy, Sender};
 
 /// Who gets in, and what for. Cheap to clone.
@@ -23,6 +30,9 @@ struct Inner {
     authenticators: Vec<Arc<dyn Authenticator>>,
     policies: Policies,
     challenge: Challenge,
+    #[cfg(feature = "token")]
+    tokens: Option<Arc<TokenServer>>,
+    epochs: Option<Arc<dyn Epochs>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -40,6 +50,9 @@ impl AccessControl {
             authenticators: Vec::new(),
             policies: Policies::new(policy),
             challenge: Challenge::default(),
+            #[cfg(feature = "token")]
+            tokens: None,
+            epochs: None,
             clock: Arc::new(SystemClock),
         }))
     }
@@ -64,6 +77,25 @@ impl AccessControl {
         self
     }
 
+    /// Gives out tokens by `server`, takes those that it gave out, and asks
+    /// clients for one, in place of a password. A password is still taken.
+    #[cfg(feature = "token")]
+    pub fn tokens(mut self, server: TokenServer) -> Self {
+        Arc::make_mut(&mut self.0).tokens = Some(Arc::new(server));
+        self
+    }
+
+    /// Binds tokens to repositories rather than to names: when a repository is
+    /// deleted, what tokens cover in it is nothing in one that is created under
+    /// its name later.
+    ///
+    /// `epochs` are those of the storage, by the names that clients use: under a
+    /// layer that renames repositories, they are to be renamed, too.
+    pub fn epochs(mut self, epochs: impl Epochs) -> Self {
+        Arc::make_mut(&mut self.0).epochs = Some(Arc::new(epochs));
+        self
+    }
+
     /// Takes the time from `clock`.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         Arc::make_mut(&mut self.0).clock = Arc::new(clock);
@@ -77,8 +109,8 @@ impl AccessControl {
     /// # Errors
     ///
     /// * [`Unauthorized`](registry_core::ErrorKind::Unauthorized) with a
-    ///   challenge if the credentials are wrong, or if there are none and they
-    ///   are needed.
+    ///   challenge if the credentials are wrong, if there are none and they are
+    ///   needed, or if a token doesn't cover the operation.
     /// * [`Denied`](registry_core::ErrorKind::Denied) if the caller is known,
     ///   or nobody can be, and the policies don't allow it.
     /// * [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) and
@@ -92,8 +124,21 @@ impl AccessControl {
         let granted = async {
             let principal = self.0.identify(sender).await?;
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
+            self.0.check_epochs(operation, &caller).await?;
             self.0.decide(operation, &Arc::new(caller))
         };
-        granted.await.map_err(|error| self.0.refusal(error))
+        granted
+            .await
+            .map_err(|refused: Refused| self.0.refusal(refused, sender))
+    }
+}
+
+impl Inner {
+    /// Which of the repositories that had this name.
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        match &self.epochs {
+            Some(epochs) => epochs.epoch(repository).await,
+            None => Ok(RepositoryEpoch::default()),
+        }
     }
 }

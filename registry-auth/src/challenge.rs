@@ -1,7 +1,13 @@
 //! How a client is asked to say who it is.
 
+#[cfg(feature = "token")]
+mod bearer;
+
 use http::HeaderValue;
 use registry_core::{ErrorKind, Result};
+
+#[cfg(feature = "token")]
+pub(crate) use self::bearer::Bearer;
 
 /// The value of `WWW-Authenticate` in an answer with status 401.
 ///
@@ -35,6 +41,15 @@ impl Challenge {
     pub(crate) fn header(&self) -> HeaderValue {
         self.0.clone()
     }
+}
+
+/// What is wrong with a token (RFC 6750, section 3.1).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TokenError {
+    /// It is no good; another one may be.
+    Invalid,
+    /// It doesn't cover what is asked.
+    Insufficient,
 }
 
 impl Default for Challenge {

@@ -50,7 +50,8 @@
 //!
 //! * `htpasswd`: users from a password file.
 //! * `policy`: time zones by their names in a [`TimeWindow`].
-//! * `token`: signed tokens and the public keys that check them, in `jwt`.
+//! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
+//!   the public keys that check them, in `jwt`.
 
 mod access_control;
 mod authenticator;
@@ -66,6 +67,8 @@ mod network;
 mod pattern;
 mod policy;
 mod principal;
+#[cfg(feature = "token")]
+mod remembered;
 mod role;
 mod rule;
 mod rules;
@@ -73,6 +76,8 @@ mod secret;
 mod sender;
 mod tag_pattern;
 mod time_window;
+#[cfg(feature = "token")]
+mod token_server;
 #[cfg(feature = "htpasswd")]
 mod watched_file;
 
@@ -95,3 +100,7 @@ pub use secret::Secret;
 pub use sender::{ClientCertificate, Sender};
 pub use tag_pattern::TagPattern;
 pub use time_window::TimeWindow;
+#[cfg(feature = "token")]
+pub use token_server::{
+    SigningAlgorithm, TOKEN_REQUEST_MAX, TokenAnswer, TokenRequest, TokenServer,
+};

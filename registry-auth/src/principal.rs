@@ -119,6 +119,13 @@ impl Principal {
         self
     }
 
+    /// The same principal with the limits of `other`.
+    #[cfg(feature = "token")]
+    pub(crate) fn limited_as(mut self, other: &Self) -> Self {
+        self.limits.clone_from(&other.limits);
+        self
+    }
+
     /// The same principal as found by the authenticator of this
     /// [source](crate::Authenticator::source), unless one is known already.
     pub(crate) fn found_by(mut self, source: &'static str) -> Self {

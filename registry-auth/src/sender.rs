@@ -12,6 +12,7 @@ pub struct Sender<'a> {
     headers: &'a HeaderMap,
     origin: RequestOrigin,
     certificate: Option<&'a ClientCertificate>,
+    base: Option<&'a str>,
 }
 
 impl<'a> Sender<'a> {
@@ -21,7 +22,15 @@ impl<'a> Sender<'a> {
             headers,
             origin,
             certificate: None,
+            base: None,
         }
+    }
+
+    /// Where it believes the registry to be, such as `https://registry.example`:
+    /// what the paths of end-points are added to.
+    pub fn base(mut self, base: Option<&'a str>) -> Self {
+        self.base = base;
+        self
     }
 
     /// With the certificate that the connection was made with, if it was.
@@ -36,6 +45,11 @@ impl<'a> Sender<'a> {
 
     pub(crate) fn origin(&self) -> &RequestOrigin {
         &self.origin
+    }
+
+    #[cfg(feature = "token")]
+    pub(crate) fn registry_base(&self) -> Option<&'a str> {
+        self.base
     }
 
     pub(crate) fn client_certificate(&self) -> Option<&'a ClientCertificate> {

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use registry_core::{
-    Access, Action, Actions, Actor, CatalogAccess, ErrorKind, Need, Operation, RepositoryName,
-    RequestOrigin, Result, Visibility,
+    Access, Action, Actions, Actor, CatalogAccess, Error, ErrorKind, Need, Operation,
+    RepositoryName, RequestOrigin, Result, Scopes, Visibility,
 };
 
-use super::refusal::login_required;
+use super::refusal::Refused;
 use super::{Grant, Inner};
-use crate::{Decision, Policy, Principal, PrincipalKind, Question, TokenLimits};
+use crate::{
+    Decision, Policy, Principal, PrincipalKind, Question, TokenIssuer, TokenLimits,
+    wrong_credentials,
+};
 
 /// Several policies as one: what any of them denies is denied.
 #[derive(Debug, Clone)]
@@ -55,13 +58,22 @@ impl Known {
         })
     }
 
+    /// Whether there is a token that leaves out what `covers` looks for.
+    fn is_limited(&self, covers: impl FnOnce(&Scopes) -> bool) -> bool {
+        self.limits().is_some_and(|limits| !covers(limits.scopes()))
+    }
+
     fn question<'a>(&'a self, repository: &'a RepositoryName) -> Question<'a> {
         Question::new(self.principal.as_ref(), repository, &self.origin, self.at)
     }
 }
 
 impl Inner {
-    pub(super) fn decide(&self, operation: &Operation, caller: &Arc<Known>) -> Result<Grant> {
+    pub(super) fn decide(
+        &self,
+        operation: &Operation,
+        caller: &Arc<Known>,
+    ) -> Result<Grant, Refused> {
         let mut grant = Grant {
             target: None,
             source: None,
@@ -69,47 +81,131 @@ impl Inner {
             actor: Arc::clone(&caller.actor),
         };
         match operation {
-            Operation::Ping => self.require_login(caller)?,
+            Operation::Ping => self.require_login(operation, caller)?,
             Operation::ListRepositories { .. } => {
-                self.require_login(caller)?;
-                grant.catalog = Some(self.policies.catalog(caller)?);
+                self.require_login(operation, caller)?;
+                if caller.is_limited(Scopes::catalog) {
+                    return Err(Refused::Uncovered(Scopes::of(operation)));
+                }
+                grant.catalog = Some(self.policies.catalog(caller));
             }
             _ => {
                 let need = operation.need().ok_or_else(|| {
                     ErrorKind::Internal.error("nobody knows what this operation needs")
                 })?;
-                grant.target = Some(self.target(&need, caller)?);
+                grant.target = Some(self.target(operation, &need, caller)?);
             }
         }
         if let Operation::MountBlob { from, .. } = operation {
             match operation.source_need() {
-                Some(need) => grant.source = self.policies.access(&need, caller).ok(),
-                None if from.is_none() => grant.catalog = Some(self.policies.sources(caller)),
+                Some(need) => grant.source = self.source(operation, &need, caller)?,
+                None if from.is_none() => {
+                    if caller.is_limited(Scopes::anywhere) {
+                        return Err(Refused::Uncovered(Scopes::of(operation)));
+                    }
+                    grant.catalog = Some(self.policies.catalog(caller));
+                }
                 None => {}
             }
         }
         Ok(grant)
     }
 
+    /// Refuses tokens for repositories that are gone, although others have their
+    /// names by now.
+    pub(super) async fn check_epochs(
+        &self,
+        operation: &Operation,
+        caller: &Known,
+    ) -> Result<(), Refused> {
+        let Some(limits) = caller.limits() else {
+            return Ok(());
+        };
+        let needs = [operation.need(), operation.source_need()];
+        for need in needs.into_iter().flatten() {
+            let epoch = self.epoch(&need.repository).await?;
+            let is_of_another = match limits.issuer() {
+                TokenIssuer::Own => limits.epoch(&need.repository) != epoch.number,
+                TokenIssuer::Foreign => {
+                    epoch.since.is_some_and(|since| limits.issued_at() <= since)
+                }
+            };
+            if is_of_another && limits.scopes().actions(&need.repository).is_some() {
+                return Err(Refused::Token(wrong_credentials()));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses anonymous callers if anything needs a login: clients only send
     /// credentials once they were asked to, and they ask here first. Whoever
     /// has a token was asked before.
-    fn require_login(&self, caller: &Known) -> Result<()> {
+    fn require_login(&self, operation: &Operation, caller: &Known) -> Result<(), Refused> {
         if caller.principal.is_none() && self.can_login() && self.policies.reward_login() {
-            Err(login_required())
+            Err(Refused::Unknown(Scopes::of(operation)))
         } else {
             Ok(())
         }
     }
 
-    fn target(&self, need: &Need, caller: &Known) -> Result<Access> {
-        self.policies.access(need, caller).map_err(|error| {
-            if caller.is_unknown() && self.can_login() {
-                login_required()
+    /// What may be done where the operation works. That a token covers too
+    /// little is said only to whom the policies let go on: another one would
+    /// help nobody else.
+    fn target(
+        &self,
+        operation: &Operation,
+        need: &Need,
+        caller: &Known,
+    ) -> Result<Access, Refused> {
+        let decision = self.policies.decide_on(need, caller);
+        let (allowed, covered) = (decision.granted(), caller.covered(&need.repository));
+        if !allowed.contains(need.actions) {
+            return Err(if !caller.is_unknown() || !self.can_login() {
+                denied(&decision, need).into()
+            } else if caller.principal.is_none() {
+                Refused::Unknown(Scopes::of(operation))
             } else {
-                error
-            }
-        })
+                Refused::Uncovered(Scopes::of(operation))
+            });
+        }
+        if !covered.contains(need.actions) {
+            return Err(Refused::Uncovered(Scopes::of(operation)));
+        }
+        let granted = allowed.intersection(covered);
+        Ok(Access::granted(need, granted, Arc::clone(&caller.actor))?)
+    }
+
+    /// What may be done where a mount takes its content from. A token that
+    /// doesn't name the repository wasn't asked for this, and another one may
+    /// help; if it names it without the right to pull, that was refused, and the
+    /// client is to upload.
+    fn source(
+        &self,
+        operation: &Operation,
+        need: &Need,
+        caller: &Known,
+    ) -> Result<Option<Access>, Refused> {
+        let allowed = self.policies.decide_on(need, caller).granted();
+        if !allowed.contains(need.actions) {
+            return Ok(None);
+        }
+        if caller.is_limited(|scopes| scopes.actions(&need.repository).is_some()) {
+            return Err(Refused::Uncovered(Scopes::of(operation)));
+        }
+        let granted = allowed.intersection(caller.covered(&need.repository));
+        Ok(Access::granted(need, granted, Arc::clone(&caller.actor)).ok())
+    }
+}
+
+/// The refusal of somebody known. Only those who may know of the repository
+/// learn why.
+fn denied(decision: &Decision, need: &Need) -> Error {
+    let knows = [Action::Pull, Action::List]
+        .into_iter()
+        .any(|action| decision.granted().contains(action.into()));
+    match decision.reason(need.actions) {
+        Some(reason) if knows => ErrorKind::Denied.error(reason),
+        _ => ErrorKind::Denied.error("you may not do this; ask the owner of the repository"),
     }
 }
 
@@ -143,62 +239,31 @@ impl Policies {
         }
     }
 
-    fn access(&self, need: &Need, caller: &Known) -> Result<Access> {
+    fn decide_on(&self, need: &Need, caller: &Known) -> Decision {
         let mut question = caller.question(&need.repository);
         question.tags = &need.tags;
-        let decision = self.decide(&question);
-        let granted = decision
-            .granted()
-            .intersection(caller.covered(&need.repository));
-        Access::granted(need, granted, Arc::clone(&caller.actor)).map_err(|error| {
-            // Only those who may know of the repository learn why.
-            match decision.reason(need.actions) {
-                Some(reason) if granted.contains(Action::Pull.into()) => {
-                    ErrorKind::Denied.error(reason)
-                }
-                _ => error,
-            }
-        })
+        self.decide(&question)
     }
 
-    /// The repositories whose names the caller may see.
-    fn catalog(&self, caller: &Arc<Known>) -> Result<CatalogAccess> {
-        match caller.limits() {
-            Some(limits) if !limits.scopes().catalog() => {
-                Err(ErrorKind::Denied.error("the token doesn't cover this; ask for another one"))
-            }
-            _ => Ok(self.visible(caller, |_, _| true)),
-        }
+    /// What `caller` may do in `repository` as a whole, whatever its token
+    /// covers.
+    pub(super) fn allowed(&self, repository: &RepositoryName, caller: &Known) -> Actions {
+        self.decide(&caller.question(repository)).granted()
     }
 
-    /// The repositories whose content the caller may take over.
-    fn sources(&self, caller: &Arc<Known>) -> CatalogAccess {
-        self.visible(caller, |caller, repository| {
-            caller.covered(repository).contains(Action::Pull.into())
-        })
-    }
-
-    fn visible(
-        &self,
-        caller: &Arc<Known>,
-        covered: fn(&Known, &RepositoryName) -> bool,
-    ) -> CatalogAccess {
-        let everything = caller.limits().is_none() && self.0.iter().all(Policy::is_open);
-        let visible = if everything {
+    /// The repositories that the caller may pull from.
+    fn catalog(&self, caller: &Arc<Known>) -> CatalogAccess {
+        let visible = if self.0.iter().all(Policy::is_open) {
             Visibility::All
         } else {
             let policies = self.clone();
             let caller = Arc::clone(caller);
             Visibility::Only(Arc::new(move |repository| {
-                covered(&caller, repository) && policies.may_pull(repository, &caller)
+                policies
+                    .allowed(repository, &caller)
+                    .contains(Action::Pull.into())
             }))
         };
         CatalogAccess::granted(visible, Arc::clone(&caller.actor))
-    }
-
-    fn may_pull(&self, repository: &RepositoryName, caller: &Known) -> bool {
-        self.decide(&caller.question(repository))
-            .granted()
-            .contains(Action::Pull.into())
     }
 }

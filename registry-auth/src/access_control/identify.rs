@@ -1,30 +1,47 @@
 //! From what a sender shows to who that is.
 
-use registry_core::Result;
+use registry_core::{ErrorKind, Result};
 
 use super::Inner;
+use super::refusal::Refused;
 use crate::{Caller, Credentials, Principal, Sender, wrong_credentials};
 
 impl Inner {
     /// Who sends, if anybody says so.
-    pub(super) async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>> {
+    pub(super) async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>, Refused> {
         // Clients send what they have saved for the host: without anybody to
         // judge it, it is neither right nor wrong.
         if !self.can_login() {
             return Ok(None);
         }
         let credentials = Credentials::from_headers(sender.headers())?;
+        self.known_by(&credentials, sender).await
+    }
+
+    /// Who shows these credentials, if there are any.
+    pub(super) async fn known_by(
+        &self,
+        credentials: &Credentials,
+        sender: &Sender<'_>,
+    ) -> Result<Option<Principal>, Refused> {
         let caller = Caller {
-            credentials: &credentials,
+            credentials,
             headers: sender.headers(),
             origin: sender.origin(),
             certificate: sender.client_certificate(),
         };
-        match self.find(&caller).await? {
-            Some(principal) => self.admit(principal).map(Some),
-            None if credentials.is_none() => Ok(None),
-            None => Err(wrong_credentials()),
-        }
+        let known = match self.find(&caller).await {
+            Ok(Some(principal)) => self.admit(principal).map(Some),
+            Ok(None) if credentials.is_none() => Ok(None),
+            Ok(None) => Err(wrong_credentials()),
+            Err(error) => Err(error),
+        };
+        known.map_err(|error| match credentials {
+            Credentials::Bearer(_) if error.kind() == ErrorKind::Unauthorized => {
+                Refused::Token(error)
+            }
+            _ => Refused::Error(error),
+        })
     }
 
     pub(super) fn can_login(&self) -> bool {
@@ -33,6 +50,10 @@ impl Inner {
 
     /// Asks one authenticator after the other.
     async fn find(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        #[cfg(feature = "token")]
+        if let Some(holder) = self.holder(caller.credentials).await? {
+            return Ok(Some(holder));
+        }
         for authenticator in &self.authenticators {
             if let Some(principal) = authenticator.authenticate(caller).await? {
                 return Ok(Some(principal.found_by(authenticator.source())));

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use registry_core::{Access, Actor, CatalogAccess, Error, ErrorKind};
+use registry_core::{Access, Actor, CatalogAccess, Error, ErrorKind, Scopes};
 
 use super::Inner;
+use crate::Sender;
+use crate::challenge::TokenError;
 
 /// The rights that an operation was granted.
 #[non_exhaustive]
@@ -33,15 +35,64 @@ pub struct Refusal {
     pub challenge: Option<HeaderValue>,
 }
 
-impl Inner {
-    pub(super) fn refusal(&self, error: Error) -> Refusal {
-        Refusal {
-            challenge: (error.kind() == ErrorKind::Unauthorized).then(|| self.challenge.header()),
-            error,
-        }
+/// Why something isn't granted.
+pub(super) enum Refused {
+    /// What the error says.
+    Error(Error),
+    /// Nobody known asks. A token, where there are tokens, should cover this.
+    Unknown(Scopes),
+    /// The token is no good.
+    Token(Error),
+    /// The token doesn't cover this.
+    Uncovered(Scopes),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }
 
-pub(super) fn login_required() -> Error {
-    ErrorKind::Unauthorized.error("log in to do this")
+impl Inner {
+    /// What `sender` is answered. There is one challenge whenever somebody should
+    /// log in, and none otherwise.
+    pub(super) fn refusal(&self, refused: Refused, sender: &Sender<'_>) -> Refusal {
+        let (error, scopes, fault) = match refused {
+            Refused::Error(error) => (error, Scopes::default(), None),
+            Refused::Unknown(scopes) => {
+                let error = ErrorKind::Unauthorized.error("log in to do this");
+                (error, scopes, None)
+            }
+            Refused::Token(error) => (error, Scopes::default(), Some(TokenError::Invalid)),
+            Refused::Uncovered(scopes) => {
+                let error = ErrorKind::Unauthorized
+                    .error("the token doesn't cover this; ask for one that does");
+                (error, scopes, Some(TokenError::Insufficient))
+            }
+        };
+        let challenge = (error.kind() == ErrorKind::Unauthorized).then(|| {
+            let sentence = error.to_string();
+            let fault = fault.map(|fault| (fault, sentence.as_str()));
+            self.challenge_for(sender, &scopes, fault)
+        });
+        Refusal { error, challenge }
+    }
+
+    /// With tokens only a token is asked for, although a password is also taken.
+    fn challenge_for(
+        &self,
+        sender: &Sender<'_>,
+        scopes: &Scopes,
+        fault: Option<(TokenError, &str)>,
+    ) -> HeaderValue {
+        #[cfg(feature = "token")]
+        if let Some(tokens) = &self.tokens {
+            return tokens
+                .challenge()
+                .header(sender.registry_base(), scopes, fault);
+        }
+        #[cfg(not(feature = "token"))]
+        let _ = (sender, scopes, fault);
+        self.challenge.header()
+    }
 }

@@ -1,0 +1,201 @@
+//! Tokens: who gets one, and for what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use registry_core::{Actions, ErrorKind, RepositoryName, Result, Scopes};
+
+use super::decide::Known;
+use super::refusal::Refused;
+use super::{AccessControl, Inner};
+use crate::token_server::{Issue, TokenGrant, TokenServer};
+use crate::{
+    Credentials, Principal, PrincipalKind, Refusal, Sender, Standing, TokenAnswer, TokenRequest,
+    wrong_credentials,
+};
+
+/// What somebody anonymous is found by.
+const NOBODY: &str = "nobody";
+
+impl AccessControl {
+    /// Gives `sender` a token for what it asks, as far as it may have that now.
+    /// Asking for more is no error.
+    ///
+    /// Whoever shows no credentials gets a token for what everybody may do.
+    /// Whoever shows another token gets no more than that one covers.
+    ///
+    /// # Errors
+    ///
+    /// * [`NotFound`](ErrorKind::NotFound) without a
+    ///   [token server](Self::tokens).
+    /// * [`Unauthorized`](ErrorKind::Unauthorized) if the credentials are wrong.
+    /// * [`RequestInvalid`](ErrorKind::RequestInvalid) if the token should be for
+    ///   another service, or would be too large.
+    /// * [`TooManyRequests`](ErrorKind::TooManyRequests) and
+    ///   [`Unavailable`](ErrorKind::Unavailable) if the credentials can't be
+    ///   checked now.
+    pub async fn issue(
+        &self,
+        sender: &Sender<'_>,
+        request: &TokenRequest,
+    ) -> Result<TokenAnswer, Refusal> {
+        self.0.issue(sender, request).await.map_err(|refused| {
+            let (Refused::Error(error) | Refused::Token(error)) = refused else {
+                return self.0.refusal(refused, sender);
+            };
+            // Here a password is asked for, not one more token.
+            Refusal {
+                challenge: (error.kind() == ErrorKind::Unauthorized)
+                    .then(|| self.0.challenge.header()),
+                error,
+            }
+        })
+    }
+
+    /// The public keys of the [token server](Self::tokens), as a document (RFC
+    /// 7517) for whoever checks its tokens elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) without one.
+    pub async fn key_set(&self) -> Result<Vec<u8>> {
+        self.0.server()?.key_set(self.0.clock.now()).await
+    }
+}
+
+impl Inner {
+    fn server(&self) -> Result<&Arc<TokenServer>> {
+        self.tokens
+            .as_ref()
+            .ok_or_else(|| ErrorKind::NotFound.error("there are no tokens in this registry"))
+    }
+
+    async fn issue(
+        &self,
+        sender: &Sender<'_>,
+        request: &TokenRequest,
+    ) -> Result<TokenAnswer, Refused> {
+        let server = self.server()?;
+        server.check(request)?;
+        let known = match request.grant() {
+            TokenGrant::Sender => self.identify(sender).await?,
+            TokenGrant::Password(user, password) => {
+                let credentials = Credentials::Basic {
+                    user: user.clone(),
+                    password: password.clone(),
+                };
+                self.known_by(&credentials, sender).await?
+            }
+        };
+        let holder = known.unwrap_or_else(|| Principal::anonymous().found_by(NOBODY));
+        let complete = match holder.kind() {
+            PrincipalKind::Anonymous => false,
+            _ => match self.standing(&holder, holder.source()).await? {
+                Some((_, standing)) => standing == Standing::Unknown,
+                None => return Err(wrong_credentials().into()),
+            },
+        };
+        let now = self.clock.now();
+        let (held, epochs) = self.held(request.scopes(), &holder).await?;
+        let asked = request.scopes().intersection(&held);
+        let caller = Known::new(Some(holder.clone()), sender.origin().clone(), now);
+        let mut allowed = the_whole_registry();
+        for (repository, _) in asked.repositories() {
+            let actions = self.policies.allowed(repository, &caller);
+            allowed.insert_actions(repository.clone(), actions);
+        }
+        let issue = Issue {
+            holder: &holder,
+            complete,
+            granted: asked.intersection(&allowed),
+            asked,
+            epochs,
+            now,
+        };
+        Ok(server.issue(&issue).await?)
+    }
+
+    /// What the credentials of `holder` cover of what is asked for, and the
+    /// epochs of repositories, where they aren't 0. What a token covers in a
+    /// repository that was deleted since is nothing in the one that came after.
+    async fn held(
+        &self,
+        asked: &Scopes,
+        holder: &Principal,
+    ) -> Result<(Scopes, BTreeMap<RepositoryName, u64>)> {
+        let limits = holder.limits();
+        let mut held = the_whole_registry();
+        if let Some(limits) = limits {
+            held = held.intersection(limits.scopes());
+        }
+        let mut epochs = BTreeMap::new();
+        for (repository, _) in asked.repositories() {
+            let number = self.epoch(repository).await?.number;
+            let covered = match limits {
+                None => Actions::ALL,
+                Some(limits) if limits.epoch(repository) == number => {
+                    limits.scopes().actions(repository).unwrap_or_default()
+                }
+                Some(_) => Actions::NONE,
+            };
+            held.insert_actions(repository.clone(), covered);
+            if number > 0 {
+                epochs.insert(repository.clone(), number);
+            }
+        }
+        Ok((held, epochs))
+    }
+
+    /// Who holds the token, if the credentials are one of ours, limited to what
+    /// it covers. Groups are those of now, if its source knows.
+    pub(super) async fn holder(&self, credentials: &Credentials) -> Result<Option<Principal>> {
+        let (Some(server), Credentials::Bearer(token)) = (&self.tokens, credentials) else {
+            return Ok(None);
+        };
+        let Some(verified) = server.verify(token, self.clock.now()).await? else {
+            return Ok(None);
+        };
+        let holder = verified.holder();
+        if holder.kind() == PrincipalKind::Anonymous {
+            return Ok(Some(holder.clone().found_by(NOBODY)));
+        }
+        match self.standing(holder, verified.source()).await? {
+            Some((source, Standing::Current(now))) if now.stamp() == holder.stamp() => {
+                Ok(Some(now.found_by(source).limited_as(holder)))
+            }
+            Some((source, Standing::Unknown)) => Ok(Some(holder.clone().found_by(source))),
+            _ => {
+                tracing::info!(%holder, "the holder of a token is gone, or has another password");
+                Err(wrong_credentials())
+            }
+        }
+    }
+
+    /// What has become of somebody whom `source` knew, by the authenticators
+    /// that are called so. Nothing if none of them knows it any more.
+    async fn standing(
+        &self,
+        principal: &Principal,
+        source: &str,
+    ) -> Result<Option<(&'static str, Standing)>> {
+        let mut unsure = None;
+        for authenticator in &self.authenticators {
+            if authenticator.source() != source {
+                continue;
+            }
+            match authenticator.standing(principal).await? {
+                Standing::Gone => {}
+                Standing::Unknown => unsure = Some((authenticator.source(), Standing::Unknown)),
+                current @ Standing::Current(_) => {
+                    return Ok(Some((authenticator.source(), current)));
+                }
+            }
+        }
+        Ok(unsure)
+    }
+}
+
+/// What there is besides repositories.
+fn the_whole_registry() -> Scopes {
+    Scopes::parse(["registry:catalog:* registry:mount:pull"])
+}

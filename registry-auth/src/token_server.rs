@@ -1,0 +1,369 @@
+//! The token server: short-lived tokens in place of passwords.
+
+mod access_token;
+mod answer;
+mod key_ring;
+mod request;
+mod signing_key;
+mod signing_keys;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use registry_core::{Clock, Error, ErrorKind, RepositoryName, Result, Scopes, SystemClock};
+
+use self::access_token::Content;
+use self::key_ring::KeyRing;
+use self::signing_keys::SigningKeys;
+use crate::challenge::Bearer;
+use crate::credentials::AUTHORIZATION_MAX;
+use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
+use crate::remembered::Remembered;
+use crate::{Principal, Secret, wrong_credentials};
+
+pub use self::answer::TokenAnswer;
+pub(crate) use self::request::TokenGrant;
+pub use self::request::{TOKEN_REQUEST_MAX, TokenRequest};
+pub use self::signing_key::SigningAlgorithm;
+
+/// How short and how long tokens may live. Clients take it for a minute at
+/// least, whatever they are told.
+const LIFETIMES: std::ops::RangeInclusive<Duration> =
+    Duration::from_mins(1)..=Duration::from_hours(1);
+
+/// How long our own tokens are good after they expired: the clock is our own,
+/// too.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How many verified tokens are remembered at least.
+const VERIFIED: usize = 4096;
+
+/// The most resources in one token.
+const RESOURCES_MAX: usize = 100;
+
+/// Gives out tokens and checks them: [`AccessControl::tokens`] makes it that of
+/// a registry.
+///
+/// A token says who holds it and limits what may be done with it, so it can be
+/// given away where a password can't. It grants nothing: at each use, the
+/// policies decide anew about its holder. Whoever is gone, disabled or has
+/// another password since loses it at once.
+///
+/// With it, clients pull anonymously what everybody may pull, and log in for
+/// everything else, from the same server: that needs tokens for those who are
+/// not known, too.
+///
+/// Each key that signs lives in a PEM file of a directory. Another one is added
+/// every 90 days and shown for ten minutes before it signs; an old one is taken
+/// until its last token expired. Keys that are added to the directory or removed
+/// from it are noticed within about a second, so several servers can share one.
+///
+/// It needs a Tokio runtime.
+///
+/// [`AccessControl::tokens`]: crate::AccessControl::tokens
+#[derive(Debug)]
+pub struct TokenServer {
+    keys: SigningKeys,
+    service: String,
+    issuer: Option<String>,
+    realm: Option<String>,
+    lifetime: Duration,
+    rotation: Duration,
+    profile: Profile,
+    verified: Remembered<Arc<Verified>>,
+}
+
+/// A token whose signature and claims were found right.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    claims: Claims,
+    holder: Principal,
+    source: String,
+}
+
+impl Verified {
+    /// Who holds it, limited to what it covers, as far as the token knows.
+    pub(crate) fn holder(&self) -> &Principal {
+        &self.holder
+    }
+
+    /// The [source](crate::Authenticator::source) that knows the holder.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// What a new token is to say.
+pub(crate) struct Issue<'a> {
+    pub(crate) holder: &'a Principal,
+    /// Whether its source can't be asked about the holder later.
+    pub(crate) complete: bool,
+    /// What it may do now.
+    pub(crate) granted: Scopes,
+    /// What was asked for.
+    pub(crate) asked: Scopes,
+    /// The epochs of repositories, where they aren't 0.
+    pub(crate) epochs: BTreeMap<RepositoryName, u64>,
+    pub(crate) now: SystemTime,
+}
+
+impl TokenServer {
+    /// Signs with the keys in the directory `keys`. Without any, it makes one,
+    /// and the directory too, so that nobody but their owner may read them.
+    ///
+    /// A key is one of P-256 or Ed25519, as `openssl genpkey` writes it. It blocks
+    /// while it reads; the files are small.
+    ///
+    /// # Errors
+    ///
+    /// If the directory or a key can't be read or made, if a file holds another
+    /// kind of key, or if others than its owner and group may read it.
+    pub fn open(keys: impl Into<PathBuf>) -> Result<Self> {
+        Self::open_with(keys, SigningAlgorithm::default())
+    }
+
+    /// The same, where the keys that it makes are for `algorithm`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(keys: impl Into<PathBuf>, algorithm: SigningAlgorithm) -> Result<Self> {
+        let keys = SigningKeys::open(keys.into(), algorithm, SystemClock.now())?;
+        Ok(Self::new(keys))
+    }
+
+    /// Signs with a key that is lost when the program ends. Clients ask for
+    /// another token then.
+    ///
+    /// # Errors
+    ///
+    /// If the system can't make a key.
+    pub fn ephemeral() -> Result<Self> {
+        let keys = SigningKeys::ephemeral(SigningAlgorithm::default(), SystemClock.now())?;
+        Ok(Self::new(keys))
+    }
+
+    fn new(keys: SigningKeys) -> Self {
+        Self {
+            keys,
+            service: String::new(),
+            issuer: None,
+            realm: None,
+            lifetime: Duration::from_mins(5),
+            rotation: Duration::from_hours(24 * 90),
+            profile: Profile::new("", ""),
+            verified: Remembered::new(VERIFIED),
+        }
+        .service("registry")
+    }
+
+    /// Calls what its tokens are for `service`, in place of `registry`. Tokens for
+    /// another service are refused, so registries that share keys have different
+    /// ones.
+    pub fn service(mut self, service: &str) -> Self {
+        service.clone_into(&mut self.service);
+        self.with_profile()
+    }
+
+    /// Calls itself `issuer`, in place of what the service is called.
+    pub fn issuer(mut self, issuer: &str) -> Self {
+        self.issuer = Some(issuer.to_owned());
+        self.with_profile()
+    }
+
+    fn with_profile(mut self) -> Self {
+        self.profile = Profile::new(self.issued_by(), &*self.service)
+            .algorithms([Algorithm::Es256, Algorithm::EdDsa])
+            .longest(*LIFETIMES.end())
+            .grace(GRACE);
+        self
+    }
+
+    /// Sends clients to `url` for tokens, in place of the end-point that they
+    /// would find under the address that they asked.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if it isn't an absolute `http` or `https`
+    /// URL of visible ASCII characters without a query.
+    pub fn realm(mut self, url: &str) -> Result<Self> {
+        Bearer::check_realm(url)?;
+        self.realm = Some(url.to_owned());
+        Ok(self)
+    }
+
+    /// Lets tokens live for `lifetime`, in place of five minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if that is less than a minute or more than an
+    /// hour.
+    pub fn lifetime(mut self, lifetime: Duration) -> Result<Self> {
+        if !LIFETIMES.contains(&lifetime) {
+            return Err(ErrorKind::RequestInvalid
+                .error("tokens must live for a minute at least, and for an hour at most"));
+        }
+        self.lifetime = Duration::from_secs(lifetime.as_secs());
+        Ok(self)
+    }
+
+    /// Adds another key every `rotation`, in place of 90 days. Keys follow each
+    /// other by an hour at least.
+    pub fn rotate_every(mut self, rotation: Duration) -> Self {
+        self.rotation = rotation.max(Duration::from_hours(1));
+        self
+    }
+
+    /// Adds another key now. It signs in ten minutes.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be made, or the keys are in memory.
+    pub async fn rotate(&self, now: SystemTime) -> Result<()> {
+        self.keys.rotate(now).await
+    }
+
+    /// Replaces all keys by another one, so that every token given out before is
+    /// refused: for when a key was stolen.
+    ///
+    /// # Errors
+    ///
+    /// If the files can't be changed, or the keys are in memory.
+    pub async fn replace_keys(&self, now: SystemTime) -> Result<()> {
+        self.keys.replace(now).await
+    }
+
+    fn issued_by(&self) -> &str {
+        self.issuer.as_deref().unwrap_or(&self.service)
+    }
+
+    /// How clients are asked for tokens.
+    pub(crate) fn challenge(&self) -> Bearer {
+        Bearer::new(self.realm.as_deref(), &self.service)
+    }
+
+    /// Checks that a request is fit for this server.
+    pub(crate) fn check(&self, request: &TokenRequest) -> Result<()> {
+        if request
+            .service()
+            .is_some_and(|service| service != self.service)
+        {
+            return Err(ErrorKind::RequestInvalid
+                .error("tokens for this service are given out elsewhere; compare its name"));
+        }
+        if request.scopes().repositories().count() > RESOURCES_MAX {
+            return Err(ErrorKind::RequestInvalid.error(format!(
+                "the token would be too large; ask for at most {RESOURCES_MAX} repositories"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Reads a token. Nothing if it isn't one that this server could have given
+    /// out: then it may be somebody else's.
+    pub(crate) async fn verify(
+        &self,
+        token: &Secret,
+        now: SystemTime,
+    ) -> Result<Option<Arc<Verified>>> {
+        let ring = self.keys.current().await;
+        match self.read(token, &ring, now) {
+            Ok(verified) => Ok(Some(verified)),
+            Err(rejected) => {
+                // The reason is for the log.
+                tracing::debug!(%rejected, "a token was refused");
+                match rejected {
+                    Rejected::Malformed(_)
+                    | Rejected::Header(_)
+                    | Rejected::Algorithm
+                    | Rejected::UnknownKey(_) => Ok(None),
+                    _ => Err(wrong_credentials()),
+                }
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        token: &Secret,
+        ring: &KeyRing,
+        now: SystemTime,
+    ) -> Result<Arc<Verified>, Rejected> {
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
+        let verified = if let Some(verified) = self.verified.get(&fingerprint) {
+            // What was right then may have ended since.
+            verified.claims.check_times(&self.profile, now)?;
+            verified
+        } else {
+            let claims = jwt::verify(token.expose(), ring.all(), &self.profile, now)?;
+            let (holder, source) = access_token::read(&claims).ok_or(Rejected::Claim("access"))?;
+            let verified = Arc::new(Verified {
+                source: source.to_owned(),
+                holder,
+                claims,
+            });
+            self.verified.insert(fingerprint, Arc::clone(&verified));
+            verified
+        };
+        let key = verified.claims.key();
+        if ring.is_trusted(key, now) {
+            Ok(verified)
+        } else {
+            Err(Rejected::UnknownKey(Some(key.to_owned())))
+        }
+    }
+
+    /// Makes a token.
+    pub(crate) async fn issue(&self, issue: &Issue<'_>) -> Result<TokenAnswer> {
+        let ring = self.keys.renewed(self.rotation, issue.now).await;
+        let content = Content {
+            issuer: self.issued_by(),
+            service: &self.service,
+            id: &identity()?,
+            issued_at: issue.now,
+            expires_at: issue
+                .now
+                .checked_add(self.lifetime)
+                .ok_or_else(|| ErrorKind::Internal.error("the clock is at its end"))?,
+            holder: issue.holder,
+            complete: issue.complete,
+            granted: &issue.granted,
+            asked: &issue.asked,
+            epochs: &issue.epochs,
+        };
+        let token = ring.signing(issue.now)?.sign(&content.to_json()?)?;
+        if token.expose().len() > AUTHORIZATION_MAX.saturating_sub("Bearer ".len()) {
+            return Err(ErrorKind::RequestInvalid
+                .error("the token would be too large; ask for fewer repositories"));
+        }
+        Ok(TokenAnswer {
+            token,
+            scopes: issue.granted.clone(),
+            issued_at: issue.now,
+            lifetime: self.lifetime,
+        })
+    }
+
+    /// The public keys, as a document for whoever checks tokens elsewhere.
+    pub(crate) async fn key_set(&self, now: SystemTime) -> Result<Vec<u8>> {
+        self.keys.current().await.document(now)
+    }
+}
+
+/// A name that no other token has.
+fn identity() -> Result<String> {
+    let mut bytes = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|source| Error::internal("the system gives no random numbers", source))?;
+    let mut name = String::with_capacity(32);
+    for byte in bytes {
+        // Writing into memory doesn't fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    Ok(name)
+}

@@ -1,0 +1,158 @@
+//! What a client asks of a token server.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use registry_core::{ErrorKind, Result, Scopes};
+
+use crate::Secret;
+
+/// The longest form in bytes.
+pub const TOKEN_REQUEST_MAX: usize = 64 << 10;
+
+/// A request for a token: a query (Docker's token protocol) or a form (RFC 6749).
+pub struct TokenRequest {
+    grant: TokenGrant,
+    service: Option<String>,
+    scopes: Scopes,
+}
+
+/// What a token is asked for with.
+pub(crate) enum TokenGrant {
+    /// What the request's headers say.
+    Sender,
+    /// A name and a password in the form.
+    Password(String, Secret),
+}
+
+impl TokenRequest {
+    /// Reads the query of a GET request. What isn't known in it is ignored, and
+    /// so are scopes that aren't understood.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if it says two things at once.
+    pub fn from_query(query: &str) -> Result<Self> {
+        let parameters = Parameters::read(query)?;
+        Ok(Self {
+            grant: TokenGrant::Sender,
+            service: parameters.one("service")?.map(str::to_owned),
+            scopes: parameters.scopes(),
+        })
+    }
+
+    /// Reads the form in the body of a POST request.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if it is longer than [`TOKEN_REQUEST_MAX`]
+    /// or malformed, says two things at once, or lacks something.
+    pub fn from_form(form: &[u8]) -> Result<Self> {
+        if form.len() > TOKEN_REQUEST_MAX {
+            return Err(invalid("the form is longer than 64 KiB; ask for less"));
+        }
+        let form = std::str::from_utf8(form).map_err(|_| invalid("the form isn't text"))?;
+        let parameters = Parameters::read(form)?;
+        let secret = |name| {
+            let value = parameters.one(name)?;
+            value
+                .map(Secret::new)
+                .ok_or_else(|| invalid(format!("the form has no {name}")))
+        };
+        let grant = match parameters.one("grant_type")? {
+            Some("password") => {
+                let user = parameters.one("username")?.unwrap_or_default().to_owned();
+                if user.contains([':', '\0']) || user.contains(char::is_control) {
+                    return Err(invalid("the username holds characters that no name has"));
+                }
+                TokenGrant::Password(user, secret("password")?)
+            }
+            Some(_) => {
+                return Err(invalid("the grant_type isn't known here; use password"));
+            }
+            None => return Err(invalid("the form has no grant_type")),
+        };
+        Ok(Self {
+            grant,
+            service: parameters.one("service")?.map(str::to_owned),
+            scopes: parameters.scopes(),
+        })
+    }
+
+    /// What it is asked for with.
+    pub(crate) fn grant(&self) -> &TokenGrant {
+        &self.grant
+    }
+
+    /// What it should be for.
+    pub(super) fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    /// What it should cover.
+    pub(crate) fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+}
+
+impl fmt::Debug for TokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenRequest")
+            .field("service", &self.service)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid(reason: impl Into<String>) -> registry_core::Error {
+    ErrorKind::RequestInvalid.error(reason)
+}
+
+/// The parameters of a query or form (WHATWG URL, section 5).
+struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Parameters<'a> {
+    fn read(text: &'a str) -> Result<Self> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        pairs.collect::<Result<_>>().map(Self)
+    }
+
+    /// The only value of a parameter, if it isn't empty. Named twice, it must
+    /// say the same twice.
+    fn one(&self, name: &str) -> Result<Option<&str>> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.any(|other| Some(other) != first) {
+            return Err(invalid(format!("{name} is given twice; give it once")));
+        }
+        Ok(first.filter(|value| !value.is_empty()))
+    }
+
+    /// All scopes: in several parameters, as Docker sends them, or in one, as in
+    /// RFC 6749.
+    fn scopes(&self) -> Scopes {
+        Scopes::parse(self.all("scope"))
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_ref())
+    }
+}
+
+fn decode(text: &str) -> Result<Cow<'_, str>> {
+    if !text.contains(['+', '%']) {
+        return Ok(Cow::Borrowed(text));
+    }
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8()
+        .map(|decoded| Cow::Owned(decoded.into_owned()))
+        .map_err(|_| invalid("what is encoded in the request isn't text"))
+}

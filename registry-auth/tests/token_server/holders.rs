@@ -1,0 +1,222 @@
+//! What becomes of a token when things change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use registry_auth::{
+    AccessControl, Authenticator, Caller, Credentials, Decision, Policy, Principal, Question,
+    TokenServer,
+};
+use registry_core::{Action, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, Result};
+use tempfile::TempDir;
+
+use crate::support::{Ahead, People, ann, ask, basic, bearer, challenge, issue, registry, rules};
+
+#[tokio::test]
+async fn a_token_expires() {
+    let clock = Ahead::default();
+    let access = registry(&People::of([ann()])).clock(clock.clone());
+    let token = bearer(
+        &issue(&access, None, "scope=repository:public/a:pull")
+            .await
+            .unwrap(),
+    );
+    let tags = "/v2/public/a/tags/list";
+    clock.go(Duration::from_secs(299));
+    ask(&access, Some(&token), Method::GET, tags).await.unwrap();
+    clock.go(Duration::from_secs(8));
+    let refused = challenge(ask(&access, Some(&token), Method::GET, tags).await);
+    assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+}
+
+#[tokio::test]
+async fn tokens_of_another_service_or_server_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let server = || TokenServer::open(directory.path()).unwrap();
+    let access = |server| {
+        AccessControl::new(rules())
+            .authenticator(People::of([ann()]))
+            .tokens(server)
+    };
+    let one = access(server());
+    let token = bearer(&issue(&one, None, "").await.unwrap());
+    let ping = async |access: &AccessControl| ask(access, Some(&token), Method::GET, "/v2/").await;
+    ping(&one).await.unwrap();
+    ping(&access(server())).await.unwrap();
+    for other in [
+        server().service("other"),
+        server().issuer("other"),
+        TokenServer::ephemeral().unwrap(),
+    ] {
+        let refused = challenge(ping(&access(other)).await);
+        assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_gone_or_has_another_password_loses_the_token() {
+    let people = People::of([ann()]);
+    let access = registry(&people);
+    let token = bearer(
+        &issue(&access, Some(&basic("ann", "ann")), "")
+            .await
+            .unwrap(),
+    );
+    let ping = async || ask(&access, Some(&token), Method::GET, "/v2/").await;
+    ping().await.unwrap();
+    for change in [
+        || Some(Principal::new("ann").with_stamp([2; 16])),
+        || Some(Principal::new("ann")),
+        || None,
+    ] {
+        match change() {
+            Some(person) => people.put(person),
+            None => people.remove("ann"),
+        }
+        let refused = challenge(ping().await);
+        assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+        people.put(ann());
+        ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn s_31_groups_are_replaced() {
+    let people = People::of([ann()]);
+    let access = registry(&people);
+    let query = "scope=repository:ops/a:pull";
+    let token = bearer(
+        &issue(&access, Some(&basic("ann", "ann")), query)
+            .await
+            .unwrap(),
+    );
+    let pull = async || ask(&access, Some(&token), Method::GET, "/v2/ops/a/tags/list").await;
+    pull().await.unwrap();
+    people.put(
+        Principal::new("ann")
+            .member_of("others")
+            .with_stamp([1; 16]),
+    );
+    assert_eq!(pull().await.unwrap_err().error.kind(), ErrorKind::Denied);
+}
+
+/// Knows everybody once, and nobody later.
+#[derive(Debug)]
+struct Passing;
+
+#[async_trait]
+impl Authenticator for Passing {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        Ok(match caller.credentials {
+            Credentials::Basic { .. } => Some(
+                Principal::workload("github", "repo:org/app")
+                    .member_of("ops")
+                    .with_claim("ref", "main"),
+            ),
+            _ => None,
+        })
+    }
+}
+
+/// Lets the main branch push.
+#[derive(Debug)]
+struct MainBranch;
+
+impl Policy for MainBranch {
+    fn decide(&self, question: &Question<'_>) -> Decision {
+        match question.principal {
+            Some(known) if known.claim("ref") == Some("main") => {
+                Decision::allow([Action::Push, Action::Pull])
+            }
+            _ => Decision::ABSTAIN,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_remembers_what_cannot_be_asked_again() {
+    let access = AccessControl::new(rules())
+        .policy(MainBranch)
+        .authenticator(Passing)
+        .tokens(TokenServer::ephemeral().unwrap());
+    let query = "scope=repository:ops/a:pull scope&scope=repository:x:push";
+    let answer = issue(&access, Some(&basic("any", "any")), query)
+        .await
+        .unwrap();
+    let token = bearer(&answer);
+    for (method, target) in [
+        (Method::GET, "/v2/ops/a/tags/list"),
+        (Method::POST, "/v2/x/blobs/uploads/"),
+    ] {
+        let grant = ask(&access, Some(&token), method, target).await.unwrap();
+        assert_eq!(grant.actor.name.as_deref(), Some("github:repo:org/app"));
+    }
+    // Without the source, nobody vouches for it any more.
+    let another = AccessControl::new(rules())
+        .authenticator(People::default())
+        .tokens(TokenServer::ephemeral().unwrap());
+    let refused = ask(&another, Some(&token), Method::GET, "/v2/").await;
+    assert!(refused.is_err());
+}
+
+/// How often each repository was deleted.
+#[derive(Debug, Clone, Default)]
+struct Deletions(Arc<AtomicU64>);
+
+#[async_trait]
+impl Epochs for Deletions {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        let number = match repository.as_str() {
+            "team/a" => self.0.load(Ordering::Relaxed),
+            _ => 0,
+        };
+        Ok(RepositoryEpoch {
+            number,
+            since: None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_of_the_repository_that_was_there() {
+    let deletions = Deletions::default();
+    let access = registry(&People::of([ann()])).epochs(deletions.clone());
+    let password = basic("ann", "ann");
+    let query = "scope=repository:team/a:pull,push&scope=repository:team/b:pull,push";
+    let new = async |authorization: &str| {
+        bearer(&issue(&access, Some(authorization), query).await.unwrap())
+    };
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let mount = format!("/v2/team/b/blobs/uploads/?mount={digest}&from=team/a");
+    let mut token = new(&password).await;
+    for _ in 0..3 {
+        ask(&access, Some(&token), Method::GET, "/v2/team/a/tags/list")
+            .await
+            .unwrap();
+        ask(&access, Some(&token), Method::POST, &mount)
+            .await
+            .unwrap();
+        deletions.0.fetch_add(1, Ordering::Relaxed);
+        for (method, target) in [
+            (Method::GET, "/v2/team/a/tags/list"),
+            (Method::POST, &*mount),
+        ] {
+            let refused = challenge(ask(&access, Some(&token), method, target).await);
+            assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+        }
+        ask(&access, Some(&token), Method::GET, "/v2/team/b/tags/list")
+            .await
+            .unwrap();
+        // Nor does it buy a token for the one that came after.
+        let child = new(&token).await;
+        assert!(
+            ask(&access, Some(&child), Method::GET, "/v2/team/a/tags/list")
+                .await
+                .is_err()
+        );
+        token = new(&password).await;
+    }
+}

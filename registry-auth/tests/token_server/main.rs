@@ -1,0 +1,15 @@
+//! Tokens of the registry's own: who gets one, what it is good for, and how long.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+mod holders;
+mod requests;
+mod scopes;
+mod signing_keys;
+mod support;

@@ -1,0 +1,111 @@
+//! A token never gives more than what it was made from.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use proptest::prelude::*;
+use registry_auth::{AccessControl, Decision, Policy, Question, TokenServer};
+use registry_core::{Action, Actions, Scopes};
+use tempfile::TempDir;
+
+use crate::support::{People, ann, ask, basic, bearer, issue};
+
+/// Allows and denies as it was told, whoever asks.
+#[derive(Debug)]
+struct Told(BTreeMap<String, (Actions, Actions)>);
+
+impl Policy for Told {
+    fn decide(&self, question: &Question<'_>) -> Decision {
+        let name = question.repository.map_or("", |name| name.as_str());
+        self.0
+            .get(name)
+            .map_or(Decision::ABSTAIN, |(allowed, denied)| {
+                Decision::allow(*allowed).and(Decision::deny(*denied, "no"))
+            })
+    }
+}
+
+fn actions() -> impl Strategy<Value = Actions> {
+    prop::collection::vec(prop::sample::select(Action::ALL.to_vec()), 0..5)
+        .prop_map(|actions| actions.into_iter().collect())
+}
+
+fn asked() -> impl Strategy<Value = String> {
+    let words = prop::collection::vec(
+        prop::sample::select(vec!["pull", "push", "create", "overwrite", "delete", "*"]),
+        0..4,
+    );
+    let scope = (0..4_u8, words)
+        .prop_map(|(name, words)| format!("repository:r{name}:{}", words.join(",")));
+    prop::collection::vec(scope, 0..5).prop_map(|scopes| scopes.join(" "))
+}
+
+fn policy() -> impl Strategy<Value = BTreeMap<String, (Actions, Actions)>> {
+    prop::collection::btree_map(
+        (0..4_u8).prop_map(|name| format!("r{name}")),
+        (actions(), actions()),
+        0..5,
+    )
+}
+
+/// What may be done in a repository, by the ways that there are to do it.
+async fn power(access: &AccessControl, authorization: &str, name: &str) -> Actions {
+    let mut power = Actions::NONE;
+    for (method, target) in [
+        (Method::GET, format!("/v2/{name}/tags/list")),
+        (Method::POST, format!("/v2/{name}/blobs/uploads/")),
+        (Method::DELETE, format!("/v2/{name}/manifests/v1")),
+    ] {
+        if let Ok(grant) = ask(access, Some(authorization), method, &target).await {
+            power = power | grant.target.unwrap().actions();
+        }
+    }
+    power
+}
+
+proptest! {
+    #[test]
+    fn s_12_never_more_than_user_request_and_parent(
+        then in policy(),
+        now in policy(),
+        parent in asked(),
+        child in asked(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let directory = TempDir::new().unwrap();
+            let registry = |policy| {
+                AccessControl::new(Told(policy))
+                    .authenticator(People::of([ann()]))
+                    .tokens(TokenServer::open(directory.path()).unwrap())
+            };
+            let (before, after) = (registry(then), registry(now));
+            let password = basic("ann", "ann");
+            let first = issue(&before, Some(&password), &format!("scope={parent}")).await.unwrap();
+            let second = issue(&before, Some(&bearer(&first)), &format!("scope={child}")).await.unwrap();
+            let (parent, child) = (Scopes::parse([&*parent]), Scopes::parse([&*child]));
+            for access in [&before, &after] {
+                for name in ["r0", "r1", "r2", "r3"] {
+                    let repository = name.parse().unwrap();
+                    let covered = |scopes: &Scopes| scopes.actions(&repository).unwrap_or_default();
+                    let user = power(access, &password, name).await;
+                    let held = power(access, &bearer(&first), name).await;
+                    assert!(user.intersection(covered(&parent)).contains(held));
+                    let held = power(access, &bearer(&second), name).await;
+                    let most = user.intersection(covered(&parent)).intersection(covered(&child));
+                    assert!(most.contains(held));
+                }
+            }
+            // What others read is what may be done at the time.
+            for name in ["r0", "r1", "r2", "r3"] {
+                let repository = name.parse().unwrap();
+                let said = second.scopes.actions(&repository).unwrap_or_default();
+                let user = power(&before, &password, name).await;
+                let by_word = |action: Action| said.contains(action.into()) && matches!(action, Action::Pull | Action::Push | Action::Delete);
+                for action in Action::ALL.into_iter().filter(|action| by_word(*action)) {
+                    assert!(user.contains(action.into()), "{name} {action:?}");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,193 @@
+//! The keys that sign.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::Method;
+use registry_auth::{AccessControl, SigningAlgorithm, TokenServer};
+use registry_core::{Clock, SystemClock};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Ahead, People, ann, ask, bearer, challenge, issue, rules};
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn the_first_key_is_made_for_nobody_elses_eyes() {
+    let root = TempDir::new().unwrap();
+    let directory = root.path().join("auth/keys");
+    for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {
+        TokenServer::open_with(&directory, algorithm).unwrap();
+        // Another start uses it.
+        TokenServer::open_with(&directory, algorithm).unwrap();
+        let [file] = &files(&directory)[..] else {
+            panic!("{:?}", files(&directory));
+        };
+        assert_eq!((mode(&directory), mode(file)), (0o700, 0o600));
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = TokenServer::open(&directory).unwrap_err().to_string();
+        assert!(
+            error.contains("chmod 600") && error.contains(file.to_str().unwrap()),
+            "{error}"
+        );
+        fs::remove_file(file).unwrap();
+    }
+    for content in [
+        "",
+        "garbage",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    ] {
+        let file = directory.join("own.pem");
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = TokenServer::open(&directory).unwrap_err().to_string();
+        assert!(error.contains("own.pem"), "{error}");
+    }
+}
+
+async fn all_take(servers: &[AccessControl], tokens: &[(SystemTime, String)]) {
+    for server in servers {
+        for (_, token) in tokens {
+            ask(server, Some(token), Method::GET, "/v2/").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_change_without_a_moment_in_which_tokens_fail() {
+    let directory = TempDir::new().unwrap();
+    let clock = Ahead::default();
+    // Two servers with the same keys, as far as they know them.
+    let servers: Vec<_> = (0..2)
+        .map(|_| {
+            let server = TokenServer::open(directory.path())
+                .unwrap()
+                .rotate_every(Duration::from_hours(5));
+            AccessControl::new(rules())
+                .authenticator(People::of([ann()]))
+                .tokens(server)
+                .clock(clock.clone())
+        })
+        .collect();
+    let mut alive: Vec<(SystemTime, String)> = Vec::new();
+    let mut kids = std::collections::BTreeSet::new();
+    for _ in 0..400 {
+        clock.go(Duration::from_mins(2));
+        // Time enough to look.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let now = clock.now();
+        alive.retain(|(until, _)| *until > now);
+        // Each has looked before one of them adds a key.
+        all_take(&servers, &alive).await;
+        for server in &servers {
+            let answer = issue(server, None, "").await.unwrap();
+            let header = answer.token.expose().split('.').next().unwrap();
+            kids.insert(header.to_owned());
+            alive.push((answer.issued_at + answer.lifetime, bearer(&answer)));
+        }
+        all_take(&servers, &alive).await;
+    }
+    assert_eq!(kids.len(), 3, "keys sign for five hours each");
+    // What is of no more use isn't kept.
+    assert!(
+        files(directory.path()).len() <= 2,
+        "{:?}",
+        files(directory.path())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_followed_by_another_is_no_good_in_the_end() {
+    let directory = TempDir::new().unwrap();
+    let clock = Ahead::default();
+    let server = TokenServer::open(directory.path()).unwrap();
+    let first = fs::read(&files(directory.path())[0]).unwrap();
+    server
+        .rotate(clock.now() + Duration::from_secs(1))
+        .await
+        .unwrap();
+    let access = AccessControl::new(rules())
+        .authenticator(People::of([ann()]))
+        .tokens(server)
+        .clock(clock.clone());
+    // Whoever has stolen the first key makes tokens that never end.
+    let forged = || {
+        let now = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let claims = json!({
+            "iss": "registry", "sub": "", "aud": "registry", "access": [], "kind": "anonymous",
+            "via": "nobody", "iat": now.as_secs(), "exp": now.as_secs() + 300,
+        });
+        format!("Bearer {}", sign(&first, &claims))
+    };
+    let ping = async |token: String| ask(&access, Some(&token), Method::GET, "/v2/").await;
+    ping(forged()).await.unwrap();
+    clock.go(Duration::from_mins(79));
+    ping(forged()).await.unwrap();
+    clock.go(Duration::from_mins(2));
+    let refused = challenge(ping(forged()).await);
+    assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+}
+
+/// A token of these claims by the key in a PEM file.
+fn sign(pem: &[u8], claims: &Value) -> String {
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+
+    let pem = std::str::from_utf8(pem).unwrap();
+    let encoded: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(encoded).unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).unwrap();
+    let public: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
+    let public = registry_auth::jwt::VerificationKey::from_spki(public.as_ref()).unwrap();
+    let header = json!({"alg": "ES256", "typ": "JWT", "kid": public.kid()});
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", encode(&header), encode(claims));
+    let signature = key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stolen_key_is_of_no_use_once_it_is_replaced() {
+    let directory = TempDir::new().unwrap();
+    let server = TokenServer::open(directory.path()).unwrap();
+    let access = AccessControl::new(rules())
+        .authenticator(People::of([ann()]))
+        .tokens(server);
+    let token = bearer(&issue(&access, None, "").await.unwrap());
+    // As another process does it.
+    let other = TokenServer::open(directory.path()).unwrap();
+    other.replace_keys(SystemClock.now()).await.unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let refused = challenge(ask(&access, Some(&token), Method::GET, "/v2/").await);
+    assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+    let token = bearer(&issue(&access, None, "").await.unwrap());
+    ask(&access, Some(&token), Method::GET, "/v2/")
+        .await
+        .unwrap();
+
+    // A directory that is emptied by mistake leaves what is known.
+    for file in files(directory.path()) {
+        fs::remove_file(file).unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    ask(&access, Some(&token), Method::GET, "/v2/")
+        .await
+        .unwrap();
+}
