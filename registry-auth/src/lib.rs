@@ -53,6 +53,8 @@
 //! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
 //!   the public keys that check them, in `jwt`.
 
+#![forbid(unsafe_code)]
+
 mod access_control;
 mod authenticator;
 mod challenge;

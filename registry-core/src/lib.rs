@@ -197,6 +197,8 @@
 //! With the feature `testkit`, `registry_suite!` makes a test of every promise
 //! that the trait makes, for any implementation.
 
+#![forbid(unsafe_code)]
+
 mod access;
 mod blob;
 mod descriptor;

@@ -26,6 +26,14 @@ const CHUNK: usize = 256 << 10;
 #[cfg(feature = "server")]
 const LEAST_SENT: u64 = 128 << 10;
 
+/// How much has to come without waiting for the disk before the system is asked
+/// again what it has in memory. Asking makes it read what it hasn't, page by
+/// page, which keeps it from reading ahead in large pieces.
+const UNASKED: u64 = 8 << 20;
+
+/// Rounds down to where a part begins.
+const WHOLE_PARTS: u64 = !(PART as u64 - 1);
+
 /// The buffers kept for further use. A buffer is in use until the connection
 /// has sent it, so this is about how many downloads run side by side.
 const POOL: usize = 32;
@@ -94,6 +102,8 @@ pub(crate) struct FileBody {
     /// What isn't read yet.
     range: Range<u64>,
     background: Option<JoinHandle<ReadResult>>,
+    /// How much is to be read before asking what is in memory.
+    unasked: u64,
     /// Where the connection takes parts that it sends by itself.
     queue: Option<FileQueue>,
 }
@@ -104,6 +114,7 @@ impl FileBody {
             file: slice.file,
             range: slice.range,
             background: None,
+            unasked: 0,
             queue: None,
         }
     }
@@ -124,8 +135,14 @@ impl FileBody {
     fn queue_part(&mut self) -> Option<Bytes> {
         let queue = self.queue.as_ref().filter(|queue| !queue.is_closed())?;
         let start = self.range.start;
-        let end = start.saturating_add(self.left().min(PART as u64));
+        // Parts begin where large pages do.
+        let page = start & WHOLE_PARTS;
+        let end = self.range.end.min(page.saturating_add(PART as u64));
+        if self.unasked > 0 {
+            return None;
+        }
         if !self.file.is_cached(start..end) {
+            self.unasked = UNASKED;
             return None;
         }
         self.range.start = end;
@@ -156,7 +173,9 @@ impl FileBody {
             return Err(ErrorKind::Corrupt.error("the stored content is shorter than it should be"));
         }
         buffer.filled = read.min(buffer.memory.len());
-        self.range.start = self.range.start.saturating_add(buffer.filled as u64);
+        let filled = buffer.filled as u64;
+        self.range.start = self.range.start.saturating_add(filled);
+        self.unasked = self.unasked.saturating_sub(filled);
         Ok(Bytes::from_owner(buffer))
     }
 }
@@ -191,6 +210,7 @@ impl Stream for FileBody {
                         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                     ) =>
                 {
+                    self.unasked = UNASKED;
                     self.background = Some(self.start_reading(wanted, buffer));
                 }
                 read => return Poll::Ready(Some(self.take(buffer, read))),

@@ -12,17 +12,20 @@
 //! the connection up before a wrong byte is sent.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use registry_core::FileSlice;
 
-/// The largest part that is sent at once.
-pub(crate) const PART: usize = 1 << 20;
+/// The largest part that is sent at once: a large page of the system's cache.
+pub(crate) const PART: usize = 2 << 20;
 
 /// Occupies no memory, as nobody touches it.
 static STAND_IN: [u8; PART] = [0; PART];
+
+/// How many queues have something in them.
+static SENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// The parts that one connection is to send, in order.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +48,11 @@ impl FileQueue {
             .unwrap_or(&STAND_IN);
         part.range.end = part.range.start.saturating_add(stand_in.len() as u64);
         if !stand_in.is_empty() {
-            self.lock().push_back(part);
+            let mut parts = self.lock();
+            if parts.is_empty() {
+                SENDING.fetch_add(1, Ordering::Relaxed);
+            }
+            parts.push_back(part);
         }
         Bytes::from_static(stand_in)
     }
@@ -62,6 +69,9 @@ impl FileQueue {
             first.range.start = first.range.start.saturating_add(count);
             if first.range.start >= first.range.end {
                 parts.pop_front();
+                if parts.is_empty() {
+                    SENDING.fetch_sub(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -83,6 +93,20 @@ impl FileQueue {
     fn lock(&self) -> MutexGuard<'_, VecDeque<FileSlice>> {
         self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let parts = self.parts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !parts.is_empty() {
+            SENDING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// On how many connections of this process parts of files wait to be sent.
+pub(crate) fn sending() -> usize {
+    SENDING.load(Ordering::Relaxed)
 }
 
 /// Whether `bytes` stand in for a part of a file.

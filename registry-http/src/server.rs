@@ -5,6 +5,8 @@ mod accept;
 mod activity;
 mod connection;
 mod head;
+#[cfg(target_os = "linux")]
+mod mapped;
 mod request;
 #[cfg(target_os = "linux")]
 mod sendfile;

@@ -31,8 +31,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-const PART: u64 = 1 << 20;
-const SIZE: usize = 5 * (1 << 20) + 12_345;
+const PART: u64 = 2 << 20;
+const SIZE: usize = 13 * (1 << 20) + 12_345;
 
 /// A registry of one blob, which is a file, of which some parts are in memory.
 #[derive(Debug, Clone)]
@@ -73,7 +73,10 @@ impl OneFile {
 }
 
 impl FileContent for Content {
-    fn try_read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+    fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if (self.cached)(offset) {
+            return self.read_at(buffer, offset);
+        }
         Err(io::ErrorKind::WouldBlock.into())
     }
 
@@ -185,6 +188,18 @@ async fn parts_that_have_to_be_read_and_parts_that_have_not_come_in_order() {
         }
         assert!(registry.reads() > 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_get_the_bytes_each() {
+    let registry = OneFile::new(|_| true);
+    let server = TestServer::start(registry.clone()).await;
+    let requests = [get(&registry.path(), "")];
+    let clients = (0..8).map(|_| pipeline(&server, &requests));
+    for answers in futures::future::join_all(clients).await {
+        assert!(answers[0].as_deref() == Some(&registry.0.bytes[..]));
+    }
+    assert_eq!(registry.reads(), 0);
 }
 
 #[tokio::test]

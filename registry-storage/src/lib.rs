@@ -83,6 +83,8 @@
 //! * `testkit`: the contracts of both ports as tests, and stores that fail on
 //!   purpose.
 
+#![forbid(unsafe_code)]
+
 mod blob;
 #[cfg(feature = "filesystem")]
 mod directory;

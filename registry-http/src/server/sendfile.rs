@@ -3,13 +3,16 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
+use std::thread::available_parallelism;
 
 use registry_core::FileSlice;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::file_queue::{FileQueue, stands_in};
+use super::mapped;
+use crate::file_queue::{FileQueue, sending, stands_in};
 
 /// The most that is sent by one call. The receiver then copies what is still
 /// in the processor's caches.
@@ -18,17 +21,31 @@ const AT_ONCE: u64 = 256 << 10;
 /// The most that is copied by one call where sending doesn't work.
 const COPIED: usize = 64 << 10;
 
+/// Up to how many downloads at once there is a processor for each, besides its
+/// receiver's. Each counts a large page as this process's memory.
+static FEW: LazyLock<usize> =
+    LazyLock::new(|| available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4)));
+
 /// A connection that sends the parts of a [`FileQueue`] where it is given what
 /// stands in for them.
 #[derive(Debug)]
 pub(super) struct SendFile {
     stream: TcpStream,
     queue: FileQueue,
+    /// Whether the receiver is on this machine.
+    is_local: bool,
 }
 
 impl SendFile {
     pub(super) fn new(stream: TcpStream, queue: FileQueue) -> Self {
-        Self { stream, queue }
+        let is_local = stream
+            .peer_addr()
+            .is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+        Self {
+            stream,
+            queue,
+            is_local,
+        }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -40,6 +57,12 @@ impl SendFile {
         let length = part.range.end.saturating_sub(part.range.start);
         let length = usize::try_from(length.min(AT_ONCE)).unwrap_or(usize::MAX);
         let send = || {
+            if self.is_local
+                && sending() <= *FEW
+                && let Some(count) = mapped::send(&self.stream, file, &part.range)?
+            {
+                return Ok(count);
+            }
             let mut offset = part.range.start;
             let count = rustix::fs::sendfile(&self.stream, file, Some(&mut offset), length)?;
             Ok(count)

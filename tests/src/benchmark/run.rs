@@ -236,6 +236,11 @@ impl Bench {
                         .deposit_manifest(REPOSITORY, &image.tag, &image.manifest)
                         .await?;
                 }
+                // Pulls are measured warm, also where pushes went past the system's cache.
+                let mut connection = Connection::new(&server.host()?);
+                for blob in prepared.single.iter().chain(&prepared.several) {
+                    transfer::pull(&mut connection, REPOSITORY, blob).await?;
+                }
                 filling.give(server, REPOSITORY).await
             };
             given
