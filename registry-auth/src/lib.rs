@@ -49,7 +49,8 @@
 //! All are off unless asked for:
 //!
 //! * `htpasswd`: users from a password file.
-//! * `policy`: time zones by their names in a [`TimeWindow`].
+//! * `policy`: rules from a file, and time zones by their names in a
+//!   [`TimeWindow`].
 //! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
 //!   the public keys that check them, in `jwt`.
 
@@ -68,6 +69,8 @@ mod login;
 mod network;
 mod pattern;
 mod policy;
+#[cfg(feature = "policy")]
+mod policy_file;
 mod principal;
 #[cfg(feature = "token")]
 mod remembered;
@@ -76,11 +79,12 @@ mod rule;
 mod rules;
 mod secret;
 mod sender;
+mod suggestion;
 mod tag_pattern;
 mod time_window;
 #[cfg(feature = "token")]
 mod token_server;
-#[cfg(feature = "htpasswd")]
+#[cfg(any(feature = "htpasswd", feature = "policy"))]
 mod watched_file;
 
 pub use access_control::{AccessControl, Grant, Refusal};
@@ -94,6 +98,8 @@ pub use login::{Login, LoginAnswer};
 pub use network::{Network, Networks};
 pub use pattern::Pattern;
 pub use policy::{Decision, Effect, Opinion, Policy, Question};
+#[cfg(feature = "policy")]
+pub use policy_file::{PolicyFile, PolicyProblem};
 pub use principal::{Principal, PrincipalKind, TokenIssuer, TokenLimits};
 pub use role::Role;
 pub use rule::{Rule, Who};

@@ -2,6 +2,9 @@
 
 mod sentence;
 
+#[cfg(feature = "policy")]
+pub(crate) use sentence::{action, parse};
+
 use std::time::SystemTime;
 
 use registry_core::{Action, Actions, Tag};
@@ -88,7 +91,7 @@ impl Who {
 ///   be `except` and a list of others. `nobody may` is `anyone may not`.
 /// * `ACTIONS` are of `list`, `pull`, `push`, `overwrite`, `delete`, `administer`
 ///   and `audit`; a `ROLE` is `reader`, `writer`, `maintainer`, `admin` or
-///   `auditor` (see [`Role`](crate::Role)), with or without an `s`.
+///   `auditor` (see [`Role`](crate::Role)), or the plural of one.
 /// * `REPOSITORIES` are [`Pattern`]s, and `TAGS` [`TagPattern`]s.
 ///
 /// # What it means

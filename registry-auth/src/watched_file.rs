@@ -30,12 +30,15 @@ pub(crate) struct WatchedFile<T> {
     watcher: tokio::sync::Mutex<Watched>,
 }
 
+/// Makes something of all that a file holds.
+type Parse<T> = dyn Fn(&[u8]) -> Result<T> + Send + Sync;
+
 /// Where the file is, and how it is read.
 struct Described<T> {
     /// What it is called in messages, such as `password file`.
     what: &'static str,
     path: PathBuf,
-    parse: fn(&[u8]) -> Result<T>,
+    parse: Box<Parse<T>>,
     /// The most bytes that are read.
     most: u64,
 }
@@ -68,13 +71,13 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     pub(crate) fn open(
         what: &'static str,
         path: PathBuf,
-        parse: fn(&[u8]) -> Result<T>,
+        parse: impl Fn(&[u8]) -> Result<T> + Send + Sync + 'static,
         most: u64,
     ) -> Result<Self> {
         let file = Described {
             what,
             path,
-            parse,
+            parse: Box::new(parse),
             most,
         };
         let (stamp, content) = file.load()?;
@@ -103,6 +106,21 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
                 Arc::clone(&self.lock().content)
             }
             Err(_) => content,
+        }
+    }
+
+    /// What it said when somebody looked last.
+    #[cfg(feature = "policy")]
+    pub(crate) fn now(&self) -> Arc<T> {
+        Arc::clone(&self.lock().content)
+    }
+
+    /// Looks again and again.
+    #[cfg(feature = "policy")]
+    pub(crate) async fn watch(&self) {
+        loop {
+            sleep(INTERVAL).await;
+            self.current().await;
         }
     }
 

@@ -30,7 +30,7 @@
 //! * `server`: `serve` and `Server`, the listener for HTTP/1.1 and 2, with or without TLS.
 //! * `client`: registries across the network, as registries.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
-//! * `policy`: time zones by name in rules, a feature of `registry_auth`.
+//! * `policy`: rules from a file, a feature of `registry_auth`.
 //! * `testkit`: a server for tests.
 
 mod access_log;

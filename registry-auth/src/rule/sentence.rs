@@ -6,6 +6,7 @@ use std::str::FromStr;
 use registry_core::{Action, Actions, Error, ErrorKind, Result};
 
 use super::{Rule, Who};
+use crate::suggestion::suggestion;
 use crate::{Effect, Role};
 
 /// The longest sentence in bytes.
@@ -45,7 +46,7 @@ impl FromStr for Rule {
 }
 
 /// Reads a sentence in which these roles may stand besides the ready-made ones.
-fn parse(text: &str, roles: &[(String, Actions)]) -> Result<Rule> {
+pub(crate) fn parse(text: &str, roles: &[(String, Actions)]) -> Result<Rule> {
     if text.len() > SENTENCE_MAX {
         return Err(wrong("the rule is too long; write several"));
     }
@@ -178,15 +179,7 @@ impl<'a> Words<'a> {
     }
 
     fn action(&mut self) -> Result<Action> {
-        let word = self.text()?;
-        word.parse().map_err(|_| {
-            let known = Action::ALL.map(Action::as_str);
-            let advice = suggestion(&word, known).map_or_else(
-                || format!("use {}", known.join(", ")),
-                |known| format!("did you mean `{known}`?"),
-            );
-            wrong(format!("there is no action `{word}`; {advice}"))
-        })
+        action(&self.text()?)
     }
 
     fn parsed<T: FromStr<Err = Error>>(&mut self) -> Result<T> {
@@ -299,6 +292,18 @@ fn word(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token> {
     })
 }
 
+/// Reads the name of an action.
+pub(crate) fn action(word: &str) -> Result<Action> {
+    word.parse().map_err(|_| {
+        let known = Action::ALL.map(Action::as_str);
+        let advice = suggestion(word, known).map_or_else(
+            || format!("use {}", known.join(", ")),
+            |known| format!("did you mean `{known}`?"),
+        );
+        wrong(format!("there is no action `{word}`; {advice}"))
+    })
+}
+
 fn find_role(word: &str, roles: &[(String, Actions)]) -> Result<Actions> {
     let ready = Role::ALL.map(|role| (role.name(), role.actions()));
     let of_ours = roles
@@ -311,6 +316,7 @@ fn find_role(word: &str, roles: &[(String, Actions)]) -> Result<Actions> {
     };
     find(word)
         .or_else(|| word.strip_suffix('s').and_then(find))
+        .or_else(|| word.strip_suffix("es").and_then(find))
         .ok_or_else(|| {
             let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
             let advice = suggestion(word, names.iter().copied()).map_or_else(
@@ -319,35 +325,6 @@ fn find_role(word: &str, roles: &[(String, Actions)]) -> Result<Actions> {
             );
             wrong(format!("there is no role `{word}`; {advice}"))
         })
-}
-
-/// The one of `known` that `word` probably is, with up to two letters wrong.
-fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|name| (distance(word, name), name))
-        .filter(|(distance, name)| *distance <= 2 && *distance < name.len() / 2)
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// How many letters have to be added, removed or replaced.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (index, left) in a.chars().enumerate() {
-        let (mut diagonal, mut before) = (index, index.saturating_add(1));
-        let mut next = vec![before];
-        for (right, above) in b.chars().zip(row.iter().skip(1)) {
-            before = diagonal
-                .saturating_add(usize::from(left != right))
-                .min(above.saturating_add(1))
-                .min(before.saturating_add(1));
-            diagonal = *above;
-            next.push(before);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 fn wrong(reason: impl Into<String>) -> Error {

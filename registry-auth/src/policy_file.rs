@@ -1,0 +1,186 @@
+//! Rules from a file.
+
+mod document;
+mod yaml;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use registry_core::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::watched_file::WatchedFile;
+use crate::{Decision, Opinion, Policy, Principal, Question, Rules};
+
+/// The longest file that is read, in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// How many problems an error tells of.
+const PROBLEMS_MAX: usize = 20;
+
+/// Rules, groups and roles from a YAML file:
+///
+/// ```yaml
+/// version: 1
+/// groups:
+///   web: [ann, ben, robot$ci]
+/// roles:
+///   releaser: [list, pull, push]      # adds tags and never moves any
+/// disabled: [mallory]
+/// rules:
+///   - anyone is reader of library/**
+///   - users are maintainers of people/{user}/**
+///   - group web are releasers of team/**
+///   - robot ci may push v* to team/**
+///   - rule: group contractors may pull team/**
+///     name: contractors in the office
+///     from: [10.0.0.0/8, "2001:db8::/32"]
+///     times: mon-fri 08:00-18:00 Europe/Berlin
+///     until: 2027-01-31T00:00:00Z
+///   - rule: nobody except group release may overwrite, delete v* in products/**
+///     reason: releases stay; ask the release team
+/// ```
+///
+/// What a rule may say, and what it means, is written at [`Rule`](crate::Rule).
+/// Members of `groups` are in them besides those of whom a login says so.
+/// Whoever is in `disabled` is refused whatever it shows.
+///
+/// A change of the file takes effect within about a second, as a whole: the
+/// file may be replaced, written in place, or swapped behind a symbolic link.
+/// While it is missing, empty or malformed, the rules from before stay, and the
+/// log says why.
+pub struct PolicyFile {
+    file: Arc<WatchedFile<Rules>>,
+    watcher: AbortHandle,
+}
+
+/// What is wrong with a policy file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyProblem {
+    file: String,
+    line: Option<usize>,
+    reason: String,
+}
+
+impl PolicyFile {
+    /// Reads the file at `path`, and looks at it every second from then on, for
+    /// as long as this exists.
+    ///
+    /// It blocks while it reads; the file is small.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read or something in it is wrong, of which the
+    /// error tells everything with its lines; or outside of a Tokio runtime.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|source| {
+            Error::internal("a policy file is opened inside of a Tokio runtime", source)
+        })?;
+        let path = path.into();
+        let name = name(&path);
+        let parse = move |content: &[u8]| Self::parse(&name, content).map_err(|all| as_error(&all));
+        let file = Arc::new(WatchedFile::open("policy file", path, parse, FILE_MAX)?);
+        let kept = Arc::clone(&file);
+        let watcher = runtime.spawn(async move { kept.watch().await });
+        Ok(Self {
+            file,
+            watcher: watcher.abort_handle(),
+        })
+    }
+
+    /// The rules in the file at `path` as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn read(path: impl AsRef<Path>) -> Result<Rules, Vec<PolicyProblem>> {
+        let path = path.as_ref();
+        let unreadable = |error: std::io::Error| {
+            vec![PolicyProblem {
+                file: path.display().to_string(),
+                line: None,
+                reason: format!("the file can't be read: {error}"),
+            }]
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let mut content = Vec::new();
+        file.take(FILE_MAX.saturating_add(1))
+            .read_to_end(&mut content)
+            .map_err(unreadable)?;
+        if u64::try_from(content.len()).unwrap_or(u64::MAX) > FILE_MAX {
+            return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
+        }
+        Self::parse(&name(path), &content)
+    }
+
+    /// The rules that a file called `name` with this content has.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(name: &str, content: &[u8]) -> Result<Rules, Vec<PolicyProblem>> {
+        document::rules(name, content)
+    }
+}
+
+/// What the file is called in messages.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn as_error(problems: &[PolicyProblem]) -> Error {
+    let mut lines: Vec<_> = problems
+        .iter()
+        .take(PROBLEMS_MAX)
+        .map(PolicyProblem::to_string)
+        .collect();
+    if let Some(more @ 1..) = problems.len().checked_sub(PROBLEMS_MAX) {
+        lines.push(format!("and {more} more"));
+    }
+    ErrorKind::RequestInvalid.error(lines.join("\n"))
+}
+
+impl Policy for PolicyFile {
+    fn decide(&self, question: &Question<'_>) -> Decision {
+        self.file.now().decide(question)
+    }
+
+    fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
+        self.file.now().explain(question)
+    }
+
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        self.file.now().is_disabled(principal)
+    }
+
+    fn rewards_login(&self) -> bool {
+        self.file.now().rewards_login()
+    }
+}
+
+impl Drop for PolicyFile {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl fmt::Debug for PolicyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PolicyFile").field(&self.file).finish()
+    }
+}
+
+impl fmt::Display for PolicyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
