@@ -48,6 +48,9 @@ pub enum EventTarget {
         /// The tags named with it; of a manifest that was removed, the tags
         /// that pointed to it and are gone, too: the first hundred.
         tags: Vec<Tag>,
+        /// Whether there were more of those than are named.
+        #[serde(default)]
+        more_tags: bool,
     },
     /// A tag alone.
     Tag {

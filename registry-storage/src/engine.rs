@@ -253,6 +253,22 @@ impl Engine {
         Ok(vec![emit, Change::LimitOutbox { events }])
     }
 
+    /// Commits what `prepare` makes of what is there, and again if that changed
+    /// in between.
+    async fn commit_prepared<F>(&self, prepare: impl Fn() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<crate::Batch>>,
+    {
+        for _ in 0..COMMIT_TRIES {
+            match self.commit(prepare().await?).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended())
+    }
+
     async fn commit(&self, batch: crate::Batch) -> Result<(), CommitError> {
         let events = outbox::events(&batch);
         self.metadata().commit(batch).await?;

@@ -50,6 +50,7 @@ async fn pulls_are_told_as_events_and_write_nothing() {
         media_type: manifest.media_type.clone(),
         size: manifest.size,
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
+        more_tags: false,
     };
     let size = 10;
     assert_eq!(

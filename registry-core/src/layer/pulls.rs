@@ -91,6 +91,7 @@ impl PullEvents {
                     Reference::Tag(tag) => vec![tag.clone()],
                     Reference::Digest(_) => Vec::new(),
                 },
+                more_tags: false,
             },
             _ => return None,
         };

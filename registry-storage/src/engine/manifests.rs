@@ -160,6 +160,7 @@ impl Engine {
                 media_type: manifest.media_type.clone(),
                 size,
                 tags: push.tags().to_vec(),
+                more_tags: false,
             };
             batch
                 .changes
@@ -367,55 +368,54 @@ impl Engine {
     async fn delete_manifest(&self, access: &Access, digest: &Digest) -> Result<()> {
         access.require(Action::Delete)?;
         let repository = access.repository();
-        let by_digest = Reference::Digest(*digest);
-        for _ in 0..COMMIT_TRIES {
-            let record = self.manifest_record(access, &by_digest).await?;
-            let tags = if self.inner.outbox.is_some() {
-                let tags = self.metadata().tags_of(repository, digest, MAX_EVENT_TAGS);
-                tags.await?
-            } else {
-                Vec::new()
-            };
+        let by_digest = &Reference::Digest(*digest);
+        self.commit_prepared(move || async move {
+            let record = self.manifest_record(access, by_digest).await?;
             let mut require = vec![Requirement::ManifestPresent {
                 repository: repository.clone(),
                 digest: *digest,
             }];
-            // The event tells of no tag that points elsewhere by then.
-            require.extend(tags.iter().map(|tag| Requirement::TagIs {
-                repository: repository.clone(),
-                tag: tag.clone(),
-                digest: *digest,
-            }));
+            let (mut tags, mut more_tags) = (Vec::new(), false);
+            if self.inner.outbox.is_some() {
+                let enough = MAX_EVENT_TAGS.saturating_add(1);
+                tags = self.metadata().tags_of(repository, digest, enough).await?;
+                more_tags = tags.len() == enough;
+                tags.truncate(MAX_EVENT_TAGS);
+                // The event tells of the tags that the commit removes.
+                require.push(Requirement::TaggedWith {
+                    repository: repository.clone(),
+                    digest: *digest,
+                    tags: tags.clone(),
+                    more: more_tags,
+                });
+            }
             let target = EventTarget::Manifest {
                 digest: *digest,
                 media_type: record.media_type,
                 size: record.size,
                 tags,
+                more_tags,
             };
             let mut changes = vec![Change::DeleteManifest {
                 repository: repository.clone(),
                 digest: *digest,
             }];
             changes.extend(self.tell(access, EventAction::Delete, target, None)?);
-            let batch = Batch {
+            Ok(Batch {
                 require,
                 changes,
                 durable: true,
-            };
-            match self.commit(batch).await {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Failed(error)) => return Err(error),
-            }
-        }
-        Err(contended())
+            })
+        })
+        .await
     }
 
     async fn delete_tag(&self, access: &Access, tag: Tag, expected: Option<Digest>) -> Result<()> {
         access.require(Action::Delete)?;
-        for _ in 0..COMMIT_TRIES {
-            let reference = Reference::Tag(tag.clone());
-            let digest = self.manifest_record(access, &reference).await?.digest;
+        let repository = access.repository();
+        let (tag, reference) = (&tag, &Reference::Tag(tag.clone()));
+        self.commit_prepared(move || async move {
+            let digest = self.manifest_record(access, reference).await?.digest;
             if expected.is_some_and(|expected| expected != digest) {
                 return Err(ErrorKind::PreconditionFailed
                     .error("the tag is not where the request expects it; look at it again"));
@@ -425,26 +425,21 @@ impl Engine {
                 digest,
             };
             let mut changes = vec![Change::DeleteTag {
-                repository: access.repository().clone(),
+                repository: repository.clone(),
                 tag: tag.clone(),
             }];
             changes.extend(self.tell(access, EventAction::Delete, target, None)?);
-            let batch = Batch {
+            Ok(Batch {
                 require: vec![Requirement::TagIs {
-                    repository: access.repository().clone(),
+                    repository: repository.clone(),
                     tag: tag.clone(),
                     digest,
                 }],
                 changes,
                 durable: true,
-            };
-            match self.commit(batch).await {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Failed(error)) => return Err(error),
-            }
-        }
-        Err(contended())
+            })
+        })
+        .await
     }
 }
 

@@ -58,6 +58,17 @@ pub enum Requirement {
         /// The manifest.
         digest: Digest,
     },
+    /// The tags that point to this manifest, in the order of their bytes.
+    TaggedWith {
+        /// Where.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+        /// The tags: all, or the first of them.
+        tags: Vec<Tag>,
+        /// Whether there must be more behind them; none may be otherwise.
+        more: bool,
+    },
     /// There are no live bytes for this digest.
     ContentAbsent {
         /// Which.

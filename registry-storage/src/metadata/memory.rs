@@ -189,16 +189,9 @@ impl MetadataStore for MemoryMetadata {
         digest: &Digest,
         limit: usize,
     ) -> Result<Vec<Tag>> {
-        let state = self.read();
-        let Some(repository) = state.repositories.get(repository) else {
-            return Ok(Vec::new());
-        };
-        let tags = repository.tags.iter();
-        Ok(tags
-            .filter(|(_, record)| record.digest == *digest)
-            .map(|(tag, _)| tag.clone())
-            .take(limit)
-            .collect())
+        let mut tags = self.read().tags_of(repository, digest);
+        tags.truncate(limit);
+        Ok(tags)
     }
 
     async fn referrers(

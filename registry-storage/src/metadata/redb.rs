@@ -508,9 +508,7 @@ impl MetadataStore for RedbMetadata {
         limit: usize,
     ) -> Result<Vec<Tag>> {
         let tags = self.read_in(repository, |facts, identity| {
-            let prefix = Key::within(Family::TaggedBy, identity).digest(digest);
-            let tags = facts.list(&prefix, None, limit, |tag, _| key::read_text(tag))?;
-            Ok(Some(tags))
+            facts.tags_of(identity, digest, limit).map(Some)
         })?;
         Ok(tags.unwrap_or_default())
     }

@@ -74,6 +74,15 @@ impl State {
         self.repositories.get(name)?.tags.get(tag)
     }
 
+    /// The tags that point to a manifest.
+    pub(super) fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Vec<Tag> {
+        let tags = self.repositories.get(repository).into_iter();
+        tags.flat_map(|repository| &repository.tags)
+            .filter(|(_, record)| record.digest == *digest)
+            .map(|(tag, _)| tag.clone())
+            .collect()
+    }
+
     /// Whether `requirement` holds now, or, if it is about the state behind
     /// `changes`, whether it will.
     pub(super) fn meets(&self, requirement: &Requirement, changes: &[Change]) -> bool {
@@ -101,6 +110,16 @@ impl State {
             } => self
                 .tag(repository, tag)
                 .is_some_and(|record| record.digest == *digest),
+            Requirement::TaggedWith {
+                repository,
+                digest,
+                tags,
+                more,
+            } => {
+                let found = self.tags_of(repository, digest);
+                let (first, others) = found.split_at_checked(tags.len()).unwrap_or((&found, &[]));
+                first == tags && *more != others.is_empty()
+            }
             Requirement::ContentAbsent { digest } => self.live(digest).is_none(),
             Requirement::ContentIs { key } => {
                 let record = self.live(&key.digest);

@@ -7,7 +7,7 @@ use redb::ReadableTable;
 use registry_core::{Digest, Error, ErrorKind, RepositoryEpoch, RepositoryName, Result, Tag};
 use serde::de::DeserializeOwned;
 
-use super::key::{Family, Key, StoreFact};
+use super::key::{self, Family, Key, StoreFact};
 use super::rebuild::IDENTITIES_LEFT_OUT;
 use super::value::{Blob, Content, Counters, Departed, Manifest, Repository, TagTarget, decode};
 use crate::metadata::timestamp::from_nanoseconds;
@@ -27,6 +27,17 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
     /// Whether any key starts with `prefix`.
     pub(super) fn holds_any(&self, prefix: &Key) -> Result<bool> {
         Ok(!self.list(prefix, None, 1, |_, _| Ok(()))?.is_empty())
+    }
+
+    /// The tags that point to a manifest, in order, at most `limit`.
+    pub(super) fn tags_of(
+        &self,
+        repository: u64,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Tag>> {
+        let prefix = Key::within(Family::TaggedBy, repository).digest(digest);
+        self.list(&prefix, None, limit, |tag, _| key::read_text(tag))
     }
 
     /// What `read` makes of the facts whose keys start with `prefix` and lie

@@ -43,6 +43,20 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
                     None => false,
                 }
             }
+            Requirement::TaggedWith {
+                repository,
+                digest,
+                tags,
+                more,
+            } => {
+                // One more than expected tells whether there are others.
+                let enough = tags.len().saturating_add(1);
+                let found = match self.repository(repository)? {
+                    Some(repository) => self.tags_of(repository.identity, digest, enough)?,
+                    None => Vec::new(),
+                };
+                found.starts_with(tags) && (found.len() == enough) == *more
+            }
             Requirement::ContentAbsent { digest } => self.live(digest)?.is_none(),
             Requirement::ContentIs { key } => self
                 .live(&key.digest)?

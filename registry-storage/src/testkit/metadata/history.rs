@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -220,6 +220,14 @@ fn requirement() -> impl Strategy<Value = Requirement> {
             tag,
             digest,
         }),
+        (name(), digest(), btree_set(tag(), 0..3), any::<bool>()).prop_map(
+            |(repository, digest, tags, more)| Requirement::TaggedWith {
+                repository,
+                digest,
+                tags: tags.into_iter().collect(),
+                more,
+            }
+        ),
         digest().prop_map(|digest| Requirement::ContentAbsent { digest }),
         key().prop_map(|key| Requirement::ContentIs { key }),
         key().prop_map(|key| Requirement::ContentCondemned { key }),

@@ -95,6 +95,22 @@ pub async fn a_deleted_manifest_takes_its_tags_with_it(store: &dyn MetadataStore
     }
     let elsewhere = store.tags_of(&name("b"), &digest(1), 9).await.unwrap();
     assert_eq!(elsewhere, []);
+    let with = |repository, tags: &[&str], more| Requirement::TaggedWith {
+        repository: name(repository),
+        digest: digest(1),
+        tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
+        more,
+    };
+    for (tags, more) in [(&["v1", "v3"][..], false), (&["v1"], true), (&[], true)] {
+        allowed(store, with("a", tags, more)).await;
+        refused(store, with("a", tags, !more)).await;
+        refused(store, with("b", tags, more)).await;
+    }
+    for tags in [&["v3"][..], &["v1", "v2"], &["v1", "v3", "v4"]] {
+        refused(store, with("a", tags, true)).await;
+        refused(store, with("a", tags, false)).await;
+    }
+    allowed(store, with("b", &[], false)).await;
     let delete = Change::DeleteManifest {
         repository: name("a"),
         digest: digest(1),
