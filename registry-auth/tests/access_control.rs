@@ -15,7 +15,10 @@ use registry_auth::{
     AccessControl, Authenticator, Caller, Challenge, Credentials, Decision, Grant, Login, Policy,
     Principal, Question, Refusal, Rules, Sender, TokenIssuer, TokenLimits, wrong_credentials,
 };
-use registry_core::{Action, Actions, Clock, ErrorKind, Operation, RequestOrigin, Result, Scopes};
+use registry_core::{
+    Action, Actions, Clock, Epochs, ErrorKind, Operation, RepositoryEpoch, RepositoryName,
+    RequestOrigin, Result, Scopes,
+};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -440,16 +443,13 @@ async fn nobody_unknown_manages_anything() {
 struct Ticket {
     holder: Principal,
     scope: &'static str,
+    issuer: TokenIssuer,
 }
 
 #[async_trait::async_trait]
 impl Authenticator for Ticket {
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
-        let limits = TokenLimits::new(
-            Scopes::parse([self.scope]),
-            TokenIssuer::Own,
-            std::time::UNIX_EPOCH,
-        );
+        let limits = TokenLimits::new(Scopes::parse([self.scope]), self.issuer, Stopped.now());
         Ok(match caller.credentials {
             Credentials::Bearer(_) => Some(self.holder.clone().limited(limits)),
             _ => None,
@@ -468,7 +468,14 @@ async fn a_token_gives_no_more_than_it_covers_and_its_holder_may() {
     };
     let scope =
         "repository:team/a:pull,delete repository:team/b:push repository:public/a:pull,push";
-    let with = |holder, scope| AccessControl::new(rules()).authenticator(Ticket { holder, scope });
+    let issuer = TokenIssuer::Own;
+    let with = |holder, scope| {
+        AccessControl::new(rules()).authenticator(Ticket {
+            holder,
+            scope,
+            issuer,
+        })
+    };
     let ann = with(Principal::new("ann"), scope);
     let nobody = with(Principal::anonymous(), scope);
     let granted = async |access: &AccessControl, method, target| {
@@ -530,7 +537,12 @@ async fn a_mount_asks_for_a_token_that_covers_its_source() {
                  repository:other/a:pull";
     let with = |scope| {
         let holder = Principal::new("ann");
-        let ticket = Ticket { holder, scope };
+        let issuer = TokenIssuer::Own;
+        let ticket = Ticket {
+            holder,
+            scope,
+            issuer,
+        };
         AccessControl::new(rules()).authenticator(ticket)
     };
     let ann = with(scope);
@@ -589,4 +601,62 @@ async fn policies_go_by_the_clock_of_the_program() {
     };
     assert!(!ask_until(Stopped.now()).await);
     assert!(ask_until(Stopped.now() + std::time::Duration::from_secs(1)).await);
+}
+
+/// Says when the repository `team/a` was deleted last.
+#[derive(Debug)]
+struct DeletedAt(Option<std::time::SystemTime>);
+
+#[async_trait::async_trait]
+impl Epochs for DeletedAt {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        let since = self.0.filter(|_| repository.as_str() == "team/a");
+        Ok(RepositoryEpoch {
+            number: since.map_or(0, |_| 1),
+            since,
+        })
+    }
+}
+
+#[tokio::test]
+async fn s_32_a_token_of_another_issuer_is_of_a_repository_that_was_there() {
+    let second = std::time::Duration::from_secs(1);
+    for (deleted, good) in [
+        (None, true),
+        (Some(Stopped.now() - second), true),
+        // It tells whole seconds.
+        (Some(Stopped.now()), false),
+        (Some(Stopped.now() + second), false),
+    ] {
+        let ticket = Ticket {
+            holder: Principal::new("ann"),
+            scope: "repository:team/a:pull repository:team/b:pull,push",
+            issuer: TokenIssuer::Foreign,
+        };
+        let access = AccessControl::new(Rules::new().sentence("users are writers of team/*"))
+            .authenticator(ticket)
+            .epochs(DeletedAt(deleted));
+        let mount = format!("/v2/team/b/blobs/uploads/?mount={DIGEST}&from=team/a");
+        for (method, target) in [
+            (Method::GET, "/v2/team/a/tags/list"),
+            (Method::POST, &*mount),
+        ] {
+            let answer = ask(&access, Some("Bearer x"), method, target).await;
+            let kind = answer.map(drop).map_err(|refusal| refusal.error.kind());
+            let expected = if good {
+                Ok(())
+            } else {
+                Err(ErrorKind::Unauthorized)
+            };
+            assert_eq!(kind, expected, "{deleted:?}");
+        }
+        ask(
+            &access,
+            Some("Bearer x"),
+            Method::GET,
+            "/v2/team/b/tags/list",
+        )
+        .await
+        .unwrap();
+    }
 }

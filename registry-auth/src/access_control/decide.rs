@@ -112,7 +112,8 @@ impl Inner {
     }
 
     /// Refuses tokens for repositories that are gone, although others have their
-    /// names by now.
+    /// names by now. Whether one is gone is not for those whose token covers
+    /// nothing in it.
     pub(super) async fn check_epochs(
         &self,
         operation: &Operation,
@@ -130,7 +131,7 @@ impl Inner {
                     epoch.since.is_some_and(|since| limits.issued_at() <= since)
                 }
             };
-            if is_of_another && limits.scopes().actions(&need.repository).is_some() {
+            if is_of_another && !caller.covered(&need.repository).is_empty() {
                 return Err(Refused::Token(wrong_credentials()));
             }
         }

@@ -96,7 +96,7 @@ impl Inner {
             },
         };
         let now = self.clock.now();
-        let (held, epochs) = self.held(request.scopes(), &holder).await?;
+        let (held, mut epochs) = self.held(request.scopes(), &holder).await?;
         let asked = request.scopes().intersection(&held);
         let caller = Known::new(Some(holder.clone()), sender.origin().clone(), now);
         let mut allowed = the_whole_registry();
@@ -104,10 +104,17 @@ impl Inner {
             let actions = self.policies.allowed(repository, &caller);
             allowed.insert_actions(repository.clone(), actions);
         }
+        let granted = asked.intersection(&allowed);
+        // How often one was deleted is not for those who may do nothing there.
+        epochs.retain(|repository, _| {
+            granted
+                .actions(repository)
+                .is_some_and(|actions| !actions.is_empty())
+        });
         let issue = Issue {
             holder: &holder,
             complete,
-            granted: asked.intersection(&allowed),
+            granted,
             asked,
             epochs,
             now,

@@ -13,7 +13,9 @@ use registry_auth::{
 use registry_core::{Action, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, Result};
 use tempfile::TempDir;
 
-use crate::support::{Ahead, People, ann, ask, basic, bearer, challenge, issue, registry, rules};
+use crate::support::{
+    Ahead, People, ann, ask, basic, bearer, challenge, claims, issue, registry, rules,
+};
 
 #[tokio::test]
 async fn a_token_expires() {
@@ -219,4 +221,35 @@ async fn a_token_is_of_the_repository_that_was_there() {
         );
         token = new(&password).await;
     }
+}
+
+#[tokio::test]
+async fn s_11_whoever_may_do_nothing_learns_nothing_of_deletions() {
+    let deletions = Deletions::default();
+    let people = People::of([ann(), Principal::new("ben")]);
+    let access = registry(&people).epochs(deletions.clone());
+    let ben = basic("ben", "ben");
+    let query = "scope=repository:team/a:pull,push&scope=repository:team/never:pull,push";
+    let before = issue(&access, Some(&ben), query).await.unwrap();
+    deletions.0.fetch_add(1, Ordering::Relaxed);
+    let after = issue(&access, Some(&ben), query).await.unwrap();
+    for answer in [&before, &after] {
+        let entries = claims(answer)["access"].to_string();
+        assert!(!entries.contains("epoch"), "{entries}");
+        let token = bearer(answer);
+        let refused = async |name: &str| {
+            let target = format!("/v2/{name}/tags/list");
+            let refusal = ask(&access, Some(&token), Method::GET, &target).await;
+            let refusal = refusal.unwrap_err();
+            assert_eq!(refusal.challenge, None);
+            refusal.error.to_string()
+        };
+        assert_eq!(refused("team/a").await, refused("team/never").await);
+    }
+    let entries = claims(
+        &issue(&access, Some(&basic("ann", "ann")), query)
+            .await
+            .unwrap(),
+    );
+    assert!(entries["access"].to_string().contains("\"epoch\":1"));
 }
