@@ -240,15 +240,33 @@ fn a_mistake_elsewhere_is_told_by_its_name() {
 }
 
 #[test]
-fn a_password_file_that_can_not_be_used_leaves_no_data_directory() {
-    let file = "version: 0.1\nstorage:\n  filesystem: {rootdirectory: data}\n\
-                auth:\n  htpasswd:\n    realm: r\n    path: users\n";
-    let mut program = Setup::serve(file)
-        .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
-        .begin();
-    assert_eq!(program.wait().code(), Some(1), "{}", program.stderr());
-    assert!(program.stderr().contains("users can't be read"));
-    assert!(!program.path("data").try_exists().unwrap());
+fn what_can_not_be_used_leaves_no_data_directory() {
+    let storage = "version: 0.1\nstorage:\n  filesystem: {rootdirectory: data}\n";
+    for (rest, sentence) in [
+        (
+            "auth:\n  htpasswd:\n    realm: r\n    path: users\n",
+            "users can't be read",
+        ),
+        (
+            "http:\n  host: registry.example\n",
+            "config.yml:5: the host must be",
+        ),
+        (
+            "http:\n  headers:\n    Transfer-Encoding: [chunked]\n",
+            "config.yml:6: the header `transfer-encoding` is set",
+        ),
+        (
+            "http:\n  tls:\n    certificate: c.pem\n    key: k.pem\n",
+            "the certificate c.pem can't be read",
+        ),
+    ] {
+        let mut program = Setup::serve(&format!("{storage}{rest}"))
+            .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+            .begin();
+        assert_eq!(program.wait().code(), Some(1), "{}", program.stderr());
+        assert!(program.stderr().contains(sentence), "{}", program.stderr());
+        assert!(!program.path("data").try_exists().unwrap(), "{rest}");
+    }
 }
 
 #[test]

@@ -82,6 +82,9 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     }
     let http = &configuration.http;
     // What can't be used is found before the data directory is made.
+    if let Some(problem) = setup::answers(http).into_iter().next() {
+        return Err(problem.into());
+    }
     let tls = setup::tls(http)?;
     let access = setup::access(configuration.password_file.as_ref())?;
     let listener = bind(&http.address).await?;
