@@ -124,8 +124,9 @@ impl AccessControl {
         let granted = async {
             let principal = self.0.identify(sender).await?;
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
-            self.0.check_epochs(operation, &caller).await?;
-            self.0.decide(operation, &Arc::new(caller))
+            let outlived = self.0.outlived(operation, &caller).await?;
+            let caller = Arc::new(caller.having_outlived(outlived));
+            self.0.decide(operation, &caller)
         };
         granted
             .await

@@ -25,6 +25,8 @@ pub(super) struct Known {
     origin: RequestOrigin,
     at: SystemTime,
     actor: Arc<Actor>,
+    /// What the token was for and is no more.
+    outlived: Vec<RepositoryName>,
 }
 
 impl Known {
@@ -40,7 +42,14 @@ impl Known {
             principal,
             origin,
             at,
+            outlived: Vec::new(),
         }
+    }
+
+    /// With a token that has outlived these.
+    pub(super) fn having_outlived(mut self, repositories: Vec<RepositoryName>) -> Self {
+        self.outlived = repositories;
+        self
     }
 
     fn is_unknown(&self) -> bool {
@@ -61,6 +70,14 @@ impl Known {
     /// Whether there is a token that leaves out what `covers` looks for.
     fn is_limited(&self, covers: impl FnOnce(&Scopes) -> bool) -> bool {
         self.limits().is_some_and(|limits| !covers(limits.scopes()))
+    }
+
+    fn require_current(&self, repository: &RepositoryName) -> Result<(), Refused> {
+        if self.outlived.contains(repository) {
+            Err(Refused::Token(wrong_credentials()))
+        } else {
+            Ok(())
+        }
     }
 
     fn question<'a>(&'a self, repository: &'a RepositoryName) -> Question<'a> {
@@ -111,16 +128,16 @@ impl Inner {
         Ok(grant)
     }
 
-    /// Refuses tokens for repositories that are gone, although others have their
-    /// names by now. Whether one is gone is not for those whose token covers
-    /// nothing in it.
-    pub(super) async fn check_epochs(
+    /// The repositories that the token of `caller` is no longer for: they were
+    /// deleted, although others may have their names by now.
+    pub(super) async fn outlived(
         &self,
         operation: &Operation,
         caller: &Known,
-    ) -> Result<(), Refused> {
+    ) -> Result<Vec<RepositoryName>> {
+        let mut outlived = Vec::new();
         let Some(limits) = caller.limits() else {
-            return Ok(());
+            return Ok(outlived);
         };
         let needs = [operation.need(), operation.source_need()];
         for need in needs.into_iter().flatten() {
@@ -132,10 +149,10 @@ impl Inner {
                 }
             };
             if is_of_another && !caller.covered(&need.repository).is_empty() {
-                return Err(Refused::Token(wrong_credentials()));
+                outlived.push(need.repository);
             }
         }
-        Ok(())
+        Ok(outlived)
     }
 
     /// Refuses anonymous callers if anything needs a login: clients only send
@@ -150,8 +167,8 @@ impl Inner {
     }
 
     /// What may be done where the operation works. That a token covers too
-    /// little is said only to whom the policies let go on: another one would
-    /// help nobody else.
+    /// little, or is of a repository that is gone, is said only to whom the
+    /// policies let go on: another one would help nobody else.
     fn target(
         &self,
         operation: &Operation,
@@ -169,6 +186,7 @@ impl Inner {
                 Refused::Uncovered(Scopes::of(operation))
             });
         }
+        caller.require_current(&need.repository)?;
         if !covered.contains(need.actions) {
             return Err(Refused::Uncovered(Scopes::of(operation)));
         }
@@ -190,6 +208,7 @@ impl Inner {
         if !allowed.contains(need.actions) {
             return Ok(None);
         }
+        caller.require_current(&need.repository)?;
         if caller.is_limited(|scopes| scopes.actions(&need.repository).is_some()) {
             return Err(Refused::Uncovered(Scopes::of(operation)));
         }
