@@ -85,6 +85,14 @@ impl AccessControl {
         self
     }
 
+    /// Whether it gives out tokens.
+    pub fn gives_tokens(&self) -> bool {
+        #[cfg(feature = "token")]
+        return self.0.tokens.is_some();
+        #[cfg(not(feature = "token"))]
+        false
+    }
+
     /// Binds tokens to repositories rather than to names: when a repository is
     /// deleted, what tokens cover in it is nothing in one that is created under
     /// its name later.

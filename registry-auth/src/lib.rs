@@ -37,12 +37,27 @@
 //!
 //! Docker, podman, skopeo and crane ask `GET /v2/` how to log in, and do so for
 //! everything once the answer is a challenge for a password. So with passwords
-//! they never pull anonymously, even where a rule allows it: they fail without
-//! credentials. What works with every client is a login for everybody, with a
-//! known name and password for the public (`signed_in("library/**", &[Pull])`);
-//! or two services, one of them read-only and open, each at an address of its
-//! own. Clients that wait for a 401, such as oras, and programs that speak HTTP
-//! themselves do pull anonymously.
+//! alone they never pull anonymously, even where a rule allows it.
+//!
+//! With a token server (the feature `token`) the challenge is for a token, and
+//! whoever has no password gets one for what everybody may do. Every client then
+//! pulls anonymously and pushes after a login, from the same server:
+//!
+//! ```
+//! # #[cfg(feature = "token")] {
+//! use registry_auth::{AccessControl, Login, Rules, TokenServer};
+//! use registry_core::Action;
+//!
+//! let rules = Rules::new()
+//!     .anonymous("**", &[Action::Pull])
+//!     .signed_in("**", &[Action::Pull, Action::Push, Action::Overwrite]);
+//! let access = AccessControl::new(rules)
+//!     .authenticator(Login::new(|_, password| async move { password.matches("…") }))
+//!     .tokens(TokenServer::ephemeral()?);
+//! # let _ = access;
+//! # }
+//! # Ok::<(), registry_core::Error>(())
+//! ```
 //!
 //! # Features
 //!

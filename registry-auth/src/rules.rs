@@ -54,8 +54,8 @@ impl Rules {
 
     /// Everybody may do `actions` in the repositories that match `pattern`.
     ///
-    /// Beside rules that need a password this is of no use to Docker, podman,
-    /// skopeo and crane: see [anonymous pulls](crate#anonymous-pulls-beside-passwords).
+    /// Beside rules that need a login, Docker, podman, skopeo and crane need tokens
+    /// to make use of it: see [anonymous pulls](crate#anonymous-pulls-beside-passwords).
     pub fn anonymous(self, pattern: &str, actions: &[Action]) -> Self {
         self.allow(Who::Anyone, pattern, actions)
     }

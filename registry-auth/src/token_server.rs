@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use registry_core::{Clock, Error, ErrorKind, RepositoryName, Result, Scopes, SystemClock};
+use registry_core::{Actor, Clock, Error, ErrorKind, RepositoryName, Result, Scopes, SystemClock};
 
 use self::access_token::Content;
 use self::key_ring::KeyRing;
@@ -100,6 +100,7 @@ impl Verified {
 /// What a new token is to say.
 pub(crate) struct Issue<'a> {
     pub(crate) holder: &'a Principal,
+    pub(crate) actor: Arc<Actor>,
     /// Whether its source can't be asked about the holder later.
     pub(crate) complete: bool,
     /// What it may do now.
@@ -346,6 +347,7 @@ impl TokenServer {
             scopes: issue.granted.clone(),
             issued_at: issue.now,
             lifetime: self.lifetime,
+            actor: Arc::clone(&issue.actor),
         })
     }
 

@@ -14,6 +14,7 @@ use http::{Method, StatusCode, Uri, Version};
 use registry_core::{Actor, Error, Operation};
 use tokio::time::Instant;
 
+use crate::endpoint::Endpoint;
 use crate::metrics::{End, Meter};
 
 /// The target of the events.
@@ -56,7 +57,7 @@ struct Line {
     version: Version,
     user_agent: Option<HeaderValue>,
     client: Option<IpAddr>,
-    operation: Option<Operation>,
+    endpoint: Option<Endpoint>,
     actor: Option<Arc<Actor>>,
 }
 
@@ -80,7 +81,7 @@ impl Exchange {
                 user_agent: parts.headers.get(USER_AGENT).cloned(),
                 // A listener for both kinds of addresses writes IPv4 as IPv6.
                 client: client.map(|address| address.to_canonical()),
-                operation: None,
+                endpoint: None,
                 actor: None,
             })
         });
@@ -105,12 +106,12 @@ impl Exchange {
         &mut self,
         status: StatusCode,
         received: u64,
-        operation: Option<Operation>,
+        endpoint: Option<Endpoint>,
     ) {
         self.status = status;
         self.received = received;
         if let Some(line) = &mut self.line {
-            line.operation = operation;
+            line.endpoint = endpoint;
         }
     }
 
@@ -153,7 +154,8 @@ impl Drop for Exchange {
 
 impl Line {
     fn write(&self, end: &End, complete: bool) {
-        let operation = self.operation.as_ref();
+        let endpoint = self.endpoint.as_ref();
+        let operation = endpoint.and_then(Endpoint::operation);
         let repository = operation.and_then(Operation::repository);
         tracing::info!(
             target: TARGET,
@@ -162,7 +164,7 @@ impl Line {
             path = self.uri.path(),
             version = ?self.version,
             status = end.status.as_u16(),
-            operation = operation.map(Operation::name),
+            operation = endpoint.map(Endpoint::name),
             repository = repository.map(registry_core::RepositoryName::as_str),
             reference = operation.and_then(reference),
             received = end.received,

@@ -6,11 +6,13 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_RANGE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
+use registry_auth::Refusal;
 use registry_core::{Error, ErrorDetail, ErrorKind, Operation};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Body;
+use crate::endpoint::Endpoint;
 use crate::error_detail::details;
 use crate::header::{self, JSON, NO_STORE};
 use crate::location::Locations;
@@ -51,6 +53,15 @@ const fn status(kind: ErrorKind) -> StatusCode {
 #[derive(Serialize)]
 struct Document<'a> {
     errors: Vec<Entry<'a>>,
+    /// For clients of the token server (RFC 6749, section 5.2).
+    #[serde(flatten)]
+    oauth: Option<OAuth<'a>>,
+}
+
+#[derive(Serialize)]
+struct OAuth<'a> {
+    error: &'static str,
+    error_description: &'a str,
 }
 
 #[derive(Serialize)]
@@ -79,19 +90,28 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            error: refusal.error,
+            challenge: refusal.challenge,
+        }
+    }
+}
+
 impl Failure {
-    /// The answer to the request at `path` that was understood as `operation`,
-    /// if it was.
+    /// The answer to the request that was understood as `endpoint`, if it was.
+    /// Its path has the methods `allowed`.
     pub(crate) fn respond(
         &self,
-        operation: Option<&Operation>,
-        path: &str,
-        deletes: bool,
+        endpoint: Option<&Endpoint>,
+        allowed: HeaderValue,
         locations: &Locations,
     ) -> Response<Body> {
         let kind = self.error.kind();
+        let operation = endpoint.and_then(Endpoint::operation);
         let mut response =
-            header::respond_json(status(kind), JSON, document(&self.error, operation));
+            header::respond_json(status(kind), JSON, document(&self.error, endpoint));
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         if let Some(challenge) = &self.challenge {
@@ -105,7 +125,7 @@ impl Failure {
         }
         match (kind, self.error.detail()) {
             (ErrorKind::Unsupported, _) => {
-                headers.insert(ALLOW, allow(path, deletes));
+                headers.insert(ALLOW, allowed);
             }
             (ErrorKind::RangeInvalid, Some(ErrorDetail::Size(size))) => {
                 headers.insert(CONTENT_RANGE, header::value(format!("bytes */{size}")));
@@ -133,8 +153,13 @@ pub(crate) fn upload_range(offset: u64) -> HeaderValue {
     header::value(format!("0-{}", offset.saturating_sub(1)))
 }
 
-fn document(error: &Error, operation: Option<&Operation>) -> Vec<u8> {
+fn document(error: &Error, endpoint: Option<&Endpoint>) -> Vec<u8> {
     let message = error.to_string();
+    let operation = endpoint.and_then(Endpoint::operation);
+    let oauth = matches!(endpoint, Some(Endpoint::Token)).then(|| OAuth {
+        error: oauth_code(error.kind()),
+        error_description: &message,
+    });
     let errors = details(error, operation)
         .into_iter()
         .map(|detail| Entry {
@@ -144,13 +169,23 @@ fn document(error: &Error, operation: Option<&Operation>) -> Vec<u8> {
         })
         .collect();
     // Serializing strings into memory doesn't fail; the status says enough.
-    serde_json::to_vec(&Document { errors }).unwrap_or_default()
+    serde_json::to_vec(&Document { errors, oauth }).unwrap_or_default()
+}
+
+/// The code of RFC 6749 that comes nearest.
+const fn oauth_code(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Unauthorized => "invalid_grant",
+        ErrorKind::TooManyRequests | ErrorKind::Unavailable => "temporarily_unavailable",
+        kind if kind.is_server_fault() => "server_error",
+        _ => "invalid_request",
+    }
 }
 
 /// The methods that `path` has, without `DELETE` where nothing is deleted.
-fn allow(path: &str, deletes: bool) -> HeaderValue {
+pub(crate) fn allow(path: &str, deletes: bool, tokens: bool) -> HeaderValue {
     let is_upload = path.contains("/blobs/uploads/");
-    let methods: Vec<&str> = Operation::allowed_methods(path)
+    let methods: Vec<&str> = Endpoint::allowed_methods(path, tokens)
         .iter()
         .map(http::Method::as_str)
         .filter(|method| deletes || is_upload || *method != "DELETE")

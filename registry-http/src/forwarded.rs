@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::HeaderName;
+use http::uri::Scheme;
 use ipnet::IpNet;
 
 use crate::Peer;
@@ -12,6 +13,23 @@ use crate::Peer;
 /// is not read: a proxy that writes one of the two passes on what its client
 /// wrote into the other.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The header in which proxies say how they were asked. It has one value.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// How a client asked the proxy `peer`, if that is in one of the `trusted`
+/// networks and says so.
+pub(crate) fn scheme(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Scheme> {
+    let mut values = headers.get_all(X_FORWARDED_PROTO).iter();
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    let value = value.to_str().unwrap_or_default();
+    [Scheme::HTTP, Scheme::HTTPS]
+        .into_iter()
+        .find(|scheme| value.eq_ignore_ascii_case(scheme.as_str()))
+        .filter(|_| is_trusted(peer.address, trusted))
+}
 
 /// The client of a request that `peer` sent: `peer` itself, unless it is in one
 /// of the `trusted` networks. Then it is the last address in the header that
@@ -88,6 +106,30 @@ mod tests {
             // Anybody can write a header.
             assert_eq!(from("203.0.113.5", &[(name, value)]), "203.0.113.5");
         }
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_how_it_was_asked() {
+        let asked = |peer: &str, values: &[&str]| {
+            let mut map = HeaderMap::new();
+            for value in values {
+                map.append("x-forwarded-proto", value.parse().unwrap());
+            }
+            let address = peer.parse().unwrap();
+            scheme(Peer { address }, &map, &["10.0.0.0/8".parse().unwrap()])
+        };
+        assert_eq!(asked("10.0.0.1", &["https"]), Some(Scheme::HTTPS));
+        assert_eq!(asked("10.0.0.1", &["HTTP"]), Some(Scheme::HTTP));
+        for values in [
+            &["https", "http"][..],
+            &["https, http"],
+            &["ftp"],
+            &[""],
+            &[],
+        ] {
+            assert_eq!(asked("10.0.0.1", values), None, "{values:?}");
+        }
+        assert_eq!(asked("203.0.113.5", &["https"]), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod manifest;
 mod ping;
 mod referrer;
 mod tag;
+#[cfg(feature = "token")]
+pub(crate) mod token;
 mod upload;
 
 use http::request::Parts;

@@ -31,6 +31,7 @@
 //! * `client`: registries across the network, as registries.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
 //! * `policy`: rules from a file, a feature of `registry_auth`.
+//! * `token`: short-lived tokens in place of passwords, a feature of `registry_auth`.
 //! * `testkit`: a server for tests.
 
 mod access_log;
@@ -40,6 +41,7 @@ mod body;
 mod client;
 mod conditional;
 mod content_range;
+mod endpoint;
 mod error_detail;
 mod error_response;
 mod file_body;

@@ -2,8 +2,11 @@
 
 use std::fmt::Display;
 
+use http::uri::Authority;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use registry_core::{ErrorKind, RepositoryName, Result, UploadId};
+
+use crate::endpoint::WELL_KNOWN_KEY_SET;
 
 /// What a path can't contain as it is.
 const ESCAPED: &AsciiSet = &CONTROLS
@@ -74,11 +77,26 @@ impl Locations {
     /// What follows the prefix in `path`. A router that has removed it already
     /// is fine as well. `None` if it is a path of somebody else.
     pub(crate) fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let is_ours = |path: &str| path == "/v2" || path.starts_with("/v2/");
+        let is_ours =
+            |path: &str| path == "/v2" || path.starts_with("/v2/") || path == WELL_KNOWN_KEY_SET;
         [path.strip_prefix(self.prefix.as_str()), Some(path)]
             .into_iter()
             .flatten()
             .find(|path| is_ours(path))
+    }
+
+    /// Where a client believes the registry to be that asked `host` for it.
+    pub(crate) fn base(&self, secure: bool, host: Option<&str>) -> Option<String> {
+        let Self {
+            host: known,
+            prefix,
+        } = self;
+        if !known.is_empty() {
+            return Some(format!("{known}{prefix}"));
+        }
+        let host = host?.parse::<Authority>().ok()?;
+        let scheme = if secure { "https" } else { "http" };
+        (!host.as_str().contains('@')).then(|| format!("{scheme}://{host}{prefix}"))
     }
 
     /// The address of an upload. It says nothing but which one it is.
@@ -126,6 +144,34 @@ mod tests {
         assert_eq!(
             blob("x", Some("https://r.example:8443/")),
             "https://r.example:8443/x/v2/team/app/blobs/d"
+        );
+    }
+
+    #[test]
+    fn a_client_is_told_the_address_that_it_asked() {
+        let base = |host| locations("/x", None).base(true, host);
+        assert_eq!(
+            base(Some("r.example:8443")).as_deref(),
+            Some("https://r.example:8443/x")
+        );
+        assert_eq!(
+            base(Some("[::1]:5000")).as_deref(),
+            Some("https://[::1]:5000/x")
+        );
+        for host in [
+            None,
+            Some(""),
+            Some("a b"),
+            Some("a/b"),
+            Some("u@r"),
+            Some("a\"b"),
+        ] {
+            assert_eq!(base(host), None, "{host:?}");
+        }
+        let known = locations("", Some("https://r.example"));
+        assert_eq!(
+            known.base(false, Some("other")).as_deref(),
+            Some("https://r.example")
         );
     }
 

@@ -59,6 +59,20 @@ impl Capacity {
             | Operation::FinishUpload { .. } => &self.uploads,
             _ => &self.requests,
         };
+        self.place(places, peer)
+    }
+
+    /// A place for a request that isn't an operation of the protocol.
+    ///
+    /// # Errors
+    ///
+    /// As [`admit`](Self::admit).
+    #[cfg(feature = "token")]
+    pub(crate) fn admit_other(&self, peer: Option<Peer>) -> Result<Place> {
+        self.place(&self.requests, peer)
+    }
+
+    fn place(&self, places: &Places, peer: Option<Peer>) -> Result<Place> {
         let household = peer.map(Peer::household);
         places.take(household).map_err(|none| self.busy(none))
     }

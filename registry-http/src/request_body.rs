@@ -138,6 +138,30 @@ impl RequestBody {
         }
     }
 
+    /// All the bytes of a form, at most `limit`, if they come before `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if there are more, and
+    /// [`ErrorKind::RequestIncomplete`] if they take longer.
+    #[cfg(feature = "token")]
+    pub(crate) async fn form(self, limit: usize, deadline: Instant) -> Result<Bytes> {
+        let mut all = BytesMut::new();
+        if let Some(mut reader) = self.reader {
+            while let Some(bytes) = before(deadline, &mut reader).await? {
+                if all.len().saturating_add(bytes.len()) > limit {
+                    return Err(ErrorKind::RequestInvalid
+                        .error(format!("the form is too large; send at most {limit} bytes")));
+                }
+                all.extend_from_slice(&bytes);
+            }
+        }
+        if self.length.is_some_and(|length| length != all.len() as u64) {
+            return Err(wrong_length());
+        }
+        Ok(all.freeze())
+    }
+
     /// All the bytes of a manifest, at most `limit`, with the share of
     /// `capacity` that they occupy if there are many.
     ///
@@ -207,14 +231,14 @@ impl RequestBody {
     }
 }
 
-/// The next bytes of a manifest, if they come before `deadline`.
+/// The next bytes of a manifest or form, if they come before `deadline`.
 async fn before(deadline: Instant, reader: &mut Reader) -> Result<Option<Bytes>> {
     let next = tokio::time::timeout_at(deadline, reader.next());
     if let Ok(next) = next.await {
         return next.transpose();
     }
     reader.body = None;
-    Err(ErrorKind::RequestIncomplete.error("the manifest took too long to arrive; send it again"))
+    Err(ErrorKind::RequestIncomplete.error("the body took too long to arrive; send it again"))
 }
 
 fn wrong_length() -> Error {

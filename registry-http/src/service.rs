@@ -17,13 +17,14 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use ipnet::IpNet;
 use registry_auth::{AccessControl, Sender};
 use registry_core::{
-    Error, ErrorDetail, ErrorKind, ManifestRules, Operation, Randomness, Registry, RequestOrigin,
-    Result, SystemRandomness,
+    Error, ErrorDetail, ErrorKind, ManifestRules, Randomness, Registry, RequestOrigin, Result,
+    SystemRandomness,
 };
 use tracing::Instrument;
 
 use crate::access_log::{Causes, Exchange};
-use crate::error_response::Failure;
+use crate::endpoint::Endpoint;
+use crate::error_response::{Failure, allow};
 use crate::forwarded;
 use crate::handler;
 use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
@@ -207,7 +208,9 @@ impl RegistryService {
     /// Believes proxies in these networks, and no others, whom they ask for: the
     /// address that they add to `X-Forwarded-For` takes the place of their own
     /// as the [`Peer`], for limits, rules, events and the log. What can't be
-    /// understood leaves the proxy's own address.
+    /// understood leaves the proxy's own address. With `X-Forwarded-Proto: https`
+    /// they say that they were asked over TLS: clients are sent to `https` for
+    /// tokens then.
     pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         self.with(|settings| settings.trusted_proxies = networks.into_iter().collect())
     }
@@ -260,17 +263,24 @@ where
 impl Settings {
     /// Answers a request, whatever happens.
     async fn answer(self: Arc<Self>, mut parts: Parts, body: Option<Incoming>) -> Response<Body> {
-        if let Some(peer) = parts.extensions.get_mut::<Peer>() {
-            *peer = forwarded::client(*peer, &parts.headers, &self.trusted_proxies);
+        if let Some(&peer) = parts.extensions.get::<Peer>() {
+            let (headers, trusted) = (&parts.headers, &self.trusted_proxies);
+            let client = forwarded::client(peer, headers, trusted);
+            let scheme = forwarded::scheme(peer, headers, trusted);
+            parts.extensions.insert(client);
+            if let Some(scheme) = scheme {
+                parts.extensions.insert(scheme);
+            }
         }
         let path = self.locations.strip(parts.uri.path());
-        let operation = match path {
-            Some(path) => Operation::parse(&parts.method, path, parts.uri.query()),
+        let tokens = self.gives_tokens();
+        let endpoint = match path {
+            Some(path) => Endpoint::parse(&parts.method, path, parts.uri.query(), tokens),
             None => {
                 Err(ErrorKind::NotFound.error("there is nothing here; the registry is at /v2/"))
             }
         };
-        let name = operation.as_ref().map_or(UNKNOWN, Operation::name);
+        let name = endpoint.as_ref().map_or(UNKNOWN, Endpoint::name);
         let meter = self.metrics.meter(name, &parts.method);
         let client = parts.extensions.get::<Peer>().map(|peer| peer.address);
         let identity = RequestIdentity::of(&parts.headers, &self.identities);
@@ -283,11 +293,11 @@ impl Settings {
             Ok((body, remains)) => (Ok(body), remains),
             Err(error) => (Err(error), None),
         };
-        let (operation, outcome) = match operation {
-            Ok(operation) => {
-                let handled = self.handle(&parts, &operation, body, &identity, &mut exchange);
+        let (endpoint, outcome) = match endpoint {
+            Ok(endpoint) => {
+                let handled = self.handle(&parts, &endpoint, body, &identity, &mut exchange);
                 let outcome = AssertUnwindSafe(handled).catch_unwind().await;
-                (Some(operation), outcome.unwrap_or_else(|_| Err(panicked())))
+                (Some(endpoint), outcome.unwrap_or_else(|_| Err(panicked())))
             }
             Err(error) => {
                 // What nobody will read must not look as if somebody still might.
@@ -310,9 +320,8 @@ impl Settings {
                     failure.error = failure.error.with_detail(ErrorDetail::Limit(max));
                 }
                 log_failure(&failure.error, &identity);
-                let path = path.unwrap_or_default();
-                let operation = operation.as_ref();
-                let response = failure.respond(operation, path, self.deletes, &self.locations);
+                let allowed = allow(path.unwrap_or_default(), self.deletes, tokens);
+                let response = failure.respond(endpoint.as_ref(), allowed, &self.locations);
                 (response, None)
             }
         };
@@ -322,7 +331,7 @@ impl Settings {
         self.complete(&parts, &identity, &mut response);
 
         let received = remains.map_or(0, |remains| remains.received());
-        exchange.answered(response.status(), received, operation);
+        exchange.answered(response.status(), received, endpoint);
         if response.body().is_at_hand() {
             let sent = response.body().len();
             exchange.finish(sent, true);
@@ -333,25 +342,30 @@ impl Settings {
         response.map(|body| body.attended(exchange, place, patience))
     }
 
-    /// Does what an operation asks for, if that is allowed. Nothing of the body
-    /// is read before.
+    /// Does what a request asks for, if that is allowed. Nothing of the body of an
+    /// operation is read before.
     async fn handle(
         &self,
         parts: &Parts,
-        operation: &Operation,
+        endpoint: &Endpoint,
         body: Result<RequestBody>,
         identity: &RequestIdentity,
         exchange: &mut Exchange,
     ) -> Result<(Response<Body>, Place), Failure> {
-        let sender = Sender::new(&parts.headers, origin(parts, identity));
-        let grant = self
-            .access
-            .authorize(&sender, operation)
-            .await
-            .map_err(|refusal| Failure {
-                error: refusal.error,
-                challenge: refusal.challenge,
-            })?;
+        let origin = origin(parts, identity);
+        let base = self
+            .gives_tokens()
+            .then(|| self.locations.base(origin.secure, origin.host.as_deref()))
+            .flatten();
+        let sender = Sender::new(&parts.headers, origin).base(base.as_deref());
+        let Some(operation) = endpoint.operation() else {
+            // Boxed, as it is rare, and would take room in every request.
+            #[cfg(feature = "token")]
+            return Box::pin(self.serve_tokens(parts, endpoint, sender, body, exchange)).await;
+            #[cfg(not(feature = "token"))]
+            return Err(ErrorKind::NotFound.error("there are no tokens here").into());
+        };
+        let grant = self.access.authorize(&sender, operation).await?;
         exchange.authorized(&grant.actor);
         let peer = parts.extensions.get().copied();
         let place = self.capacity.admit(operation, peer)?;
@@ -363,6 +377,32 @@ impl Settings {
         };
         let response = request.handle(body?).await.map_err(not_the_callers)?;
         Ok((response, place))
+    }
+
+    /// Gives out tokens, and shows the keys that check them. Who asks for a token
+    /// can say so in the body, so that is read before anything is decided.
+    #[cfg(feature = "token")]
+    async fn serve_tokens(
+        &self,
+        parts: &Parts,
+        endpoint: &Endpoint,
+        sender: Sender<'_>,
+        body: Result<RequestBody>,
+        exchange: &mut Exchange,
+    ) -> Result<(Response<Body>, Place), Failure> {
+        let place = self.capacity.admit_other(parts.extensions.get().copied())?;
+        let response = if matches!(endpoint, Endpoint::KeySet) {
+            handler::token::key_set(self).await?
+        } else {
+            let answer = handler::token::issue(self, parts, &sender, body?).await?;
+            exchange.authorized(&answer.actor);
+            handler::token::answer(&answer)?
+        };
+        Ok((response, place))
+    }
+
+    fn gives_tokens(&self) -> bool {
+        cfg!(feature = "token") && self.access.gives_tokens()
     }
 
     /// Sees to what the client still sends although it has its answer.

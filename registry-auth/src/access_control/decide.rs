@@ -52,6 +52,11 @@ impl Known {
         self
     }
 
+    #[cfg(feature = "token")]
+    pub(super) fn actor(&self) -> &Arc<Actor> {
+        &self.actor
+    }
+
     fn is_unknown(&self) -> bool {
         self.actor.name.is_none()
     }

@@ -113,6 +113,7 @@ impl Inner {
         });
         let issue = Issue {
             holder: &holder,
+            actor: Arc::clone(caller.actor()),
             complete,
             granted,
             asked,

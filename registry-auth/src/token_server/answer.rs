@@ -1,8 +1,9 @@
 //! What a token server answers.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use registry_core::{Error, Result, Scopes};
+use registry_core::{Actor, Error, Result, Scopes};
 use serde::Serialize;
 
 use crate::Secret;
@@ -19,6 +20,8 @@ pub struct TokenAnswer {
     pub issued_at: SystemTime,
     /// How long it lives.
     pub lifetime: Duration,
+    /// Who holds it.
+    pub actor: Arc<Actor>,
 }
 
 #[derive(Serialize)]

@@ -19,4 +19,5 @@ mod lists;
 mod malformed;
 mod manifests;
 mod observed;
+mod tokens;
 mod uploads;

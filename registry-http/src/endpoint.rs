@@ -1,0 +1,115 @@
+//! What a request is for: an operation of the protocol, or what a registry
+//! offers beside it.
+
+use http::Method;
+use registry_core::{ErrorKind, Operation, Result};
+
+/// Where tokens are given out, below the prefix.
+const TOKEN: &str = "/v2/token";
+
+/// Where the public keys are with which tokens can be checked.
+const KEY_SET: &str = "/v2/token/jwks.json";
+
+/// The same where programs look for it that know of no registry.
+pub(crate) const WELL_KNOWN_KEY_SET: &str = "/.well-known/jwks.json";
+
+/// What a request is for. Paths that aren't those of the protocol are none that
+/// an [`Operation`] has.
+#[derive(Debug)]
+pub(crate) enum Endpoint {
+    /// An operation of the distribution protocol.
+    Registry(Operation),
+    /// Give out a token.
+    Token,
+    /// Show the public keys that check tokens.
+    KeySet,
+}
+
+impl Endpoint {
+    /// Understands a request to a registry that gives out `tokens` or doesn't.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Operation::parse`].
+    pub(crate) fn parse(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        tokens: bool,
+    ) -> Result<Self> {
+        let Some(endpoint) = Self::at(path).filter(|_| tokens) else {
+            return Operation::parse(method, path, query).map(Self::Registry);
+        };
+        if endpoint.methods().contains(method) {
+            Ok(endpoint)
+        } else {
+            Err(ErrorKind::Unsupported.error("this path isn't for this method; see Allow"))
+        }
+    }
+
+    /// The methods that `path` has.
+    pub(crate) fn allowed_methods(path: &str, tokens: bool) -> &'static [Method] {
+        match Self::at(path).filter(|_| tokens) {
+            Some(endpoint) => endpoint.methods(),
+            None => Operation::allowed_methods(path),
+        }
+    }
+
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            TOKEN => Some(Self::Token),
+            KEY_SET | WELL_KNOWN_KEY_SET => Some(Self::KeySet),
+            _ => None,
+        }
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Registry(_) => &[],
+            Self::Token => &[Method::GET, Method::POST],
+            Self::KeySet => &[Method::GET, Method::HEAD],
+        }
+    }
+
+    /// The name for metrics and logs. It never changes.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Registry(operation) => operation.name(),
+            Self::Token => "token",
+            Self::KeySet => "key_set",
+        }
+    }
+
+    /// The operation of the protocol, if it is one.
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        match self {
+            Self::Registry(operation) => Some(operation),
+            Self::Token | Self::KeySet => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beside_the_protocol_is_no_part_of_it() {
+        for path in [TOKEN, KEY_SET, WELL_KNOWN_KEY_SET] {
+            for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
+                let error = Operation::parse(&method, path, None).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{method} {path}");
+                let error = Endpoint::parse(&method, path, None, false).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{method} {path}");
+            }
+        }
+        for path in ["/v2/token/", "/v2/Token", "/v2/%74oken", "/v2//token"] {
+            assert!(
+                Endpoint::parse(&Method::GET, path, None, true).is_err(),
+                "{path}"
+            );
+        }
+        let named = Endpoint::parse(&Method::GET, "/v2/token/tags/list", None, true);
+        assert_eq!(named.unwrap().name(), "list_tags");
+    }
+}
