@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
+use registry_auth::SigningAlgorithm;
 use registry_http::IpNet;
 use registry_storage::EngineOptions;
 use tracing::Level;
@@ -51,8 +52,8 @@ pub struct Configuration {
     pub engine: EngineOptions,
     /// When unfinished uploads are forgotten, if ever.
     pub upload_expiry: Option<UploadExpiry>,
-    /// Who may log in; without it, nobody has to.
-    pub password_file: Option<PasswordFile>,
+    /// Who gets in, and what for.
+    pub auth: Auth,
     /// How clients reach it.
     pub http: Http,
     /// Where those who watch it reach it, if anywhere.
@@ -109,6 +110,43 @@ pub enum Changes {
     All,
 }
 
+/// Who gets in, and what for: everybody for everything, unless something here
+/// says otherwise.
+#[derive(Debug)]
+pub struct Auth {
+    /// Who may log in with a password.
+    pub password_file: Option<PasswordFile>,
+    /// What each may do; without it, whoever is logged in may do everything with
+    /// content.
+    pub policy_file: Option<Said<PathBuf>>,
+    /// Tokens in place of passwords.
+    pub tokens: Option<Tokens>,
+}
+
+impl Auth {
+    /// Whether anybody can log in.
+    pub fn has_logins(&self) -> bool {
+        self.password_file.is_some()
+    }
+}
+
+/// The server's own tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Where clients ask for them, if it can't be told from their requests.
+    pub realm: Option<Said<String>>,
+    /// What they are for.
+    pub service: Option<String>,
+    /// Who gives them out, if it isn't called like the service.
+    pub issuer: Option<String>,
+    /// How long they are good.
+    pub lifetime: Option<Said<Duration>>,
+    /// The directory of the keys that sign them, if it isn't below the data.
+    pub keys: Option<Said<PathBuf>>,
+    /// What new keys are for.
+    pub algorithm: SigningAlgorithm,
+}
+
 /// A file of users and their hashed passwords.
 #[derive(Debug)]
 pub struct PasswordFile {
@@ -133,6 +171,8 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// The certificate; without one, it speaks plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Whether plain HTTP is also for others than this machine.
+    pub plaintext: bool,
     /// Whether HTTP/2 is spoken.
     pub http2: bool,
     /// How long requests may go on once the server is told to stop.

@@ -163,6 +163,23 @@ impl Policy for PolicyFile {
     }
 }
 
+impl PolicyProblem {
+    /// The file it is in.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Its line, the first being 1, unless it is about the file as a whole.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// What is wrong, and what to do.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
 impl Drop for PolicyFile {
     fn drop(&mut self) {
         self.watcher.abort();

@@ -7,18 +7,21 @@ use super::tree::{Node, Step, Value};
 /// The sections. Their choice may be said alone, as in `auth: htpasswd`.
 pub(crate) const SECTIONS: &[&str] = &["auth", "storage"];
 
-/// What belongs to `storage` whichever kind of storage is chosen.
-const FOR_ANY_STORAGE: &[&str] = &[
+/// What belongs to a section whatever is chosen there: kinds of storage, and
+/// ways to log in.
+const FOR_ANY_CHOICE: &[&str] = &[
     "delete",
     "maintenance",
     "verifyreads",
     "cache",
     "redirect",
     "tag",
+    "policy",
+    "tokenserver",
 ];
 
 fn is_choice(name: &str) -> bool {
-    !FOR_ANY_STORAGE.contains(&name)
+    !FOR_ANY_CHOICE.contains(&name)
 }
 
 /// Turns choices that stand alone into sections.

@@ -149,6 +149,20 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.htpasswd.realm", Kind::Text),
     yes("auth.htpasswd.path", Kind::Text),
     yes("auth.none", Kind::Section),
+    // Ours, beside any way to log in: what everybody may do, and tokens.
+    yes("auth.policy", Kind::Section),
+    yes("auth.policy.path", Kind::Text),
+    yes("auth.tokenserver", Kind::Section),
+    yes("auth.tokenserver.enabled", Kind::Flag),
+    yes("auth.tokenserver.realm", Kind::Text),
+    yes("auth.tokenserver.service", Kind::Text),
+    yes("auth.tokenserver.issuer", Kind::Text),
+    yes("auth.tokenserver.lifetime", Kind::Duration),
+    yes("auth.tokenserver.keys", Kind::Text),
+    yes(
+        "auth.tokenserver.algorithm",
+        Kind::Choice(&["es256", "eddsa"]),
+    ),
     not("auth.token"),
     not("auth.silly"),
     not("middleware"),
@@ -170,8 +184,10 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     yes("http.draintimeout", Kind::Duration),
     yes("http.headers", Kind::NamesOfLists),
-    // Ours: whose word about their clients is taken.
+    // Ours: whose word about their clients is taken, and whether others than
+    // this machine may be spoken to without TLS.
     yes("http.trustedproxies", Kind::Texts),
+    yes("http.plaintext", Kind::Flag),
     yes("http.tls", Kind::Section),
     yes("http.tls.certificate", Kind::Text),
     yes("http.tls.key", Kind::Text),

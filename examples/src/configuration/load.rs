@@ -24,6 +24,8 @@ pub struct Sources {
     pub address: Option<String>,
     /// `--root`
     pub root: Option<PathBuf>,
+    /// `--plain-http`
+    pub plaintext: bool,
 }
 
 /// A configuration file as it was read.
@@ -75,6 +77,7 @@ pub fn understand(file: Option<Text>, sources: Sources) -> Result<Configuration,
     let flags = read::Flags {
         address: sources.address,
         root: sources.root,
+        plaintext: sources.plaintext,
     };
     let configuration = read::read(&tree, has_file, flags, notes, &mut problems);
     match configuration {

@@ -1,6 +1,8 @@
 //! From keys to what they mean, with the Docker registry's defaults if there
 //! is a file, and with friendlier ones if there is none.
 
+mod auth;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,8 +16,8 @@ use tracing::Level;
 use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
-    Address, Changes, Configuration, Debug, Http, Log, LogFormat, PasswordFile, Said, Storage,
-    TlsFiles, UploadExpiry, choice, duration, validate,
+    Address, Changes, Configuration, Debug, Http, Log, LogFormat, Said, Storage, TlsFiles,
+    UploadExpiry, choice, duration, validate,
 };
 
 /// Where the Docker registry keeps its data.
@@ -38,6 +40,7 @@ const PAGES: &[&str] = &["/livez", "/readyz", "/debug/health"];
 pub(crate) struct Flags {
     pub(crate) address: Option<String>,
     pub(crate) root: Option<PathBuf>,
+    pub(crate) plaintext: bool,
 }
 
 /// Reads a tree that holds only known keys with values of their kind; others
@@ -62,11 +65,11 @@ pub(crate) fn read(
     } else {
         Changes::Pushes
     };
-    let http = reader.http(flags.address);
+    let http = reader.http(flags.address, flags.plaintext);
     Some(Configuration {
         log: reader.log(),
         upload_expiry: reader.upload_expiry().filter(|_| changes != Changes::None),
-        password_file: reader.password_file(),
+        auth: reader.auth(),
         debug: reader.debug(),
         blocking_threads: reader.number("storage.filesystem.maxthreads", BLOCKING_THREADS),
         engine: EngineOptions {
@@ -220,26 +223,7 @@ impl Reader<'_> {
             })
     }
 
-    fn password_file(&mut self) -> Option<PasswordFile> {
-        match choice::chosen(self.tree, "auth") {
-            Ok(Some("htpasswd")) => {
-                let realm = self.required("auth.htpasswd", "realm");
-                let path = self.required("auth.htpasswd", "path");
-                Some(PasswordFile {
-                    realm: realm?,
-                    path: path?.into_path(),
-                })
-            }
-            // Another choice was reported before.
-            Ok(_) => None,
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
-        }
-    }
-
-    fn http(&mut self, address: Option<String>) -> Option<Http> {
+    fn http(&mut self, address: Option<String>, plaintext: bool) -> Option<Http> {
         let address = match address {
             Some(text) => match text.parse() {
                 Ok(address) => Some(address),
@@ -262,6 +246,7 @@ impl Reader<'_> {
             trusted_proxies: self.trusted_proxies(),
             http2: !self.is("http.http2.disabled", false) && (tls.is_some() || plain_http2),
             tls,
+            plaintext: plaintext || self.is("http.plaintext", false),
             drain: self.time("http.draintimeout"),
             max_catalog: self
                 .text("catalog.maxentries")

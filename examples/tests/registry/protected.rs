@@ -107,6 +107,7 @@ async fn it_warns_if_others_reach_it_and_need_no_login() {
     }
     let encrypted = warning("0.0.0.0:0", TLS).await.unwrap();
     assert!(!encrypted.contains("http.tls"), "{encrypted}");
-    assert_eq!(warning("0.0.0.0:0", USERS).await, None);
+    let users = format!("  plaintext: true\n{USERS}");
+    assert_eq!(warning("0.0.0.0:0", &users).await, None);
     assert_eq!(warning("127.0.0.1:0", "").await, None);
 }

@@ -162,7 +162,7 @@ fn write(configuration: &Configuration) -> Option<String> {
         "health: {{storagedriver: {{enabled: {}}}}}",
         configuration.storage_health
     ));
-    if let Some(file) = &configuration.password_file {
+    if let Some(file) = &configuration.auth.password_file {
         say(format!(
             "auth: {{htpasswd: {{realm: {}, path: {}}}}}",
             quoted(&file.realm.value),

@@ -21,6 +21,13 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
     };
     let (problems, notes) = match configuration::load(sources) {
         Ok(configuration) => {
+            // Files are watched by tasks.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build();
+            let runtime =
+                runtime.map_err(|error| Failure::new("the runtime can't be started", &error))?;
+            let _inside = runtime.enter();
             let problems = uses(&configuration);
             (problems, configuration.notes)
         }
@@ -47,9 +54,10 @@ fn uses(configuration: &Configuration) -> Vec<Problem> {
     let http = &configuration.http;
     let files = [
         setup::tls(http).err(),
-        setup::access(configuration.password_file.as_ref()).err(),
+        setup::access(&configuration.auth).err(),
     ];
     let mut problems: Vec<_> = files.into_iter().flatten().collect();
+    problems.extend(setup::tokens(&configuration.auth));
     problems.extend(setup::answers(http));
     problems
 }

@@ -33,8 +33,8 @@ Configuration:
 
 Signals:
   SIGTERM and SIGINT stop the server once requests in progress are answered; a
-  second one stops it at once. Certificates and password files are read anew
-  when they change.";
+  second one stops it at once. Certificates, password files and policy files are
+  read anew when they change.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Say what is wrong with a configuration, without serving it.
     Check(Check),
+    /// Say who may do what, and what is wrong with the rules.
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// Make the metadata of a data directory again, after its database was lost.
     Rebuild(Rebuild),
     /// Read all content of a data directory, and say what is missing or damaged.
@@ -83,12 +86,32 @@ pub(crate) struct Overrides {
     /// Keep the data in this directory [default: ./registry-data].
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) root: Option<PathBuf>,
+    /// Also speak plain HTTP to others than this machine.
+    #[arg(long)]
+    pub(crate) plain_http: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// The configuration file.
     #[arg(value_name = "CONFIG")]
+    pub(crate) file: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do about rules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Say what is wrong with a policy file, without using it.
+    Check(PolicyCheck),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheck {
+    /// The policy file.
+    #[arg(value_name = "POLICY")]
     pub(crate) file: PathBuf,
     /// Answer in JSON.
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! The registry server: `registry serve`, and what an operator needs around it.
 
+mod auth;
 mod check;
 mod command_line;
 mod health;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command() {
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(options),
+        Command::Auth(command) => auth::auth(command),
         Command::Rebuild(options) => rebuild::rebuild(&options),
         Command::Verify(options) => verify::verify(&options),
     };

@@ -1,6 +1,7 @@
 //! Serving a registry.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::problem::Failure;
 use crate::setup;
 use crate::shutdown::Signals;
 use crate::side_door::SideDoor;
-use crate::summary::{openness, summary};
+use crate::summary::{exposure, openness, summary};
 use registry_examples::configuration::{self, Address, Configuration, Sources};
 
 /// How long a thread that waited for the disk is kept for the next wait.
@@ -59,6 +60,7 @@ pub(crate) fn serve(options: Serve) -> Result<ExitCode, Failure> {
         variables: std::env::vars_os().collect(),
         address: options.overrides.addr,
         root: options.overrides.root,
+        plaintext: options.overrides.plain_http,
     })
     .map_err(Failure::Configuration)?;
     let _logs = log::install(&configuration.log)
@@ -86,8 +88,15 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         return Err(problem.into());
     }
     let tls = setup::tls(http)?;
-    let access = setup::access(configuration.password_file.as_ref())?;
+    let access = setup::access(&configuration.auth)?;
+    if let Some(problem) = setup::tokens(&configuration.auth).into_iter().next() {
+        return Err(problem.into());
+    }
     let listener = bind(&http.address).await?;
+    let address = address_of(&listener)?;
+    if let Some(refusal) = exposure(configuration, address) {
+        return Err(Failure::Other(refusal));
+    }
     let debug = match &configuration.debug {
         Some(debug) => Some((bind(&debug.address).await?, debug.metrics.clone())),
         None => None,
@@ -98,6 +107,7 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         None => None,
     };
     let engine = setup::engine(configuration).await?;
+    let access = setup::with_tokens(access, configuration, &engine)?;
     let doors = Doors {
         listener,
         tls,
@@ -143,10 +153,7 @@ async fn serve_engine(
     let health = Health::new(engine.clone(), configuration.storage_health);
     let service = setup::service(configuration, engine, access)?;
     let service = SideDoor::beside(service, health.clone());
-    let address = listener
-        .local_addr()
-        .map_err(|error| Failure::new("the listener has no address", &error))?;
-
+    let address = address_of(&listener)?;
     let mut server = Server::builder()
         .limits(setup::connections(setup::limits(http)))
         .http2(http.http2);
@@ -189,6 +196,11 @@ async fn until_told(server: Server, mut signals: Signals) -> Result<(), Failure>
             "stopped by a second signal, before all requests were answered".to_owned(),
         )),
     }
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    let address = listener.local_addr();
+    address.map_err(|error| Failure::new("the listener has no address", &error))
 }
 
 async fn bind(address: &Address) -> Result<TcpListener, Failure> {

@@ -1,6 +1,6 @@
 //! Putting the libraries together as the configuration says.
 
-use registry_auth::{AccessControl, Challenge, Htpasswd, Rules};
+use registry_auth::{AccessControl, Challenge, Htpasswd, PolicyFile, Rules, TokenServer};
 use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
@@ -8,8 +8,11 @@ use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptio
 use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
-    Changes, Configuration, Http, PasswordFile, Problem, Said, Storage,
+    Auth, Changes, Configuration, Http, PasswordFile, Problem, Said, Storage,
 };
+
+/// Where the keys that sign tokens are, below the data.
+const TOKEN_KEYS: &str = "auth/keys";
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
@@ -95,31 +98,94 @@ pub(crate) fn connections(limits: Limits) -> Limits {
     }
 }
 
-/// Who may do what: everybody everything, or everybody with a password.
+/// Who may do what: everybody everything, everybody with a password, or what the
+/// policy file says. It gives out no tokens yet: see [`with_tokens`].
+///
+/// Within a runtime.
 ///
 /// # Errors
 ///
-/// If the password file can't be used, or the realm isn't plain text.
-pub(crate) fn access(password_file: Option<&PasswordFile>) -> Result<AccessControl, Problem> {
-    let Some(file) = password_file else {
-        return Ok(AccessControl::open());
+/// If a file can't be used, or the realm isn't plain text.
+pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
+    let mut access = match (&auth.policy_file, &auth.password_file) {
+        (Some(path), _) => AccessControl::new(PolicyFile::open(&path.value).map_err(wrong(path))?),
+        (None, Some(file)) => {
+            // A password is for content. Who manages the registry is said elsewhere.
+            let content = [
+                Action::List,
+                Action::Pull,
+                Action::Push,
+                Action::Overwrite,
+                Action::Delete,
+            ];
+            let rules = Rules::new().signed_in("**", &content);
+            AccessControl::new(rules.check().map_err(wrong(&file.path))?)
+        }
+        (None, None) => AccessControl::open(),
     };
-    let PasswordFile { realm, path } = file;
-    // A password is for content. Who manages the registry is said elsewhere.
-    let content = [
-        Action::List,
-        Action::Pull,
-        Action::Push,
-        Action::Overwrite,
-        Action::Delete,
-    ];
-    let rules = Rules::new().signed_in("**", &content);
-    let rules = rules.check().map_err(wrong(path))?;
-    let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
-    let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
-    Ok(AccessControl::new(rules)
-        .authenticator(users)
-        .challenge(challenge))
+    if let Some(PasswordFile { realm, path }) = &auth.password_file {
+        let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
+        let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
+        access = access.authenticator(users).challenge(challenge);
+    }
+    Ok(access)
+}
+
+/// The same, with tokens if there are to be any. They are bound to the
+/// repositories of `engine`, and their keys are kept with its data unless the
+/// configuration names another place.
+///
+/// # Errors
+///
+/// If the keys can't be read or made.
+pub(crate) fn with_tokens(
+    access: AccessControl,
+    configuration: &Configuration,
+    engine: &Engine,
+) -> Result<AccessControl, Failure> {
+    let Some(tokens) = &configuration.auth.tokens else {
+        return Ok(access);
+    };
+    let mut server = match (&tokens.keys, &configuration.storage) {
+        (Some(keys), _) => {
+            TokenServer::open_with(&keys.value, tokens.algorithm).map_err(wrong(keys))?
+        }
+        (None, Storage::Filesystem(root)) => {
+            TokenServer::open_with(root.join(TOKEN_KEYS), tokens.algorithm)?
+        }
+        (None, Storage::Memory) => TokenServer::ephemeral()?,
+    };
+    if let Some(service) = &tokens.service {
+        server = server.service(service);
+    }
+    if let Some(issuer) = &tokens.issuer {
+        server = server.issuer(issuer);
+    }
+    if let Some(realm) = &tokens.realm {
+        server = server.realm(&realm.value).map_err(wrong(realm))?;
+    }
+    if let Some(lifetime) = &tokens.lifetime {
+        server = server.lifetime(lifetime.value).map_err(wrong(lifetime))?;
+    }
+    Ok(access.tokens(server).epochs(engine.clone()))
+}
+
+/// What is wrong with how tokens are given out, as far as it shows without the
+/// keys.
+pub(crate) fn tokens(auth: &Auth) -> Vec<Problem> {
+    let server = TokenServer::ephemeral;
+    let Some(tokens) = &auth.tokens else {
+        return Vec::new();
+    };
+    let realm = tokens.realm.iter().filter_map(|realm| {
+        let set = server().and_then(|server| server.realm(&realm.value));
+        set.map_err(wrong(realm)).err()
+    });
+    let lifetime = tokens.lifetime.iter().filter_map(|lifetime| {
+        let set = server().and_then(|server| server.lifetime(lifetime.value));
+        set.map_err(wrong(lifetime)).err()
+    });
+    realm.chain(lifetime).collect()
 }
 
 /// The certificate, if there is one.

@@ -7,7 +7,9 @@ use registry_examples::configuration::{Changes, Configuration, Storage};
 /// What is dangerous about a server that others than this machine reach and
 /// that knows nobody; nothing if it isn't one.
 pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Option<String> {
-    if configuration.password_file.is_some() || address.ip().to_canonical().is_loopback() {
+    let auth = &configuration.auth;
+    if auth.has_logins() || auth.policy_file.is_some() || address.ip().to_canonical().is_loopback()
+    {
         return None;
     }
     let rights = rights(configuration.changes);
@@ -18,6 +20,29 @@ pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Op
     Some(format!(
         "everybody who reaches {address} may {rights} without a login; to ask for one, set \
          `auth.htpasswd.realm` and `auth.htpasswd.path`, or listen on 127.0.0.1 only{and_plain}"
+    ))
+}
+
+/// Why a server must not speak to others than this machine, who would send it
+/// passwords in the open, or whom nobody meant to let in; nothing if it may.
+pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Option<String> {
+    let http = &configuration.http;
+    let is_meant = http.tls.is_some() || http.plaintext || !http.trusted_proxies.is_empty();
+    if is_meant || address.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    let what = if configuration.auth.has_logins() {
+        "passwords would be sent to it"
+    } else if configuration.has_file {
+        return None;
+    } else {
+        "images would be sent to it and from it"
+    };
+    Some(format!(
+        "others than this machine reach {address}, and {what} unencrypted; name a certificate \
+         (`http.tls.certificate` and `http.tls.key`), or listen on 127.0.0.1, or name the proxies \
+         that encrypt (`http.trustedproxies`), or ask for plain HTTP (`--plain-http`, or \
+         `http.plaintext: true`)"
     ))
 }
 
@@ -48,9 +73,11 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
             .display()
             .to_string(),
     };
-    let users = match &configuration.password_file {
-        Some(file) => format!("those in {}", file.path.value.display()),
-        None => "everybody who can reach it".to_owned(),
+    let auth = &configuration.auth;
+    let users = match (&auth.policy_file, &auth.password_file) {
+        (Some(file), _) => format!("whom {} names", file.value.display()),
+        (None, Some(file)) => format!("those in {}", file.path.value.display()),
+        (None, None) => "everybody who can reach it".to_owned(),
     };
     let rights = rights(configuration.changes);
     format!(

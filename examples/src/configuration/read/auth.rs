@@ -1,0 +1,80 @@
+//! Who gets in, and what for.
+
+use std::time::Duration;
+
+use registry_auth::SigningAlgorithm;
+
+use super::super::{Auth, PasswordFile, Said, Tokens, choice, duration};
+use super::Reader;
+
+const POLICY: &str = "auth.policy";
+const TOKENS: &str = "auth.tokenserver";
+
+impl Reader<'_> {
+    pub(super) fn auth(&mut self) -> Auth {
+        let password_file = self.password_file();
+        let policy_file = match self.tree.at(POLICY) {
+            Some(_) => self.required(POLICY, "path").map(Said::into_path),
+            None => None,
+        };
+        let tokens = self.tokens(password_file.is_some(), policy_file.is_some());
+        Auth {
+            password_file,
+            policy_file,
+            tokens,
+        }
+    }
+
+    fn password_file(&mut self) -> Option<PasswordFile> {
+        match choice::chosen(self.tree, "auth") {
+            Ok(Some("htpasswd")) => {
+                let realm = self.required("auth.htpasswd", "realm");
+                let path = self.required("auth.htpasswd", "path");
+                Some(PasswordFile {
+                    realm: realm?,
+                    path: path?.into_path(),
+                })
+            }
+            // Another choice was reported before.
+            Ok(_) => None,
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    /// A policy can let everybody pull and only some push, for which clients need
+    /// tokens. Without one, passwords alone do, as for the Docker registry.
+    fn tokens(&mut self, has_logins: bool, has_policy: bool) -> Option<Tokens> {
+        let is_said = self.tree.at(TOKENS).is_some();
+        let enabled = self.is(&format!("{TOKENS}.enabled"), has_policy || is_said);
+        if !enabled || !has_logins {
+            if enabled && is_said {
+                let origin = self.origin_of(TOKENS)?;
+                self.problems.push(origin.problem(format!(
+                    "`{TOKENS}` has nobody to give tokens to; say who may log in, such as with \
+                     `auth.htpasswd`"
+                )));
+            }
+            return None;
+        }
+        let said = |name| self.said(&format!("{TOKENS}.{name}"));
+        let text = |name| said(name).map(|said| said.value);
+        Some(Tokens {
+            realm: said("realm"),
+            service: text("service"),
+            issuer: text("issuer"),
+            lifetime: said("lifetime").and_then(|said| {
+                let value: Duration = duration::parse(&said.value).ok()?;
+                let origin = said.origin;
+                Some(Said { value, origin })
+            }),
+            keys: said("keys").map(Said::into_path),
+            algorithm: match self.text(&format!("{TOKENS}.algorithm")) {
+                Some("eddsa") => SigningAlgorithm::EdDsa,
+                _ => SigningAlgorithm::Es256,
+            },
+        })
+    }
+}

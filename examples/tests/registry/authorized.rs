@@ -1,0 +1,172 @@
+//! With rules of who may do what.
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use crate::program::{Program, Setup, eventually};
+
+const POLICY: &str = "\
+version: 1
+rules:
+  - anyone is reader of public/**
+  - users are writers of people/{user}/**
+";
+
+/// A server with a user of each of these names, whose passwords are `correct`.
+fn setup(users: &[&str], more: &str) -> Setup {
+    let hash = bcrypt::hash("correct", 4).unwrap();
+    let users: String = users
+        .iter()
+        .map(|user| format!("{user}:{hash}\n"))
+        .collect();
+    Setup::serve(&format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: data}}}}\n\
+         http: {{addr: '127.0.0.1:0'}}\n\
+         auth:\n  htpasswd: {{realm: r, path: users}}\n  policy: {{path: policy.yml}}\n{more}"
+    ))
+    .file("users", users)
+    .file("policy.yml", POLICY)
+}
+
+/// The status of beginning an upload.
+async fn push(program: &Program, user: Option<&str>, repository: &str) -> StatusCode {
+    let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
+    let request = Client::new().post(url);
+    let request = match user {
+        Some(user) => request.basic_auth(user, Some("correct")),
+        None => request,
+    };
+    request.send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn each_does_what_the_policy_file_says_and_follows_its_changes() {
+    let program = setup(&["ann", "ben"], "").start();
+    for (user, repository, status) in [
+        (Some("ann"), "people/ann/app", StatusCode::ACCEPTED),
+        (Some("ben"), "people/ann/app", StatusCode::FORBIDDEN),
+        (None, "people/ann/app", StatusCode::UNAUTHORIZED),
+        (None, "public/app", StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(
+            push(&program, user, repository).await,
+            status,
+            "{user:?} {repository}"
+        );
+    }
+    assert_eq!(
+        program.get("/v2/public/app/tags/list").await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        program.get("/v2/people/ann/app/tags/list").await.0,
+        StatusCode::UNAUTHORIZED
+    );
+
+    std::fs::write(
+        program.path("policy.yml"),
+        format!("{POLICY}  - robot ci mya push x\n"),
+    )
+    .unwrap();
+    eventually("the mistake is told", async || {
+        program.stderr().contains("policy.yml:5: ")
+    })
+    .await;
+    assert_eq!(
+        push(&program, Some("ann"), "people/ann/app").await,
+        StatusCode::ACCEPTED
+    );
+    std::fs::write(
+        program.path("policy.yml"),
+        format!("{POLICY}  - user ben may push people/**\n"),
+    )
+    .unwrap();
+    eventually("ben may push", async || {
+        push(&program, Some("ben"), "people/ann/app").await == StatusCode::ACCEPTED
+    })
+    .await;
+}
+
+#[test]
+fn a_policy_file_is_checked_with_its_lines() {
+    let good = Setup::new().file("policy.yml", POLICY);
+    let end = good.arguments(&["auth", "check", "policy.yml"]).run();
+    assert_eq!(end.stdout, "policy.yml: nothing is wrong\n");
+    assert!(end.status.success());
+
+    let bad = || {
+        let text = format!("{POLICY}  - users are writres of x\n  - group a may fly x\n");
+        Setup::new().file("policy.yml", text)
+    };
+    let end = bad().arguments(&["auth", "check", "policy.yml"]).run();
+    assert_eq!(end.status.code(), Some(1));
+    let lines: Vec<_> = end.stdout.lines().collect();
+    assert!(
+        lines[0].starts_with("policy.yml:5: ") && lines[1].starts_with("policy.yml:6: "),
+        "{lines:?}"
+    );
+
+    let end = bad()
+        .arguments(&["auth", "check", "--json", "policy.yml"])
+        .run();
+    let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!(
+        (&answer["valid"], &answer["problems"][1]["line"]),
+        (&false.into(), &6.into())
+    );
+}
+
+#[test]
+fn a_policy_file_that_can_not_be_used_is_told_before_anything_is_made() {
+    let mut program = setup(&["ann"], "")
+        .file("policy.yml", "rules: [x]\n")
+        .begin();
+    assert_eq!(program.wait().code(), Some(1));
+    assert!(
+        program.stderr().contains("policy.yml:1: "),
+        "{}",
+        program.stderr()
+    );
+    assert!(!program.path("data").try_exists().unwrap());
+
+    let end = Setup::new()
+        .file("policy.yml", "rules: [x]\n")
+        .file(
+            "c.yml",
+            "version: 0.1\nstorage: inmemory\nauth: {policy: {path: policy.yml}}\n",
+        )
+        .arguments(&["check", "c.yml"])
+        .run();
+    assert!(end.stdout.contains("policy.yml:1: "), "{}", end.stdout);
+}
+
+#[test]
+fn passwords_are_not_taken_in_the_open_unless_that_is_meant() {
+    let open = |more: &str| {
+        let hash = bcrypt::hash("correct", 4).unwrap();
+        Setup::serve(&format!(
+            "version: 0.1\nstorage: inmemory\nhttp:\n  addr: '0.0.0.0:0'\n{more}\
+             auth: {{htpasswd: {{realm: r, path: users}}}}\n"
+        ))
+        .file("users", format!("ann:{hash}\n"))
+    };
+    let end = open("").run();
+    assert_eq!(end.status.code(), Some(1));
+    for part in ["passwords", "http.tls.certificate", "http.plaintext: true"] {
+        assert!(end.stderr.contains(part), "{}", end.stderr);
+    }
+    open("  plaintext: true\n").start();
+    open("  trustedproxies: 10.0.0.1\n").start();
+    open("").arguments(&["--plain-http"]).start();
+
+    let everybody = || Setup::new().arguments(&["--addr", "0.0.0.0:0"]);
+    let mut program = everybody().begin();
+    assert_eq!(program.wait().code(), Some(1));
+    assert!(
+        program.stderr().contains("--plain-http"),
+        "{}",
+        program.stderr()
+    );
+    assert!(!program.path("registry-data").try_exists().unwrap());
+    everybody().arguments(&["--plain-http"]).start();
+}
