@@ -1,0 +1,379 @@
+//! One story for each hole that some registry had. The names begin as the threats
+//! are numbered in `docs/promises.md`.
+
+use crate::exchange::Answer;
+use crate::model::{self, may};
+use crate::principals::user;
+use crate::routes::{Needs, ROUTES};
+use crate::spellings::spellings;
+use crate::world::{World, content, digest};
+
+/// What a mount may say of its source, which is the vault if it is anything.
+fn sources() -> Vec<String> {
+    let mut sources = vec![
+        String::new(),
+        "&from=".to_owned(),
+        "&from=vault/there/".to_owned(),
+        "&from=/vault/there".to_owned(),
+        "&from=vault/there&from=vault/there".to_owned(),
+        "&from=open/there&from=vault/there".to_owned(),
+        "&from=vault/there&from=open/there".to_owned(),
+        "&from=secret/there".to_owned(),
+        "&from=secret/there/../../vault/there".to_owned(),
+        "&from=vault%252fthere".to_owned(),
+        "&from=vault%2fthere%00".to_owned(),
+        "&FROM=vault/there".to_owned(),
+        "&from=+vault/there".to_owned(),
+        "&from=Vault/there".to_owned(),
+        "&from=vault/there@".to_owned() + &digest("hidden"),
+        "&from=vault/there:latest".to_owned(),
+    ];
+    let spelled = spellings("vault/there").into_iter();
+    sources.extend(spelled.map(|spelling| format!("&from={}", spelling.text)));
+    sources
+}
+
+#[tokio::test]
+async fn s_02_mounts_in_every_spelling() {
+    let mut world = World::new().await;
+    let hidden = digest("hidden");
+    let there = format!("/v2/secret/there/blobs/{hidden}");
+    for who in ["dropper", "writer"] {
+        for source in sources() {
+            let path = format!("/v2/secret/there/blobs/uploads/?mount={hidden}{source}");
+            let answer = world.send("POST", &path, &user(who), "").await;
+            assert_eq!(answer.status, 202, "{who} {source}");
+            let answer = world.send("HEAD", &there, &user("root"), "").await;
+            assert_eq!(answer.status, 404, "{who} {source}");
+            // It pushes elsewhere, and not here.
+            let path = path.replace("secret/there", "kept/there");
+            let answer = world.send("POST", &path, &user("dropper"), "").await;
+            assert_eq!(answer.status, 403, "{source}");
+        }
+    }
+    for source in ["&from=vault/there", "&from=%76ault%2Fthere", ""] {
+        let path = format!("/v2/secret/there/blobs/uploads/?mount={hidden}{source}");
+        let answer = world.send("POST", &path, &user("root"), "").await;
+        assert_eq!(answer.status, 201, "{source}");
+        world = World::new().await;
+    }
+}
+
+#[tokio::test]
+async fn s_03_a_digest_is_no_key() {
+    let world = World::new().await;
+    let writer = user("writer");
+    let hidden = digest("hidden");
+    let blob = format!("/v2/secret/there/blobs/{hidden}");
+    let state = world.state();
+    for (method, header) in [
+        ("HEAD", ""),
+        ("GET", ""),
+        ("GET", "range: bytes=0-0"),
+        ("GET", "range: bytes=0-0,1-1"),
+        ("GET", "if-none-match: *"),
+        ("HEAD", "if-none-match: *"),
+        ("GET", "if-match: *"),
+        ("DELETE", ""),
+    ] {
+        let who = if method == "DELETE" {
+            user("cleaner")
+        } else {
+            writer.clone()
+        };
+        let header = (!header.is_empty()).then(|| header.to_owned());
+        let headers: Vec<_> = who.into_iter().chain(header).collect();
+        let answer = world.send(method, &blob, &headers, "").await;
+        assert_eq!(answer.status, 404, "{method} {headers:?}");
+    }
+    assert_eq!(world.state(), state);
+    // It is known, and not theirs: neither for nothing nor for a reference.
+    let upload = world.upload("secret/there");
+    let finish = format!("/v2/secret/there/blobs/uploads/{upload}?digest={hidden}");
+    let answer = world.send("PUT", &finish, &writer, "").await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let push = format!("/v2/secret/there/blobs/uploads/?digest={hidden}");
+    let answer = world.send("POST", &push, &writer, "").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let answer = world
+        .send("PUT", "/v2/secret/there/manifests/x", &writer, "refers")
+        .await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let answer = world.send("HEAD", &blob, &writer, "").await;
+    assert_eq!(answer.status, 404);
+
+    // Who has the bytes gets in, and doesn't learn that others have them.
+    let unlike = |answer: Answer, what: &str| answer.without(&[&digest(what)]);
+    let known = world.send("POST", &push, &writer, "hidden").await;
+    let push = format!("/v2/secret/there/blobs/uploads/?digest={}", digest("new"));
+    let new = world.send("POST", &push, &writer, "new").await;
+    assert_eq!(known.status, 201);
+    assert_eq!(unlike(known, "hidden"), unlike(new, "new"));
+    let answer = world.send("GET", &blob, &writer, "").await;
+    assert_eq!(answer.body, "hidden");
+}
+
+#[tokio::test]
+async fn s_04_create_only_moves_no_tag_by_any_path() {
+    let world = World::new().await;
+    let state = world.state();
+    let (image, other) = (digest("image"), digest("other"));
+    let tags = |tags: &[&str]| {
+        let tags: Vec<_> = tags.iter().map(|tag| format!("tag={tag}")).collect();
+        tags.join("&")
+    };
+    let mut paths: Vec<_> = ["latest", "v1", "keep", "%6catest", "lates%74"]
+        .map(str::to_owned)
+        .into();
+    for named in [
+        &["latest"][..],
+        &["v1"],
+        &["%6catest"],
+        &["new", "latest"],
+        &["latest", "new"],
+        &["new", "newer", "newest", "v1"],
+        &["latest", "latest"],
+        &["v1", "latest", "keep"],
+    ] {
+        paths.push(format!("{other}?{}", tags(named)));
+    }
+    for path in paths {
+        for condition in [
+            None,
+            Some(format!("if-match: \"{image}\"")),
+            Some("if-match: *".to_owned()),
+            Some(format!("if-none-match: \"{other}\"")),
+        ] {
+            let headers: Vec<_> = user("creator").into_iter().chain(condition).collect();
+            let path = format!("/v2/secret/there/manifests/{path}");
+            let answer = world.send("PUT", &path, &headers, "other").await;
+            let refused = [403, 412].contains(&answer.status.as_u16());
+            assert!(refused, "{path} {headers:?}: {answer:?}");
+            assert_eq!(world.state(), state, "{path} {headers:?}");
+        }
+    }
+    for path in ["latest", "v1", &image] {
+        let path = format!("/v2/secret/there/manifests/{path}");
+        let answer = world.send("DELETE", &path, &user("creator"), "").await;
+        assert_eq!(answer.status, 403, "{path}");
+        assert_eq!(world.state(), state);
+    }
+    let path = format!("/v2/secret/there/manifests/{other}?tag=new&tag=newer");
+    let answer = world.send("PUT", &path, &user("creator"), "other").await;
+    assert_eq!(answer.status, 201);
+}
+
+#[tokio::test]
+async fn s_05_deletes_off_is_405_everywhere() {
+    let mut world = World::new().await;
+    world.service = world.service.clone().deletes(false);
+    let state = world.state();
+    let (image, blob) = (digest("image"), digest("blob"));
+    for name in ["open/there", "secret/there", "secret/never"] {
+        let spelled = spellings(name).into_iter();
+        let spelled = spelled.filter(|spelling| spelling.is_same);
+        for name in spelled
+            .map(|spelling| spelling.text)
+            .chain([name.to_owned()])
+        {
+            for what in [
+                "manifests/v1".to_owned(),
+                "manifests/latest".to_owned(),
+                "manifests/%6catest".to_owned(),
+                "manifests/none".to_owned(),
+                format!("manifests/{image}"),
+                format!("blobs/{blob}"),
+            ] {
+                let path = format!("/v2/{name}/{what}");
+                for header in ["x-other: 1".to_owned(), format!("if-match: \"{image}\"")] {
+                    let headers: Vec<_> = user("root").into_iter().chain([header]).collect();
+                    let answer = world.send("DELETE", &path, &headers, "").await;
+                    assert_eq!(answer.status, 405, "{path}");
+                    assert!(answer.body.contains("UNSUPPORTED"), "{path}: {answer:?}");
+                    assert_eq!(world.state(), state, "{path}");
+                }
+            }
+        }
+    }
+    // To give an upload up is part of pushing.
+    let upload = world.upload("secret/there");
+    let path = format!("/v2/secret/there/blobs/uploads/{upload}");
+    let answer = world.send("DELETE", &path, &user("writer"), "").await;
+    assert_eq!(answer.status, 204);
+}
+
+#[tokio::test]
+async fn s_06_a_protected_tag_survives_every_way_to_delete() {
+    let world = World::new().await;
+    let state = world.state();
+    let (image, other, blob) = (digest("image"), digest("other"), digest("blob"));
+    for who in ["root", "cleaner", "writer"] {
+        for (method, what) in [
+            ("DELETE", "manifests/keep".to_owned()),
+            ("DELETE", "manifests/%6beep".to_owned()),
+            ("DELETE", format!("manifests/{image}")),
+            ("DELETE", format!("blobs/{blob}")),
+            ("PUT", "manifests/keep".to_owned()),
+            ("PUT", format!("manifests/{other}?tag=keep")),
+            ("PUT", format!("manifests/{other}?tag=new&tag=keep")),
+            ("PUT", format!("manifests/{other}?tag=keep&tag=v1")),
+        ] {
+            let path = format!("/v2/kept/there/{what}");
+            let body = if method == "PUT" { "other" } else { "" };
+            let answer = world.send(method, &path, &user(who), body).await;
+            assert_eq!(answer.status, 403, "{who} {method} {path}");
+            assert_eq!(world.state(), state, "{who} {method} {path}");
+        }
+    }
+    let path = "/v2/kept/there/manifests/keep";
+    let answer = world.send("GET", path, &user("reader"), "").await;
+    assert_eq!(answer.body.as_bytes(), content("image"));
+    // What isn't protected goes.
+    let path = "/v2/kept/there/manifests/v1";
+    let answer = world.send("DELETE", path, &user("cleaner"), "").await;
+    assert_eq!(answer.status, 202);
+}
+
+#[tokio::test]
+async fn s_07_an_upload_is_of_its_repository() {
+    let world = World::new().await;
+    let upload = world.upload("secret/there");
+    let state = world.state();
+    let whole = digest("whole");
+    // Who pushes elsewhere, and who pushes here too, by another name.
+    for (who, name, status) in [
+        ("stranger", "secret/there", 403),
+        ("reader", "secret/there", 403),
+        ("cleaner", "secret/there", 403),
+        ("stranger", "elsewhere/there", 404),
+        ("stranger", "elsewhere/none", 404),
+        ("writer", "secret/again", 404),
+        ("writer", "secret/never", 404),
+        ("writer", "kept/there", 404),
+        ("root", "open/there", 404),
+        ("writer", "secret/there/../there", 400),
+        ("writer", "secret/again/../there", 400),
+    ] {
+        for (method, query, body) in [
+            ("GET", String::new(), ""),
+            ("HEAD", String::new(), ""),
+            ("PATCH", String::new(), "more"),
+            ("PUT", format!("?digest={whole}"), "more"),
+            ("DELETE", String::new(), ""),
+        ] {
+            let path = format!("/v2/{name}/blobs/uploads/{upload}{query}");
+            let answer = world.send(method, &path, &user(who), body).await;
+            assert_eq!(answer.status, status, "{who} {method} {name}");
+            assert_eq!(world.state(), state, "{who} {method} {name}");
+        }
+    }
+    let path = format!("/v2/secret/there/blobs/uploads/{upload}?digest={whole}");
+    let answer = world.send("PUT", &path, &user("dropper"), "more").await;
+    assert_eq!(answer.status, 201);
+}
+
+/// The headers of somebody who may do everything, as far as `scope` goes.
+fn limited(scope: &str) -> Vec<String> {
+    vec![format!("x-scopes: {scope}")]
+}
+
+#[tokio::test]
+async fn s_08_a_pull_token_uploads_nothing() {
+    let world = World::new().await;
+    let state = world.state();
+    let headers = limited("repository:secret/there:pull repository:vault/there:pull,push,delete");
+    for (_, routes) in ROUTES {
+        for route in *routes {
+            let uploads = route.path.contains("/blobs/uploads");
+            if !uploads && !["PUT", "DELETE"].contains(&route.method) {
+                continue;
+            }
+            let path = world.path(route.path, "secret/there", "secret/there");
+            let headers = headers.iter().cloned();
+            let more = route.headers.iter().map(|header| (*header).to_owned());
+            let headers: Vec<_> = headers.chain(more).collect();
+            let answer = world.send(route.method, &path, &headers, route.body).await;
+            let status = answer.status.as_u16();
+            assert!([401, 403].contains(&status), "{route:?}: {answer:?}");
+            assert!(!answer.was_read, "{route:?}");
+            assert_eq!(world.state(), state, "{route:?}");
+        }
+    }
+}
+
+/// Each subset of what a token can say, in the right repository and in another
+/// one, for each route: the action that it is about is needed, and enough.
+#[tokio::test]
+async fn s_09_scope_subset_by_verb() {
+    let mut world = World::new().await;
+    let mut state = world.state();
+    let words = ["pull", "push", "delete"];
+    let mut cases = 0;
+    for subset in 0..8_u8 {
+        let held: Vec<_> = words
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| subset >> at & 1 == 1)
+            .map(|(_, word)| *word)
+            .collect();
+        for about in ["secret/there", "secret/again", "secret"] {
+            let headers = limited(&format!("repository:{about}:{}", held.join(",")));
+            for (_, routes) in ROUTES {
+                for route in *routes {
+                    let action = match route.needs {
+                        Needs::Login => continue,
+                        Needs::In { action, .. } => action,
+                        Needs::Move { .. } | Needs::Mount { .. } => "push",
+                    };
+                    let path = world.path(route.path, "secret/there", "secret/there");
+                    let more = route.headers.iter().map(|header| (*header).to_owned());
+                    let headers: Vec<_> = headers.iter().cloned().chain(more).collect();
+                    let answer = world.send(route.method, &path, &headers, route.body).await;
+                    let status = answer.status.as_u16();
+                    let covered = about == "secret/there" && held.contains(&action);
+                    let expected = model::expected(route, "root", "secret/there").status;
+                    let right = if !covered {
+                        [401, 403].contains(&status)
+                    } else if let Needs::Mount { from, content } = route.needs {
+                        // Its source has to be covered, too; this one is.
+                        let own = content == "blob" && from != "open/there";
+                        let may_be_found = own && held.contains(&"pull");
+                        status != 201 || may_be_found && status == expected
+                    } else {
+                        status == expected
+                    };
+                    assert!(right, "{held:?} of {about}: {route:?}: {answer:?}");
+                    if world.state() != state {
+                        assert!(covered, "{held:?} of {about}: {route:?}");
+                        world = World::new().await;
+                        state = world.state();
+                    }
+                    cases += 1;
+                }
+            }
+        }
+    }
+    assert!(cases > 1_000, "{cases}");
+}
+
+/// The model says what the rules say, which nobody else compares here.
+#[test]
+fn the_model_knows_the_rules() {
+    for (who, action, repository, tags, expected) in [
+        ("", "pull", "open/there", &[][..], true),
+        ("", "push", "open/there", &[], false),
+        ("tagger", "push", "secret/there", &["v1"], true),
+        ("tagger", "push", "secret/there", &["v1", "latest"], false),
+        ("root", "delete", "kept/there", &["v1"], true),
+        ("root", "delete", "kept/there", &["v1", "keep"], false),
+        ("root", "delete", "kept/there", &[], false),
+        ("banned", "pull", "secret/there", &[], false),
+        ("ci", "pull", "secret/there", &[], false),
+    ] {
+        assert_eq!(
+            may(who, action, repository, tags),
+            expected,
+            "{who} {action}"
+        );
+    }
+}

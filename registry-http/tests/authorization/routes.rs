@@ -1,0 +1,230 @@
+//! Every request that the protocol knows.
+
+use registry_core::Operation;
+
+/// One kind of request.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    /// The path with its query. What is in braces is of the [world](crate::world).
+    pub(crate) path: &'static str,
+    pub(crate) headers: &'static [&'static str],
+    /// The name of what is sent.
+    pub(crate) body: &'static str,
+    /// What may be refused.
+    pub(crate) needs: Needs,
+    /// The status of the answer to who may do it, where the repository is there,
+    /// and where it isn't.
+    pub(crate) there: u16,
+    pub(crate) absent: u16,
+}
+
+/// What somebody has to be allowed.
+#[derive(Debug)]
+pub(crate) enum Needs {
+    /// To log in.
+    Login,
+    /// Something in the repository.
+    In {
+        action: &'static str,
+        tags: &'static [&'static str],
+    },
+    /// To push, and to move tags if they point elsewhere.
+    Move { tags: &'static [&'static str] },
+    /// To push, and to pull from there; else it is an upload.
+    Mount {
+        from: &'static str,
+        content: &'static str,
+    },
+}
+
+const fn login(method: &'static str, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        headers: &[],
+        body: "",
+        needs: Needs::Login,
+        there: 200,
+        absent: 200,
+    }
+}
+
+const fn to(action: &'static str, method: &'static str, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        headers: &[],
+        body: "",
+        needs: Needs::In { action, tags: &[] },
+        there: 200,
+        absent: 404,
+    }
+}
+
+const fn pull(method: &'static str, path: &'static str) -> Route {
+    to("pull", method, path)
+}
+
+const fn push(method: &'static str, path: &'static str, body: &'static str) -> Route {
+    Route {
+        body,
+        ..to("push", method, path).answered(201, 201)
+    }
+}
+
+const fn delete(path: &'static str) -> Route {
+    to("delete", "DELETE", path).answered(202, 404)
+}
+
+const fn mount(path: &'static str, from: &'static str, content: &'static str) -> Route {
+    Route {
+        needs: Needs::Mount { from, content },
+        ..to("push", "POST", path)
+    }
+}
+
+impl Route {
+    const fn answered(self, there: u16, absent: u16) -> Self {
+        Self {
+            there,
+            absent,
+            ..self
+        }
+    }
+
+    const fn tags(self, tags: &'static [&'static str]) -> Self {
+        let needs = match self.needs {
+            Needs::In { action, .. } => Needs::In { action, tags },
+            needs => needs,
+        };
+        Self { needs, ..self }
+    }
+
+    const fn moving(self, tags: &'static [&'static str]) -> Self {
+        Self {
+            needs: Needs::Move { tags },
+            ..self
+        }
+    }
+
+    const fn with(self, headers: &'static [&'static str]) -> Self {
+        Self { headers, ..self }
+    }
+}
+
+/// The table: for each operation, every form in which it can be asked for.
+///
+/// An operation that is missing here doesn't compile.
+macro_rules! table {
+    ($($operation:ident: $($route:expr),+;)+) => {
+        /// All routes, each with the operation that it has to mean.
+        pub(crate) const ROUTES: &[(&str, &[Route])] = &[
+            $((stringify!($operation), &[$($route),+]),)+
+        ];
+
+        /// The operation's name in the table.
+        pub(crate) fn meaning(operation: &Operation) -> &'static str {
+            match operation {
+                $(Operation::$operation { .. } => stringify!($operation),)+
+            }
+        }
+    };
+}
+
+table! {
+    Ping:
+        login("GET", "/v2/"),
+        login("HEAD", "/v2/"),
+        login("GET", "/v2");
+    ListRepositories:
+        login("GET", "/v2/_catalog"),
+        login("HEAD", "/v2/_catalog"),
+        login("GET", "/v2/_catalog?n=2&last=open");
+    StatBlob:
+        pull("HEAD", "/v2/{name}/blobs/{blob}"),
+        pull("HEAD", "/v2/{name}/blobs/{blob}")
+            .with(&["if-none-match: *"]).answered(304, 404);
+    GetBlob:
+        pull("GET", "/v2/{name}/blobs/{blob}"),
+        pull("GET", "/v2/{name}/blobs/{blob}").with(&["range: bytes=1-2"]).answered(206, 404),
+        pull("GET", "/v2/{name}/blobs/{blob}")
+            .with(&["range: bytes=0-0,2-2"]).answered(206, 404),
+        pull("GET", "/v2/{name}/blobs/{blob}").with(&["if-none-match: *"]).answered(304, 404),
+        pull("GET", "/v2/{name}/blobs/{blob}?ns=example.com");
+    DeleteBlob:
+        delete("/v2/{name}/blobs/{blob}");
+    BeginUpload:
+        push("POST", "/v2/{name}/blobs/uploads/", "").answered(202, 202),
+        push("POST", "/v2/{name}/blobs/uploads", "").answered(202, 202),
+        push("POST", "/v2/{name}/blobs/uploads/?digest-algorithm=sha512", "").answered(202, 202),
+        push("POST", "/v2/{name}/blobs/uploads/?mount={hidden}&from=Vault%2Fthere", "")
+            .answered(202, 202),
+        push("POST", "/v2/{name}/blobs/uploads/?mount={hidden}&from=open/there&from=vault/there", "")
+            .answered(202, 202);
+    PushBlob:
+        push("POST", "/v2/{name}/blobs/uploads/?digest={new}", "new"),
+        // What others hold is no more theirs for being known by its digest.
+        push("POST", "/v2/{name}/blobs/uploads/?digest={hidden}", "").answered(202, 202);
+    MountBlob:
+        mount("/v2/{name}/blobs/uploads/?mount={blob}&from=open/there", "open/there", "blob"),
+        mount("/v2/{name}/blobs/uploads/?mount={hidden}&from=vault/there", "vault/there", "hidden"),
+        mount("/v2/{name}/blobs/uploads/?mount={hidden}&from=%76ault%2fthere", "vault/there", "hidden"),
+        mount("/v2/{name}/blobs/uploads/?from=vault/there&mount={hidden}&digest={hidden}", "vault/there", "hidden"),
+        mount("/v2/{name}/blobs/uploads/?mount={hidden}&from=vault/absent", "vault/absent", "hidden"),
+        mount("/v2/{name}/blobs/uploads/?mount={blob}&from={name}", "{name}", "blob"),
+        mount("/v2/{name}/blobs/uploads/?mount={hidden}", "", "hidden"),
+        mount("/v2/{name}/blobs/uploads/?mount={blob}", "", "blob");
+    UploadStatus:
+        push("GET", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404),
+        push("HEAD", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404);
+    AppendUpload:
+        push("PATCH", "/v2/{name}/blobs/uploads/{upload}", "more").answered(202, 404);
+    FinishUpload:
+        push("PUT", "/v2/{name}/blobs/uploads/{upload}?digest={whole}", "more").answered(201, 404);
+    CancelUpload:
+        push("DELETE", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404);
+    StatManifest:
+        pull("HEAD", "/v2/{name}/manifests/v1").tags(&["v1"]),
+        pull("HEAD", "/v2/{name}/manifests/{image}"),
+        pull("HEAD", "/v2/{name}/manifests/latest")
+            .tags(&["latest"]).with(&["if-none-match: *"]).answered(304, 404);
+    GetManifest:
+        pull("GET", "/v2/{name}/manifests/v1").tags(&["v1"]),
+        pull("GET", "/v2/{name}/manifests/latest").tags(&["latest"]),
+        pull("GET", "/v2/{name}/manifests/%6catest").tags(&["latest"]),
+        pull("GET", "/v2/{name}/manifests/{image}"),
+        pull("GET", "/v2/{name}/manifests/{image}")
+            .with(&["if-none-match: *"]).answered(304, 404);
+    PutManifest:
+        push("PUT", "/v2/{name}/manifests/v9", "other").tags(&["v9"]),
+        push("PUT", "/v2/{name}/manifests/new", "other").tags(&["new"]),
+        push("PUT", "/v2/{name}/manifests/{other}", "other"),
+        push("PUT", "/v2/{name}/manifests/{other}?tag=v9&tag=v8", "other").tags(&["v9", "v8"]),
+        push("PUT", "/v2/{name}/manifests/{other}?tag=v9&tag=new", "other").tags(&["v9", "new"]),
+        // It points there already.
+        push("PUT", "/v2/{name}/manifests/latest", "image").tags(&["latest"]),
+        push("PUT", "/v2/{name}/manifests/latest", "other").moving(&["latest"]),
+        push("PUT", "/v2/{name}/manifests/v1", "other").moving(&["v1"]),
+        push("PUT", "/v2/{name}/manifests/keep", "other").moving(&["keep"]),
+        push("PUT", "/v2/{name}/manifests/{other}?tag=v1&tag=keep", "other")
+            .moving(&["v1", "keep"]),
+        push("PUT", "/v2/{name}/manifests/{other}?tag=v1", "other").moving(&["v1"]),
+        push("PUT", "/v2/{name}/manifests/{other}?tag=v9&tag=%76%31", "other").moving(&["v9", "v1"]),
+        push("PUT", "/v2/{name}/manifests/{other}?tag=v9&tag=latest", "other")
+            .moving(&["v9", "latest"]);
+    DeleteManifest:
+        delete("/v2/{name}/manifests/v1").tags(&["v1"]),
+        delete("/v2/{name}/manifests/keep").tags(&["keep"]),
+        delete("/v2/{name}/manifests/{image}");
+    ListTags:
+        pull("GET", "/v2/{name}/tags/list"),
+        pull("HEAD", "/v2/{name}/tags/list"),
+        pull("GET", "/v2/{name}/tags/list?n=1&last=keep");
+    ListReferrers:
+        // Where there is nothing, there are none.
+        pull("GET", "/v2/{name}/referrers/{image}").answered(200, 200),
+        pull("HEAD", "/v2/{name}/referrers/{image}").answered(200, 200),
+        pull("GET", "/v2/{name}/referrers/{image}?artifactType=application/vnd.example%2bjson")
+            .answered(200, 200);
+}
