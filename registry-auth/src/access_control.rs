@@ -2,10 +2,12 @@
 
 mod decide;
 mod identify;
+mod inquiry;
 #[cfg(feature = "token")]
 mod issue;
 mod refusal;
 
+pub use inquiry::{Explanation, Inquiry};
 pub use refusal::{Grant, Refusal};
 
 use std::sync::Arc;

@@ -102,7 +102,7 @@ mod token_server;
 #[cfg(any(feature = "htpasswd", feature = "policy"))]
 mod watched_file;
 
-pub use access_control::{AccessControl, Grant, Refusal};
+pub use access_control::{AccessControl, Explanation, Grant, Inquiry, Refusal};
 pub use authenticator::{Authenticator, Caller, Standing};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};

@@ -55,6 +55,22 @@ impl Pattern {
         self.matches_for(name, None)
     }
 
+    /// The one or two components that all it is about start with, as far as it
+    /// says them.
+    pub(crate) fn start(&self) -> Option<&str> {
+        let said = self
+            .parts
+            .iter()
+            .take_while(|part| matches!(part, Part::Exactly(_)))
+            .count();
+        let (one, two) = starts(&self.text);
+        match said {
+            0 => None,
+            1 => Some(one),
+            _ => Some(two),
+        }
+    }
+
     /// Whether it is about everything.
     pub(crate) fn is_everything(&self) -> bool {
         *self.parts == [Part::Any, Part::One]
@@ -100,6 +116,13 @@ impl Pattern {
             retry = Some((behind, rest));
         }
     }
+}
+
+/// The first component of a name, and the first two as far as there are two.
+pub(crate) fn starts(name: &str) -> (&str, &str) {
+    let mut ends = name.match_indices('/').map(|(end, _)| end);
+    let mut until = || ends.next().and_then(|end| name.get(..end)).unwrap_or(name);
+    (until(), until())
 }
 
 impl Part {

@@ -249,6 +249,13 @@ impl<'a> Identity<'a> {
         self.principal.and_then(|known| known.claim(name))
     }
 
+    /// The groups it is in, of which some may come twice.
+    pub(crate) fn groups(self) -> impl Iterator<Item = &'a str> {
+        let of_login = self.principal.into_iter().flat_map(Principal::groups);
+        let of_rules = self.groups.into_iter().flatten().map(String::as_str);
+        of_login.chain(of_rules)
+    }
+
     pub(crate) fn is_member_of(self, group: &str) -> bool {
         self.principal.is_some_and(|known| {
             known.is_member_of(group) || self.groups.is_some_and(|more| more.contains(group))

@@ -211,6 +211,10 @@ impl Rule {
         &self.who
     }
 
+    pub(crate) fn repositories(&self) -> &[Pattern] {
+        &self.repositories
+    }
+
     pub(crate) fn effect(&self) -> Effect {
         self.effect
     }

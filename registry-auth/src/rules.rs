@@ -1,9 +1,12 @@
 //! Rules: who may do what, where.
 
+mod index;
+
 use std::collections::{BTreeSet, HashMap};
 
 use registry_core::{Action, Actions, Error, Result, Tag};
 
+use self::index::Index;
 use crate::principal::{Identity, ROBOT};
 use crate::{
     Decision, Effect, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Rule, Who,
@@ -34,6 +37,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Rules {
     entries: Vec<Rule>,
+    index: Index,
     groups: Groups,
     disabled: BTreeSet<String>,
     malformed: Option<Error>,
@@ -83,6 +87,7 @@ impl Rules {
 
     /// What `rule` says.
     pub fn rule(mut self, rule: Rule) -> Self {
+        self.index.insert(self.entries.len(), &rule);
         self.entries.push(rule);
         self
     }
@@ -151,49 +156,52 @@ impl Rules {
     }
 
     /// The rules that are about this question, tags left aside.
-    fn concerning<'a>(&'a self, question: &Question<'a>) -> impl Iterator<Item = &'a Rule> {
+    fn concerning(&self, question: &Question<'_>) -> Vec<&Rule> {
+        if self.malformed.is_some() {
+            return Vec::new();
+        }
         let identity = self.identity(question);
-        let rules = match self.malformed {
-            Some(_) => &[],
-            None => self.entries.as_slice(),
-        };
-        let question = *question;
-        rules
-            .iter()
-            .filter(move |rule| rule.concerns(&question, identity))
+        self.index
+            .candidates(identity, question.repository)
+            .into_iter()
+            .filter_map(|number| self.entries.get(number))
+            .filter(|rule| rule.concerns(question, identity))
+            .collect()
     }
+}
 
-    fn decide_about(&self, question: &Question<'_>, tag: Option<&Tag>) -> Decision {
-        self.concerning(question)
-            .fold(Decision::ABSTAIN, |decision, rule| {
-                let actions = rule.effective(tag);
-                decision.and(match (rule.effect(), rule.reason()) {
-                    (Effect::Allow, _) => Decision::allow(actions),
-                    (Effect::Deny, None) => Decision::deny_silently(actions),
-                    (Effect::Deny, Some(reason)) => Decision::deny(actions, reason.to_owned()),
-                })
-            })
-    }
+/// What rules say about a tag, or about what has none.
+fn decision(rules: &[&Rule], tag: Option<&Tag>) -> Decision {
+    rules.iter().fold(Decision::ABSTAIN, |decision, rule| {
+        let actions = rule.effective(tag);
+        decision.and(match (rule.effect(), rule.reason()) {
+            (Effect::Allow, _) => Decision::allow(actions),
+            (Effect::Deny, Some(reason)) if !actions.is_empty() => {
+                Decision::deny(actions, reason.to_owned())
+            }
+            (Effect::Deny, _) => Decision::deny_silently(actions),
+        })
+    })
 }
 
 impl Policy for Rules {
     fn decide(&self, question: &Question<'_>) -> Decision {
+        let rules = self.concerning(question);
         let mut tags = question.tags.iter();
-        let first = self.decide_about(question, tags.next());
-        tags.fold(first, |all, tag| {
-            all.for_each(self.decide_about(question, Some(tag)))
-        })
+        let first = decision(&rules, tags.next());
+        tags.fold(first, |all, tag| all.for_each(decision(&rules, Some(tag))))
     }
 
     fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
+        let effective = |rule: &Rule| match question.tags {
+            [] => rule.effective(None),
+            tags => tags
+                .iter()
+                .fold(Actions::NONE, |all, tag| all | rule.effective(Some(tag))),
+        };
         self.concerning(question)
-            .map(|rule| {
-                let tags = question.tags.iter().map(|tag| rule.effective(Some(tag)));
-                rule.opinion(match question.tags {
-                    [] => rule.effective(None),
-                    _ => tags.fold(Actions::NONE, |all, actions| all | actions),
-                })
-            })
+            .into_iter()
+            .map(|rule| rule.opinion(effective(rule)))
             .filter(|opinion| !opinion.actions.is_empty())
             .collect()
     }

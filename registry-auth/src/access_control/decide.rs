@@ -11,7 +11,7 @@ use registry_core::{
 use super::refusal::Refused;
 use super::{Grant, Inner};
 use crate::{
-    Decision, Policy, Principal, PrincipalKind, Question, TokenIssuer, TokenLimits,
+    Decision, Opinion, Policy, Principal, PrincipalKind, Question, TokenIssuer, TokenLimits,
     wrong_credentials,
 };
 
@@ -253,7 +253,7 @@ impl Policies {
     }
 
     /// Management is for those who are known, whatever the policies say.
-    fn decide(&self, question: &Question<'_>) -> Decision {
+    pub(super) fn decide(&self, question: &Question<'_>) -> Decision {
         let decision = self.0.iter().fold(Decision::ABSTAIN, |decision, policy| {
             decision.and(policy.decide(question))
         });
@@ -262,6 +262,14 @@ impl Policies {
         } else {
             decision
         }
+    }
+
+    /// The parts that decisions are made of.
+    pub(super) fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
+        let policies = self.0.iter();
+        policies
+            .flat_map(|policy| policy.explain(question))
+            .collect()
     }
 
     fn decide_on(&self, need: &Need, caller: &Known) -> Decision {

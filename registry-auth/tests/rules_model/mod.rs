@@ -33,7 +33,9 @@ const SUBJECTS: [&str; 12] = [
     "workload github ref=m* env=prod",
     "workload gitlab",
 ];
-const PATTERNS: [&str; 10] = [
+const PATTERNS: [&str; 12] = [
+    "a/ann",
+    "ann/**/a",
     "**",
     "*",
     "a",

@@ -1,0 +1,162 @@
+//! What somebody could do, and which rule decides.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use registry_core::{Action, Actions, RepositoryName, RequestOrigin, Tag};
+
+use super::AccessControl;
+use crate::{Effect, Opinion, Principal, PrincipalKind, Question};
+
+/// The question what somebody could do. Nothing is done, and nobody has to log
+/// in.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    /// Who would ask; absent if anonymous.
+    pub principal: Option<Principal>,
+    /// What would be done.
+    pub actions: Actions,
+    /// Where; absent if with the registry as a whole.
+    pub repository: Option<RepositoryName>,
+    /// With which tags.
+    pub tags: Vec<Tag>,
+    /// From where.
+    pub origin: RequestOrigin,
+    /// When; absent if now.
+    pub at: Option<SystemTime>,
+}
+
+impl Inquiry {
+    /// Whether somebody anonymous could do `actions` with the registry as a
+    /// whole, now.
+    pub fn new(actions: impl Into<Actions>) -> Self {
+        Self {
+            principal: None,
+            actions: actions.into(),
+            repository: None,
+            tags: Vec::new(),
+            origin: RequestOrigin::default(),
+            at: None,
+        }
+    }
+}
+
+/// The answer to an [`Inquiry`]. Shown, it is a sentence.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Whether it could be done.
+    pub granted: bool,
+    /// What decides. Without it nothing allows what is asked, or something
+    /// besides rules forbids it.
+    pub decided_by: Option<Opinion>,
+    /// What else has something to say about it.
+    pub others: Vec<Opinion>,
+    /// All of it as a sentence.
+    pub sentence: String,
+}
+
+impl AccessControl {
+    /// What `inquiry` would be answered now, and why. It says more than whoever
+    /// is asked about may know, so it is for those who look after the rules.
+    pub fn explain(&self, inquiry: &Inquiry) -> Explanation {
+        let policies = &self.0.policies;
+        let at = inquiry.at.unwrap_or_else(|| self.0.clock.now());
+        let mut question = Question::registry(inquiry.principal.as_ref(), &inquiry.origin, at);
+        question.repository = inquiry.repository.as_ref();
+        question.tags = &inquiry.tags;
+
+        let allowed = policies.decide(&question).granted();
+        let disabled = inquiry
+            .principal
+            .as_ref()
+            .is_some_and(|principal| policies.disable(principal));
+        let covered = question.limits.is_none_or(|limits| {
+            let scopes = limits.scopes();
+            inquiry.repository.as_ref().is_some_and(|repository| {
+                let actions = scopes.actions(repository).unwrap_or_default();
+                actions.contains(inquiry.actions)
+            })
+        });
+        let granted = allowed.contains(inquiry.actions) && !disabled && covered;
+
+        let mut others = policies.explain(&question);
+        others.retain(|opinion| !opinion.actions.intersection(inquiry.actions).is_empty());
+        let effect = if granted { Effect::Allow } else { Effect::Deny };
+        let deciding = others
+            .iter()
+            .position(|opinion| opinion.effect == effect)
+            .filter(|_| !disabled);
+        let decided_by = deciding.map(|index| others.remove(index));
+
+        let because = if disabled {
+            ", who is disabled".to_owned()
+        } else if let Some(opinion) = &decided_by {
+            format!(" because of {}", Quoted(opinion))
+        } else if !covered {
+            ": the token doesn't cover it".to_owned()
+        } else if question.principal.is_none() && manages(inquiry.actions) {
+            ": nobody unknown manages anything".to_owned()
+        } else {
+            ": no rule allows it".to_owned()
+        };
+        Explanation {
+            granted,
+            sentence: inquiry.sentence(granted, &because),
+            decided_by,
+            others,
+        }
+    }
+}
+
+fn manages(actions: Actions) -> bool {
+    [Action::Administer, Action::Audit]
+        .into_iter()
+        .any(|action| actions.contains(action.into()))
+}
+
+impl Inquiry {
+    fn sentence(&self, granted: bool, because: &str) -> String {
+        let mut sentence = match &self.principal {
+            Some(known) if known.kind() != PrincipalKind::Anonymous => known.to_string(),
+            _ => "somebody anonymous".to_owned(),
+        };
+        sentence.push_str(if granted { " may " } else { " may not " });
+        let actions: Vec<_> = self.actions.iter().map(Action::as_str).collect();
+        sentence.push_str(&actions.join(", "));
+        for (index, tag) in self.tags.iter().enumerate() {
+            sentence.push_str(if index == 0 { " " } else { ", " });
+            sentence.push_str(tag.as_str());
+        }
+        sentence.push_str(if self.tags.is_empty() { " " } else { " in " });
+        match &self.repository {
+            Some(repository) => sentence.push_str(repository.as_str()),
+            None => sentence.push_str("the registry as a whole"),
+        }
+        sentence.push_str(because);
+        sentence
+    }
+}
+
+/// A rule, where it is written, and its reason.
+struct Quoted<'a>(&'a Opinion);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.0.rule)?;
+        if let Some(place) = &self.0.place {
+            write!(f, " ({place})")?;
+        }
+        match &self.0.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}

@@ -1,0 +1,171 @@
+//! Why something would be allowed or refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use registry_auth::{
+    AccessControl, Decision, Inquiry, Policy, Principal, Question, Rule, Rules, TokenIssuer,
+    TokenLimits,
+};
+use registry_core::{Action, Actions, Scopes};
+
+/// Nobody deletes before the audit ends.
+#[derive(Debug)]
+struct NoDeletes;
+
+impl Policy for NoDeletes {
+    fn decide(&self, _: &Question<'_>) -> Decision {
+        Decision::deny(Action::Delete, "wait until the audit ends")
+    }
+}
+
+fn access() -> AccessControl {
+    let rule = |sentence: &str| sentence.parse::<Rule>().unwrap();
+    let rules = Rules::new()
+        .sentence("anyone is reader of library/**")
+        .sentence("users are maintainers of team/**")
+        .sentence("robot ci may push v* to team/**")
+        .rule(
+            rule("nobody may overwrite v* in team/**")
+                .named("releases stay")
+                .because("choose a new tag")
+                .at("policy.yml:7"),
+        )
+        .rule(rule("user ann may pull late").until(UNIX_EPOCH + Duration::from_secs(100)))
+        .sentence("user root is admin of **")
+        .sentence("anyone is admin of open/**")
+        .disable("mallory");
+    AccessControl::new(rules).policy(NoDeletes)
+}
+
+/// `WHO ACTION REPOSITORY[:TAG]`, where `-` is nobody and no repository.
+fn inquiry(text: &str) -> Inquiry {
+    let words: Vec<_> = text.split(' ').collect();
+    let [who, action, place] = words.as_slice() else {
+        panic!("{text}");
+    };
+    let mut inquiry = Inquiry::new(action.parse::<Action>().unwrap());
+    inquiry.principal = match who.strip_prefix("robot$") {
+        Some(robot) => Some(Principal::robot(robot)),
+        None => (*who != "-").then(|| Principal::new(*who)),
+    };
+    let (repository, tag) = place.split_once(':').unwrap_or((place, ""));
+    inquiry.repository = (repository != "-").then(|| repository.parse().unwrap());
+    inquiry.tags = tag
+        .split_terminator(',')
+        .map(|tag| tag.parse().unwrap())
+        .collect();
+    inquiry
+}
+
+#[test]
+fn the_sentence_names_the_rule_that_decides() {
+    let access = access();
+    for (asked, granted, sentence) in [
+        (
+            "- pull library/x",
+            true,
+            "somebody anonymous may pull library/x because of `anyone is reader of library/**`",
+        ),
+        (
+            "- pull team/x",
+            false,
+            "somebody anonymous may not pull team/x: no rule allows it",
+        ),
+        (
+            "robot$ci push team/x:v1",
+            true,
+            "robot$ci may push v1 in team/x because of `users are maintainers of team/**`",
+        ),
+        (
+            "ann overwrite team/x:v1",
+            false,
+            "ann may not overwrite v1 in team/x because of `releases stay: nobody may overwrite \
+             v* in team/**` (policy.yml:7): choose a new tag",
+        ),
+        (
+            "ann overwrite team/x:dev,v1",
+            false,
+            "ann may not overwrite dev, v1 in team/x because of `releases stay: nobody may \
+             overwrite v* in team/**` (policy.yml:7): choose a new tag",
+        ),
+        (
+            "ann delete team/x",
+            false,
+            "ann may not delete team/x because of `NoDeletes`: wait until the audit ends",
+        ),
+        (
+            "mallory pull team/x",
+            false,
+            "mallory may not pull team/x, who is disabled",
+        ),
+        (
+            "root administer -",
+            true,
+            "root may administer the registry as a whole because of `user root is admin of **`",
+        ),
+        (
+            "ann audit -",
+            false,
+            "ann may not audit the registry as a whole: no rule allows it",
+        ),
+        (
+            "- administer open/x",
+            false,
+            "somebody anonymous may not administer open/x: nobody unknown manages anything",
+        ),
+    ] {
+        let explanation = access.explain(&inquiry(asked));
+        assert_eq!(explanation.to_string(), sentence);
+        assert_eq!(explanation.granted, granted, "{asked}");
+    }
+}
+
+#[test]
+fn other_rules_about_the_same_are_told_too() {
+    let explanation = access().explain(&inquiry("robot$ci push team/x:v1"));
+    let others: Vec<_> = explanation
+        .others
+        .iter()
+        .map(|opinion| opinion.rule.as_str())
+        .collect();
+    assert_eq!(others, ["robot ci may push v* to team/**"]);
+    assert_eq!(
+        explanation.decided_by.unwrap().rule,
+        "users are maintainers of team/**"
+    );
+}
+
+#[test]
+fn another_time_may_be_asked_about() {
+    let mut inquiry = inquiry("ann pull late");
+    assert!(!access().explain(&inquiry).granted);
+    inquiry.at = Some(UNIX_EPOCH + Duration::from_secs(99));
+    assert!(access().explain(&inquiry).granted);
+}
+
+#[test]
+fn a_token_limits_what_its_holder_could_do() {
+    let mut inquiry = inquiry("ann push team/x");
+    let holder = |scope| {
+        let scopes = Scopes::parse([scope]);
+        let limits = TokenLimits::new(scopes, TokenIssuer::Own, UNIX_EPOCH);
+        Some(Principal::new("ann").limited(limits))
+    };
+    inquiry.principal = holder("repository:team/x:pull");
+    assert_eq!(
+        access().explain(&inquiry).to_string(),
+        "ann may not push team/x: the token doesn't cover it"
+    );
+    inquiry.principal = holder("repository:team/x:pull,push");
+    assert!(access().explain(&inquiry).granted);
+    inquiry.actions = Actions::from(Action::Pull) | Action::Push.into();
+    assert!(access().explain(&inquiry).granted);
+}
