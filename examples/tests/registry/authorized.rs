@@ -15,10 +15,8 @@ rules:
 /// A server with a user of each of these names, whose passwords are `correct`.
 fn setup(users: &[&str], more: &str) -> Setup {
     let hash = bcrypt::hash("correct", 4).unwrap();
-    let users: String = users
-        .iter()
-        .map(|user| format!("{user}:{hash}\n"))
-        .collect();
+    let users: Vec<_> = users.iter().map(|user| format!("{user}:{hash}")).collect();
+    let users = users.join("\n");
     Setup::serve(&format!(
         "version: 0.1\nstorage: {{filesystem: {{rootdirectory: data}}}}\n\
          http: {{addr: '127.0.0.1:0'}}\n\

@@ -28,10 +28,9 @@ fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
     } else if problems.is_empty() {
         format!("{}: nothing is wrong\n", options.file.display())
     } else {
-        problems
-            .iter()
-            .map(|problem| format!("{problem}\n"))
-            .collect()
+        let mut lines: Vec<_> = problems.iter().map(PolicyProblem::to_string).collect();
+        lines.push(String::new());
+        lines.join("\n")
     };
     io::stdout()
         .write_all(answer.as_bytes())
