@@ -85,6 +85,86 @@ async fn each_does_what_the_policy_file_says_and_follows_its_changes() {
     .await;
 }
 
+/// A token for `scope`, as clients ask for it.
+async fn token(program: &Program, user: Option<&str>, scope: &str) -> String {
+    let challenge = program.challenge("/v2/").await;
+    let realm = challenge.split('"').nth(1).unwrap().to_owned();
+    assert!(challenge.starts_with("Bearer "), "{challenge}");
+    let scope = scope.replace(' ', "%20");
+    let request = Client::new().get(format!("{realm}?service=registry&scope={scope}"));
+    let request = match user {
+        Some(user) => request.basic_auth(user, Some("correct")),
+        None => request,
+    };
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    answer["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn everybody_pulls_with_a_token_and_some_push_with_one() {
+    let program = setup(&["ann", "ben"], "").start();
+    let upload = async |token: &str, repository: &str| {
+        let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
+        let request = Client::new().post(url).bearer_auth(token);
+        request.send().await.unwrap().status()
+    };
+    let tags = async |token: &str, repository: &str| {
+        let url = format!("http://{}/v2/{repository}/tags/list", program.address);
+        let request = Client::new().get(url).bearer_auth(token);
+        request.send().await.unwrap().status()
+    };
+    let both = "repository:public/app:pull repository:people/ann/app:pull,push";
+    let ann = token(&program, Some("ann"), both).await;
+    let ben = token(&program, Some("ben"), both).await;
+    let nobody = token(&program, None, both).await;
+    assert_eq!(upload(&ann, "people/ann/app").await, StatusCode::ACCEPTED);
+    assert_eq!(upload(&ben, "people/ann/app").await, StatusCode::FORBIDDEN);
+    assert_eq!(
+        upload(&nobody, "people/ann/app").await,
+        StatusCode::UNAUTHORIZED
+    );
+    for token in [&ann, &ben, &nobody] {
+        assert_eq!(tags(token, "public/app").await, StatusCode::NOT_FOUND);
+    }
+    // It was for something else.
+    assert_eq!(
+        upload(&ann, "people/ann/other").await,
+        StatusCode::UNAUTHORIZED
+    );
+
+    // What signs them is nobody else's.
+    let keys = program.path("data/auth/keys");
+    let keys: Vec<_> = std::fs::read_dir(keys).unwrap().collect();
+    assert_eq!(keys.len(), 1);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = keys[0]
+            .as_ref()
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn passwords_alone_are_asked_for_where_tokens_are_off() {
+    let program = setup(&["ann"], "  tokenserver: {enabled: false}\n").start();
+    let challenge = program.challenge("/v2/").await;
+    assert_eq!(challenge, r#"Basic realm="r""#);
+    let end = setup(&["ann"], "  tokenserver: {lifetime: 2h}\n").run();
+    assert!(
+        end.stderr.contains("config.yml:7: tokens must live"),
+        "{}",
+        end.stderr
+    );
+}
+
 #[test]
 fn a_policy_file_is_checked_with_its_lines() {
     let good = Setup::new().file("policy.yml", POLICY);

@@ -228,6 +228,16 @@ impl Program {
         (answer.status(), answer.text().await.unwrap())
     }
 
+    /// How a request without credentials is asked for some.
+    pub(crate) async fn challenge(&self, path: &str) -> String {
+        let answer = self.call(Method::GET, path, b"").await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        answer.headers()["www-authenticate"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
     /// Pushes a blob in one request.
     pub(crate) async fn push_blob(&self, repository: &str, content: &[u8]) -> StatusCode {
         let digest = registry_core::Algorithm::Sha256.digest(content);
