@@ -66,6 +66,7 @@
 //! * `htpasswd`: users from a password file.
 //! * `policy`: rules from a file, and time zones by their names in a
 //!   [`TimeWindow`].
+//! * `records`: accounts, keys and revocations in a file (`FileRecords`).
 //! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
 //!   the public keys that check them, in `jwt`.
 
@@ -87,6 +88,7 @@ mod policy;
 #[cfg(feature = "policy")]
 mod policy_file;
 mod principal;
+mod records;
 #[cfg(feature = "token")]
 mod remembered;
 mod role;
@@ -116,6 +118,9 @@ pub use policy::{Decision, Effect, Opinion, Policy, Question};
 #[cfg(feature = "policy")]
 pub use policy_file::{PolicyFile, PolicyProblem};
 pub use principal::{Principal, PrincipalKind, TokenIssuer, TokenLimits};
+#[cfg(feature = "records")]
+pub use records::FileRecords;
+pub use records::MemoryRecords;
 pub use role::Role;
 pub use rule::{Rule, Who};
 pub use rules::Rules;

@@ -215,6 +215,7 @@ mod media_type;
 mod name;
 mod operation;
 mod page;
+mod records;
 mod registry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -246,5 +247,6 @@ pub use media_type::MediaType;
 pub use name::{NAME_MAX, Reference, RepositoryName, TAG_MAX, Tag};
 pub use operation::Operation;
 pub use page::{Page, PageRequest};
+pub use records::{Expected, RECORD_KEY_MAX, RECORD_VALUE_MAX, Record, Records};
 pub use registry::Registry;
 pub use upload::{Chunk, Upload, UploadId, UploadOptions};

@@ -39,6 +39,7 @@ pub mod denials;
 mod image;
 pub mod manifests;
 pub mod mounts;
+pub mod records;
 pub mod referrers;
 mod suite;
 pub mod tags;

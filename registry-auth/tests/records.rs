@@ -1,0 +1,185 @@
+//! Records in memory and in a file.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use registry_auth::{FileRecords, MemoryRecords};
+use registry_core::{Clock, ErrorKind, Expected, PageRequest, Records, SystemClock};
+use tempfile::TempDir;
+
+registry_core::records_suite!(memory, (MemoryRecords::new(), ()));
+
+registry_core::records_suite!(file, {
+    let directory = TempDir::new().unwrap();
+    (FileRecords::open(directory.path()).unwrap(), directory)
+});
+
+fn log(directory: &Path) -> std::path::PathBuf {
+    directory.join("records.log")
+}
+
+async fn put(records: &FileRecords, key: &str, value: &str) -> u64 {
+    let value = value.as_bytes().to_vec();
+    records.put(key, Expected::Any, value, None).await.unwrap()
+}
+
+async fn value(records: &FileRecords, key: &str) -> Option<String> {
+    let record = records.get(key).await.unwrap()?;
+    Some(String::from_utf8(record.value).unwrap())
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_start() {
+    let root = TempDir::new().unwrap();
+    let directory = root.path().join("auth");
+    let records = FileRecords::open(&directory).unwrap();
+    let end = SystemClock.now() + Duration::from_hours(1);
+    put(&records, "a", "1").await;
+    put(&records, "b", "2").await;
+    records
+        .put("c", Expected::Any, Vec::new(), Some(end))
+        .await
+        .unwrap();
+    records.remove("a", Expected::Any).await.unwrap();
+    let version = put(&records, "b", "3").await;
+    drop(records);
+
+    let records = FileRecords::open(&directory).unwrap();
+    assert_eq!(value(&records, "a").await, None);
+    assert_eq!(value(&records, "b").await.as_deref(), Some("3"));
+    let seconds = |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let record = records.get("c").await.unwrap().unwrap();
+    assert_eq!(record.expires_at.map(seconds), Some(seconds(end)));
+    assert!(put(&records, "d", "4").await > version);
+    for (path, mode) in [(directory.clone(), 0o700), (log(&directory), 0o600)] {
+        let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{}", path.display());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_processes_share_the_records() {
+    let directory = TempDir::new().unwrap();
+    let open = || FileRecords::open(directory.path()).unwrap();
+    let (server, other) = (open(), open());
+    put(&server, "a", "1").await;
+    // Who writes sees what is there; who reads sees it a second later.
+    let version = other
+        .put("b", Expected::Absent, b"2".to_vec(), None)
+        .await
+        .unwrap();
+    assert_eq!(value(&other, "a").await.as_deref(), Some("1"));
+    let refused = server.put("b", Expected::Absent, Vec::new(), None).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::PreconditionFailed);
+    other.remove("b", Expected::Version(version)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(value(&server, "b").await, None);
+
+    // Also after one of them has written the file anew.
+    let before = fs::metadata(log(directory.path())).unwrap().len();
+    for number in 0..600 {
+        put(&other, "c", &number.to_string()).await;
+    }
+    let grown = fs::metadata(log(directory.path())).unwrap().len();
+    assert!(grown < before + 600 * 40, "{grown}");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(value(&server, "c").await.as_deref(), Some("599"));
+    assert_eq!(value(&server, "a").await.as_deref(), Some("1"));
+    assert!(put(&server, "d", "1").await > version + 600);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(value(&other, "d").await.as_deref(), Some("1"));
+    assert_eq!(value(&open(), "c").await.as_deref(), Some("599"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_processes_wins() {
+    let directory = TempDir::new().unwrap();
+    let others: Vec<_> = (0..8)
+        .map(|_| FileRecords::open(directory.path()).unwrap())
+        .collect();
+    for round in 0..10 {
+        let key = format!("k/{round}");
+        let tries = others
+            .iter()
+            .map(|records| records.put(&key, Expected::Absent, Vec::new(), None));
+        let won = futures::future::join_all(tries).await;
+        assert_eq!(won.iter().filter(|written| written.is_ok()).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_costs_at_most_what_was_not_acknowledged() {
+    let root = TempDir::new().unwrap();
+    let whole = root.path().join("whole");
+    let records = FileRecords::open(&whole).unwrap();
+    put(&records, "a", "1").await;
+    let before = fs::read(log(&whole)).unwrap();
+    put(&records, "b", "2").await;
+    let after = fs::read(log(&whole)).unwrap();
+    for length in 0..after.len() {
+        let directory = root.path().join(length.to_string());
+        fs::create_dir(&directory).unwrap();
+        fs::write(log(&directory), &after[..length]).unwrap();
+        let records = FileRecords::open(&directory).unwrap();
+        let survives = length >= before.len();
+        assert_eq!(value(&records, "a").await.is_some(), survives, "{length}");
+        assert_eq!(value(&records, "b").await, None);
+        // And what is written then is there.
+        put(&records, "c", "3").await;
+        let records = FileRecords::open(&directory).unwrap();
+        assert_eq!(value(&records, "c").await.as_deref(), Some("3"), "{length}");
+        assert_eq!(value(&records, "a").await.is_some(), survives, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn damage_is_an_error_that_names_the_line() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    for key in ["a", "b", "c"] {
+        put(&records, key, "1").await;
+    }
+    let path = log(directory.path());
+    let whole = fs::read_to_string(&path).unwrap();
+    for (number, line) in (1..).zip(whole.lines().take(3)) {
+        let broken = line.replace(':', ";");
+        fs::write(&path, whole.replace(line, &broken)).unwrap();
+        let error = FileRecords::open(directory.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("records.log:{number}:")),
+            "{error}"
+        );
+    }
+    // A later format is none that is known.
+    fs::write(&path, whole.replace("\"format\":1", "\"format\":2")).unwrap();
+    assert!(FileRecords::open(directory.path()).is_err());
+    let (_, headless) = whole.split_once('\n').unwrap();
+    fs::write(&path, headless).unwrap();
+    assert!(FileRecords::open(directory.path()).is_err());
+}
+
+#[tokio::test]
+async fn no_value_is_in_debug_output() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    put(&records, "key", "canary").await;
+    let page = records.list("", PageRequest::default()).await.unwrap();
+    let shown = format!("{records:?} {page:?}");
+    assert!(
+        shown.contains("key") && !shown.contains("canary") && !shown.contains("99"),
+        "{shown}"
+    );
+}
