@@ -8,7 +8,7 @@
 )]
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +20,7 @@ use registry_core::{
 };
 use registry_storage::testkit::metadata::FaultyMetadata;
 use registry_storage::{
-    BlobKey, BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
-    StagedBlob, StoredBlob,
+    BlobKey, BlobStore, Engine, MemoryBlobs, MemoryMetadata, StagedBlob, StoredBlob,
 };
 use tokio::sync::Notify;
 

@@ -195,6 +195,80 @@ fn a_policy_file_is_checked_with_its_lines() {
 }
 
 #[test]
+fn a_decision_is_explained_with_the_line_of_its_rule() {
+    let asked = |arguments: &[&str]| {
+        let text = format!("{POLICY}  - nobody may push v* to people/**\n");
+        let setup = Setup::new().file("policy.yml", text);
+        setup
+            .arguments(&["auth", "explain"])
+            .arguments(arguments)
+            .run()
+    };
+    let policy = ["--policy", "policy.yml"];
+    for (question, granted, line) in [
+        (
+            ["ann", "push", "people/ann/app:1"],
+            true,
+            Some("policy.yml:4"),
+        ),
+        (
+            ["ann", "push", "people/ann/app:v1"],
+            false,
+            Some("policy.yml:5"),
+        ),
+        (["ann", "push", "people/ben/app:1"], false, None),
+        (["robot$ann", "push", "people/ann/app"], false, None),
+        (
+            ["anonymous", "list,pull", "public/app"],
+            true,
+            Some("policy.yml:3"),
+        ),
+        (["anonymous", "pull,delete", "public/app"], false, None),
+    ] {
+        let end = asked(&[&question[..], &policy].concat());
+        assert_eq!(
+            end.status.code(),
+            Some(i32::from(!granted)),
+            "{question:?} {end:?}"
+        );
+        let first = end.stdout.lines().next().unwrap();
+        assert_eq!(first.contains(" may not "), !granted, "{first}");
+        assert_eq!(first.contains("policy.yml:"), line.is_some(), "{first}");
+        assert!(line.is_none_or(|line| first.contains(line)), "{first}");
+    }
+    let end = asked(&[
+        "ann",
+        "pull",
+        "people/ann/app",
+        "--policy",
+        "policy.yml",
+        "--json",
+    ]);
+    let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!(answer["decided_by"]["place"], "policy.yml:4");
+    let end = asked(&["ann", "fly", "x", "--policy", "policy.yml"]);
+    assert_eq!(end.status.code(), Some(2), "{}", end.stderr);
+
+    // A server without a policy file has rules, too.
+    let configuration =
+        "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {realm: r, path: users}}\n";
+    let end = Setup::new()
+        .file("users", "")
+        .file("c.yml", configuration)
+        .arguments(&[
+            "auth",
+            "explain",
+            "ann",
+            "administer",
+            "x",
+            "--config",
+            "c.yml",
+        ])
+        .run();
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+}
+
+#[test]
 fn a_policy_file_that_can_not_be_used_is_told_before_anything_is_made() {
     let mut program = setup(&["ann"], "")
         .file("policy.yml", "rules: [x]\n")

@@ -3,16 +3,22 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use registry_auth::{PolicyFile, PolicyProblem};
-use serde_json::json;
+use registry_auth::{
+    AccessControl, Effect, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal,
+};
+use registry_core::Action;
+use serde_json::{Value, json};
 
-use crate::command_line::{AuthCommand, PolicyCheck};
+use crate::command_line::{AuthCommand, Explain, PolicyCheck};
 use crate::problem::Failure;
+use crate::setup;
+use registry_examples::configuration::{self, Sources};
 
 /// Does what `registry auth` is told to.
 pub(crate) fn auth(command: AuthCommand) -> Result<ExitCode, Failure> {
     match command {
         AuthCommand::Check(options) => check(&options),
+        AuthCommand::Explain(options) => explain(options),
     }
 }
 
@@ -32,17 +38,108 @@ fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
         lines.push(String::new());
         lines.join("\n")
     };
+    answer_with(&answer, problems.is_empty())
+}
+
+/// Says whether somebody could do something, and which rule decides.
+fn explain(options: Explain) -> Result<ExitCode, Failure> {
+    // Files are watched by tasks.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = runtime.map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let _inside = runtime.enter();
+    let access = match (options.policy, options.config) {
+        (Some(path), _) => AccessControl::new(PolicyFile::open(path)?),
+        (None, file) => {
+            let sources = Sources {
+                file,
+                variables: std::env::vars_os().collect(),
+                ..Sources::default()
+            };
+            let configuration = configuration::load(sources).map_err(Failure::Configuration)?;
+            setup::access(&configuration.auth)?
+        }
+    };
+    let mut inquiry = Inquiry::new(options.actions);
+    inquiry.principal = who(&options.who).map(|principal| {
+        let groups = options.groups.into_iter();
+        groups.fold(principal, Principal::member_of)
+    });
+    if let Some(place) = &options.place {
+        let (repository, tag) = match place.split_once(':') {
+            Some((repository, tag)) => (repository, Some(tag)),
+            None => (place.as_str(), None),
+        };
+        inquiry.repository = Some(repository.parse()?);
+        inquiry.tags = tag.map(str::parse).transpose()?.into_iter().collect();
+    }
+    inquiry.origin.address = options.from;
+    inquiry.at = options.at.map(Into::into);
+
+    let explanation = access.explain(&inquiry);
+    let answer = if options.json {
+        let others: Vec<_> = explanation.others.iter().map(opinion_as_json).collect();
+        let document = json!({
+            "granted": explanation.granted,
+            "decided_by": explanation.decided_by.as_ref().map(opinion_as_json),
+            "others": others,
+            "sentence": explanation.sentence,
+        });
+        format!("{document:#}\n")
+    } else {
+        let mut lines = vec![explanation.sentence];
+        let others = explanation.others.iter();
+        lines.extend(others.map(|opinion| format!("  see also {}", place_of(opinion))));
+        lines.push(String::new());
+        lines.join("\n")
+    };
+    answer_with(&answer, explanation.granted)
+}
+
+/// The principal that is called so in logs; nobody for `anonymous`.
+fn who(name: &str) -> Option<Principal> {
+    match name.strip_prefix("robot$") {
+        Some(robot) => Some(Principal::robot(robot)),
+        None if name == "anonymous" => None,
+        None => Some(Principal::new(name)),
+    }
+}
+
+/// A rule, and where it is written.
+fn place_of(opinion: &Opinion) -> String {
+    match &opinion.place {
+        Some(place) => format!("`{}` ({place})", opinion.rule),
+        None => format!("`{}`", opinion.rule),
+    }
+}
+
+fn opinion_as_json(opinion: &Opinion) -> Value {
+    let actions: Vec<_> = opinion.actions.iter().map(Action::as_str).collect();
+    json!({
+        "rule": opinion.rule,
+        "place": opinion.place,
+        "effect": match opinion.effect {
+            Effect::Allow => "allow",
+            Effect::Deny => "deny",
+        },
+        "actions": actions,
+        "reason": opinion.reason,
+    })
+}
+
+fn answer_with(answer: &str, is_good: bool) -> Result<ExitCode, Failure> {
     io::stdout()
         .write_all(answer.as_bytes())
         .map_err(|error| Failure::new("the answer can't be written", &error))?;
-    Ok(if problems.is_empty() {
+    Ok(if is_good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn as_json(problem: &PolicyProblem) -> serde_json::Value {
+fn as_json(problem: &PolicyProblem) -> Value {
     json!({
         "file": problem.file(),
         "line": problem.line(),

@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use registry_core::{Action, Actions, Error};
 
 const ABOUT: &str = "\
 A container registry in one program.
@@ -106,6 +108,52 @@ pub(crate) struct Check {
 pub(crate) enum AuthCommand {
     /// Say what is wrong with a policy file, without using it.
     Check(PolicyCheck),
+    /// Say whether somebody could do something, and which rule decides.
+    ///
+    /// It ends with 0 if so, and with 1 if not.
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  registry auth explain ann push team/app:v1 --config config.yml
+  registry auth explain 'robot$ci' push,overwrite team/app --policy policy.yml
+  registry auth explain anonymous pull public/app --policy policy.yml --from 192.0.2.7")]
+pub(crate) struct Explain {
+    /// Who would ask: a user's name, `robot$NAME`, or `anonymous`.
+    #[arg(value_name = "WHO")]
+    pub(crate) who: String,
+    /// What would be done: list, pull, push, overwrite, delete, audit or administer; several with
+    /// commas.
+    #[arg(value_name = "ACTION", value_parser = actions)]
+    pub(crate) actions: Actions,
+    /// Where, with the tag if there is one [default: the registry as a whole].
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) place: Option<String>,
+    /// As a server with this configuration decides.
+    #[arg(
+        long,
+        value_name = "CONFIG",
+        required_unless_present = "policy",
+        conflicts_with = "policy"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// As this policy file decides.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// A group that the login says they are in (repeat for several).
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// The address that they come from.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Option<IpAddr>,
+    /// The time, such as 2027-01-31T12:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +184,10 @@ pub(crate) struct Verify {
     /// Answer in JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn actions(names: &str) -> Result<Actions, Error> {
+    names.split(',').map(str::parse::<Action>).collect()
 }
 
 impl CommandLine {
