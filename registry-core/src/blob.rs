@@ -58,10 +58,19 @@ impl ByteRange {
 }
 
 /// How a blob is to be opened.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenOptions {
     /// The part wanted; all of it if absent.
     pub range: Option<ByteRange>,
+}
+
+impl OpenOptions {
+    /// Sets the part wanted.
+    pub fn range(mut self, range: Option<ByteRange>) -> Self {
+        self.range = range;
+        self
+    }
 }
 
 /// An opened blob.

@@ -1,6 +1,7 @@
 //! Long lists, a page at a time.
 
 /// Which part of a list is wanted.
+#[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageRequest {
     /// At most this many items; as many as the registry likes if absent.
@@ -17,6 +18,18 @@ impl PageRequest {
             limit: Some(limit),
             after: None,
         }
+    }
+
+    /// Sets how many items are wanted.
+    pub fn limit(mut self, limit: Option<usize>) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sets the position behind which they lie.
+    pub fn after(mut self, after: Option<String>) -> Self {
+        self.after = after;
+        self
     }
 }
 

@@ -72,11 +72,20 @@ impl<'de> Deserialize<'de> for UploadId {
 }
 
 /// How an upload is to be started.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UploadOptions {
     /// The algorithm of the digest that will end it, if the client said so.
     /// With the right hint nothing is read twice.
     pub algorithm: Option<Algorithm>,
+}
+
+impl UploadOptions {
+    /// Sets the algorithm of the digest that will end it.
+    pub fn algorithm(mut self, algorithm: Option<Algorithm>) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
 }
 
 /// Where an upload stands.

@@ -55,15 +55,12 @@ fn digest() -> impl Strategy<Value = Digest> {
 
 fn page() -> impl Strategy<Value = PageRequest> {
     (any::<Option<usize>>(), prop::option::of("\\PC{1,12}"))
-        .prop_map(|(limit, after)| PageRequest { limit, after })
+        .prop_map(|(limit, after)| PageRequest::default().limit(limit).after(after))
 }
 
 fn filter() -> impl Strategy<Value = ReferrerFilter> {
-    prop::collection::btree_set("[a-z]{1,4}/[a-z0-9!#$&^_.+%-]{1,12}", 0..4).prop_map(|types| {
-        ReferrerFilter {
-            artifact_types: types.into_iter().collect(),
-        }
-    })
+    prop::collection::btree_set("[a-z]{1,4}/[a-z0-9!#$&^_.+%-]{1,12}", 0..4)
+        .prop_map(|types| ReferrerFilter::default().artifact_types(types.into_iter().collect()))
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

@@ -99,8 +99,7 @@ impl<'r> Request<'r> {
 
 /// The part of a list that is asked for, with at most `max` items.
 fn clamp(page: &PageRequest, max: usize) -> PageRequest {
-    PageRequest {
-        limit: Some(page.limit.map_or(max, |limit| limit.min(max))),
-        after: page.after.clone(),
-    }
+    PageRequest::default()
+        .limit(Some(page.limit.map_or(max, |limit| limit.min(max))))
+        .after(page.after.clone())
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use registry_http::Limits;
 ///
-/// let limits = Limits { body_idle: Duration::from_secs(10), ..Limits::default() };
+/// let limits = Limits::default().body_idle(Duration::from_secs(10)).max_blob(Some(1 << 30));
 /// ```
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     // What the service enforces.
@@ -133,6 +134,63 @@ pub struct Limits {
     /// How long requests in progress may go on once the listener is told to
     /// stop.
     pub drain_timeout: Duration,
+}
+
+/// Adds a setter for each field.
+macro_rules! setters {
+    ($($field:ident: $kind:ty,)+) => {
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](field@Self::", stringify!($field), ").")]
+                pub fn $field(mut self, $field: $kind) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )+
+        }
+    };
+}
+
+setters! {
+    body_idle: Duration,
+    body_min_rate: u64,
+    body_grace: Duration,
+    write_idle: Duration,
+    write_min_rate: u64,
+    write_grace: Duration,
+    max_blob: Option<u64>,
+    drain_bytes: usize,
+    drain_time: Duration,
+    manifest_memory: usize,
+    manifest_time: Duration,
+    max_tags_page: usize,
+    max_catalog_page: usize,
+    max_referrers_page: usize,
+    max_referrers_bytes: usize,
+    max_ranges: usize,
+    max_requests: usize,
+    max_uploads: usize,
+    max_downloads: usize,
+    address_share: Option<u32>,
+    retry_after: Duration,
+    max_connections: usize,
+    max_connections_per_address: usize,
+    tls_handshake: Duration,
+    header_timeout: Duration,
+    keep_alive: Duration,
+    max_head: usize,
+    max_headers: usize,
+    max_uri: usize,
+    max_authorization: usize,
+    http2_max_streams: u32,
+    http2_ping_interval: Duration,
+    http2_ping_timeout: Duration,
+    http2_max_pending_resets: usize,
+    http2_max_error_resets: usize,
+    http2_stream_window: u32,
+    http2_connection_window: u32,
+    http2_send_buffer: usize,
+    drain_timeout: Duration,
 }
 
 impl Default for Limits {

@@ -162,7 +162,7 @@ impl Source {
                     first: part.start,
                     last: Some(part.end.saturating_sub(1)),
                 });
-                let options = OpenOptions { range };
+                let options = OpenOptions::default().range(range);
                 let body = match first {
                     Some(first) => first,
                     None => registry.open_blob(access, digest, options).await?.body,

@@ -100,10 +100,7 @@ async fn cache() -> (Observed, Observed, Package) {
     image.push(&engine, &trusted("team/app"), &["v1"]).await;
     let upstream = Observed::start(engine.clone(), engine).await;
     let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
-        .options(EngineOptions {
-            sparse_manifests: true,
-            ..EngineOptions::default()
-        })
+        .options(EngineOptions::default().sparse_manifests(true))
         .build();
     let layer = PullThrough::new(local.clone(), upstream.client());
     let cache = Observed::start(local, layer).await;

@@ -89,10 +89,7 @@ async fn a_running_upload_ends_before_the_server_does() {
 
 #[tokio::test]
 async fn an_upload_that_never_ends_is_cut_off_at_the_deadline() {
-    let limits = Limits {
-        drain_timeout: Duration::from_millis(300),
-        ..impatient()
-    };
+    let limits = impatient().drain_timeout(Duration::from_millis(300));
     let server = draining(limits).await;
     let mut upload = TcpStream::connect(server.address).await.unwrap();
     let head = b"PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345";

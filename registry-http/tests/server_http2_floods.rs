@@ -162,12 +162,10 @@ async fn h_03_streams_that_are_opened_and_reset_end_the_connection() {
 
 #[tokio::test]
 async fn h_03_streams_that_the_server_is_made_to_reset_end_the_connection() {
-    let limits = Limits {
-        http2_max_error_resets: 50,
+    let limits = Limits::default()
+        .http2_max_error_resets(50)
         // So that it isn't this which counts.
-        http2_max_pending_resets: 1 << 20,
-        ..Limits::default()
-    };
+        .http2_max_pending_resets(1 << 20);
     let (server, most) = never(limits).await;
     // A window that gets too large is an error of the stream.
     let too_large = (u32::MAX >> 1).to_be_bytes();
@@ -181,11 +179,9 @@ async fn h_03_streams_that_the_server_is_made_to_reset_end_the_connection() {
 
 #[tokio::test]
 async fn h_03_no_more_streams_than_allowed_are_served() {
-    let limits = Limits {
-        http2_max_streams: 10,
-        http2_max_error_resets: 50,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .http2_max_streams(10)
+        .http2_max_error_resets(50);
     let (server, most) = never(limits).await;
     let open = streams().map(|stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, GET));
     flood(server.address(), open).await;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use registry_http::{Limits, TestServer};
+use registry_http::TestServer;
 use server_support::{Seen, echo, exchange, get, http1, http2, impatient, statuses, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -318,10 +318,7 @@ async fn a_client_that_takes_nothing_of_an_answer_is_left() {
 
 #[tokio::test]
 async fn no_more_connections_than_allowed_are_served() {
-    let limits = Limits {
-        max_connections: 2,
-        ..impatient()
-    };
+    let limits = impatient().max_connections(2);
     let server = TestServer::with_limits(echo(&Seen::default()), limits).await;
     let mut first = http1(server.address()).await;
     first.send_request(get("/")).await.unwrap();
@@ -346,10 +343,7 @@ async fn no_more_connections_than_allowed_are_served() {
 
 #[tokio::test]
 async fn one_address_gets_only_its_share_of_connections() {
-    let limits = Limits {
-        max_connections_per_address: 2,
-        ..impatient()
-    };
+    let limits = impatient().max_connections_per_address(2);
     let server = TestServer::with_limits(echo(&Seen::default()), limits).await;
     let mut first = http1(server.address()).await;
     first.send_request(get("/")).await.unwrap();

@@ -82,15 +82,10 @@ async fn sips(limits: Limits) -> bool {
 
 #[tokio::test]
 async fn h_01_a_client_that_takes_an_answer_too_slowly_is_left() {
-    let patient = Limits {
-        write_idle: FOR_EVER,
-        write_grace: Duration::from_millis(200),
-        ..impatient()
-    };
-    let strict = Limits {
-        write_min_rate: UNREACHABLE,
-        ..patient.clone()
-    };
+    let patient = impatient()
+        .write_idle(FOR_EVER)
+        .write_grace(Duration::from_millis(200));
+    let strict = patient.clone().write_min_rate(UNREACHABLE);
     assert!(sips(strict).await);
     assert!(!sips(patient).await);
 }
@@ -125,29 +120,20 @@ async fn http2_is_left(limits: Limits, size: usize) -> bool {
 
 #[tokio::test]
 async fn h_03_an_http2_client_that_opens_no_window_is_left() {
-    let limits = Limits {
-        write_idle: Duration::from_millis(100),
-        write_min_rate: UNREACHABLE,
-        keep_alive: FOR_EVER,
-        ..impatient()
-    };
+    let limits = impatient()
+        .write_idle(Duration::from_millis(100))
+        .write_min_rate(UNREACHABLE)
+        .keep_alive(FOR_EVER);
     // Large answers come in many parts, others in one.
     assert!(http2_is_left(limits.clone(), 8 << 20).await);
     assert!(http2_is_left(limits.clone(), 100_000).await);
-    let patient = Limits {
-        write_idle: FOR_EVER,
-        write_grace: FOR_EVER,
-        ..limits
-    };
+    let patient = limits.write_idle(FOR_EVER).write_grace(FOR_EVER);
     assert!(!http2_is_left(patient, 100_000).await);
 }
 
 #[tokio::test]
 async fn an_http2_connection_without_requests_ends_although_its_client_is_there() {
-    let limits = Limits {
-        keep_alive: Duration::from_millis(500),
-        ..impatient()
-    };
+    let limits = impatient().keep_alive(Duration::from_millis(500));
     assert!(http2_is_left(limits, 10).await);
 }
 

@@ -49,6 +49,7 @@ use crate::{BlobStore, Change, CommitError, MemoryBlobs, MemoryMetadata, Metadat
 const COMMIT_TRIES: usize = 16;
 
 /// What an engine accepts and how far it goes.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
     /// Whether a manifest may refer to content that its repository doesn't
@@ -80,6 +81,51 @@ pub struct EngineOptions {
     /// [`verify`](registry_core::Management::verify) and
     /// [`inspect`](Engine::inspect) look for rot at a time of the owner's choice.
     pub verify_reads: bool,
+}
+
+impl EngineOptions {
+    /// Sets whether a manifest may refer to content that its repository doesn't
+    /// hold.
+    pub fn sparse_manifests(mut self, sparse_manifests: bool) -> Self {
+        self.sparse_manifests = sparse_manifests;
+        self
+    }
+
+    /// Sets the largest blob in bytes.
+    pub fn max_blob_size(mut self, max_blob_size: Option<u64>) -> Self {
+        self.max_blob_size = max_blob_size;
+        self
+    }
+
+    /// Sets the most open uploads in one repository.
+    pub fn max_uploads(mut self, max_uploads: u64) -> Self {
+        self.max_uploads = max_uploads;
+        self
+    }
+
+    /// Sets the most items in a page.
+    pub fn max_page(mut self, max_page: usize) -> Self {
+        self.max_page = max_page;
+        self
+    }
+
+    /// Sets the most events that wait for a listener.
+    pub fn max_waiting_events(mut self, max_waiting_events: u64) -> Self {
+        self.max_waiting_events = max_waiting_events;
+        self
+    }
+
+    /// Sets how many bytes of manifests are kept in memory.
+    pub fn manifest_cache(mut self, manifest_cache: u64) -> Self {
+        self.manifest_cache = manifest_cache;
+        self
+    }
+
+    /// Sets whether a blob that is read as a whole is hashed on its way.
+    pub fn verify_reads(mut self, verify_reads: bool) -> Self {
+        self.verify_reads = verify_reads;
+        self
+    }
 }
 
 impl Default for EngineOptions {

@@ -184,10 +184,7 @@ async fn read(body: BlobBody) -> registry_core::Result<Vec<u8>> {
 async fn verified_reads_never_give_wrong_bytes_for_good_ones() {
     for size in [0, 1000, 70_000, 600_000] {
         let root = TempDir::new().unwrap();
-        let options = EngineOptions {
-            verify_reads: true,
-            ..EngineOptions::default()
-        };
+        let options = EngineOptions::default().verify_reads(true);
         let engine = Engine::root(root.path(), Durability::None).await.unwrap();
         let engine = engine.options(options).build();
         let access = trusted("team/app");

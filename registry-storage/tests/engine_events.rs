@@ -271,10 +271,7 @@ async fn a_listener_that_fails_misses_the_oldest_events() {
     let metadata = Arc::new(MemoryMetadata::default());
     let registry = Engine::builder(MemoryBlobs::new(), Arc::clone(&metadata))
         .events(listener.clone())
-        .options(EngineOptions {
-            max_waiting_events: 3,
-            ..EngineOptions::default()
-        })
+        .options(EngineOptions::default().max_waiting_events(3))
         .build();
     push_blob(&registry, b"first").await;
     while *listener.refusals.lock().unwrap() == u32::MAX {

@@ -72,10 +72,7 @@ impl Clock for Told {
 
 #[tokio::test]
 async fn open_uploads_are_limited_by_repository() {
-    let options = EngineOptions {
-        max_uploads: 2,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().max_uploads(2);
     let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(options)
         .build();
@@ -94,10 +91,7 @@ async fn open_uploads_are_limited_by_repository() {
 
 #[tokio::test]
 async fn uploads_left_behind_make_room_for_others() {
-    let options = EngineOptions {
-        max_uploads: 3,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().max_uploads(3);
     let (blobs, metadata) = (MemoryBlobs::new(), Arc::new(MemoryMetadata::default()));
     let engine = || Engine::builder(blobs.clone(), Arc::clone(&metadata)).options(options.clone());
     let (registry, later) = (engine().build(), engine().clock(Ahead).build());
@@ -131,10 +125,7 @@ async fn uploads_left_behind_make_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn uploads_that_hold_nothing_soon_make_room_for_others() {
-    let options = EngineOptions {
-        max_uploads: 3,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().max_uploads(3);
     let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(options)
         .build();
@@ -171,10 +162,7 @@ async fn uploads_that_hold_nothing_soon_make_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn uploads_make_room_the_sooner_the_less_they_hold() {
-    let options = EngineOptions {
-        max_uploads: 4,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().max_uploads(4);
     let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(options)
         .build();
@@ -351,10 +339,9 @@ async fn the_time_is_kept_between_two_looks() {
     let (blobs, metadata) = (MemoryBlobs::new(), Arc::new(MemoryMetadata::default()));
     let clock = Told::new();
     let start = || {
-        let expiry = UploadExpiry {
-            idle: Duration::from_hours(48),
-            interval: Duration::from_hours(24),
-        };
+        let expiry = UploadExpiry::default()
+            .idle(Duration::from_hours(48))
+            .interval(Duration::from_hours(24));
         Engine::builder(blobs.clone(), Arc::clone(&metadata))
             .clock(clock.clone())
             .upload_expiry(expiry)

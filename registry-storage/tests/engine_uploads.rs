@@ -335,10 +335,7 @@ async fn pushing_a_blob_that_was_found_rotten_mends_it() {
 
 #[tokio::test]
 async fn too_large_a_blob_is_refused_and_the_upload_stays() {
-    let options = EngineOptions {
-        max_blob_size: Some(4),
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().max_blob_size(Some(4));
     let registry = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(options)
         .build();

@@ -206,10 +206,9 @@ async fn a_stripped_prefix_is_the_only_way_in() {
         assert!(page.items.is_empty());
     }
     for (after, count) in [("a", 1), ("docker.io", 1), ("docker.io/app", 0), ("e", 0)] {
-        let page = PageRequest {
-            limit: None,
-            after: Some(after.to_owned()),
-        };
+        let page = PageRequest::default()
+            .limit(None)
+            .after(Some(after.to_owned()));
         let found = registry
             .repositories(&CatalogAccess::trusted(), page)
             .await
@@ -294,10 +293,7 @@ async fn nothing_is_mounted_across_two_registries() {
 #[tokio::test]
 async fn a_route_lists_all_although_a_registry_gives_less_at_once() {
     let short = Engine::builder(MemoryBlobs::default(), MemoryMetadata::default())
-        .options(EngineOptions {
-            max_page: 1,
-            ..EngineOptions::default()
-        })
+        .options(EngineOptions::default().max_page(1))
         .build();
     let registry = Route::new()
         .to(name("m"), short)

@@ -114,10 +114,7 @@ async fn cache() -> (
         answer: tokio::sync::Notify::new(),
     });
     let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
-        .options(EngineOptions {
-            sparse_manifests: true,
-            ..EngineOptions::default()
-        })
+        .options(EngineOptions::default().sparse_manifests(true))
         .build();
     let cache = PullThrough::new(local.clone(), Arc::clone(&upstream));
     (upstream, local, cache, image)

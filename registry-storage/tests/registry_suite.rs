@@ -90,10 +90,7 @@ impl Gate for Open {
 
 /// An engine that keeps manifests before what they refer to.
 fn sparse() -> Engine {
-    let options = EngineOptions {
-        sparse_manifests: true,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().sparse_manifests(true);
     Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
         .options(options)
         .build()

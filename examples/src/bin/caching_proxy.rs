@@ -16,11 +16,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .nth(2)
         .unwrap_or_else(|| "https://registry-1.docker.io".to_owned());
     let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
-        .options(EngineOptions {
-            // A manifest arrives before what it refers to.
-            sparse_manifests: true,
-            ..EngineOptions::default()
-        })
+        // A manifest arrives before what it refers to.
+        .options(EngineOptions::default().sparse_manifests(true))
         .build();
     let cache = PullThrough::new(local, RemoteRegistry::new(&upstream)?);
     registry_http::serve(listener, RegistryService::new(cache)).await?;

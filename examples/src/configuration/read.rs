@@ -72,11 +72,9 @@ pub(crate) fn read(
         auth: reader.auth(),
         debug: reader.debug(),
         blocking_threads: reader.number("storage.filesystem.maxthreads", BLOCKING_THREADS),
-        engine: EngineOptions {
-            sparse_manifests: reader.is("validation.disabled", false),
-            verify_reads: reader.is("storage.verifyreads", false),
-            ..EngineOptions::default()
-        },
+        engine: EngineOptions::default()
+            .sparse_manifests(reader.is("validation.disabled", false))
+            .verify_reads(reader.is("storage.verifyreads", false)),
         storage_health: reader.is("health.storagedriver.enabled", true),
         changes,
         storage: storage?,
@@ -215,12 +213,12 @@ impl Reader<'_> {
         let day = Duration::from_hours(24);
         let week = Duration::from_hours(7 * 24);
         let interval = self.time(&format!("{SECTION}.interval")).unwrap_or(day);
-        self.is(&format!("{SECTION}.enabled"), true)
-            .then(|| UploadExpiry {
-                idle: self.time(&format!("{SECTION}.age")).unwrap_or(week),
+        self.is(&format!("{SECTION}.enabled"), true).then(|| {
+            UploadExpiry::default()
+                .idle(self.time(&format!("{SECTION}.age")).unwrap_or(week))
                 // Looking all the time would be all that is done.
-                interval: interval.max(Duration::from_secs(1)),
-            })
+                .interval(interval.max(Duration::from_secs(1)))
+        })
     }
 
     fn http(&mut self, address: Option<String>, plaintext: bool) -> Option<Http> {

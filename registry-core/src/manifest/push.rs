@@ -8,6 +8,7 @@ use crate::{
 };
 
 /// What a registry accepts as a manifest.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestRules {
     /// The largest manifest in bytes. 4 MiB unless changed, which is what
@@ -23,6 +24,30 @@ pub struct ManifestRules {
 }
 
 impl ManifestRules {
+    /// Sets the largest manifest in bytes.
+    pub fn max_size(mut self, max_size: usize) -> Self {
+        self.max_size = max_size;
+        self
+    }
+
+    /// Sets the most descriptors in one manifest.
+    pub fn max_descriptors(mut self, max_descriptors: usize) -> Self {
+        self.max_descriptors = max_descriptors;
+        self
+    }
+
+    /// Sets the deepest nesting of JSON values.
+    pub fn max_depth(mut self, max_depth: usize) -> Self {
+        self.max_depth = max_depth;
+        self
+    }
+
+    /// Sets the most tags in one push.
+    pub fn max_tags(mut self, max_tags: usize) -> Self {
+        self.max_tags = max_tags;
+        self
+    }
+
     /// Whether a push may carry `count` tags, for those who want to know
     /// before the manifest is there.
     ///
@@ -213,6 +238,7 @@ impl Deletion {
 }
 
 /// Which referrers are wanted.
+#[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReferrerFilter {
     /// Only those of one of these artifact types; all if there is none.
@@ -220,6 +246,12 @@ pub struct ReferrerFilter {
 }
 
 impl ReferrerFilter {
+    /// Sets the artifact types wanted.
+    pub fn artifact_types(mut self, artifact_types: Vec<String>) -> Self {
+        self.artifact_types = artifact_types;
+        self
+    }
+
     /// Whether a referrer is wanted.
     pub fn matches(&self, referrer: &Descriptor) -> bool {
         self.artifact_types.is_empty()

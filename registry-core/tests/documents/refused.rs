@@ -244,10 +244,7 @@ fn text_that_is_not_json() {
 
 #[test]
 fn nesting_beyond_the_limit() {
-    let rules = ManifestRules {
-        max_depth: 4,
-        ..ManifestRules::default()
-    };
+    let rules = ManifestRules::default().max_depth(4);
     let nested = |depth: usize| {
         let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let text = format!(r#"{{"schemaVersion":2,"manifests":[],"a":{value}}}"#);
@@ -274,10 +271,7 @@ fn more_values_than_the_limit() {
 
 #[test]
 fn more_descriptors_than_the_limit() {
-    let rules = ManifestRules {
-        max_descriptors: 4,
-        ..ManifestRules::default()
-    };
+    let rules = ManifestRules::default().max_descriptors(4);
     let parse = |document: Value| Document::parse(document.to_string().as_bytes(), None, &rules);
     let sentence = "the manifest has more than 4 descriptors and other digests; split it";
     let mut document = image();
@@ -310,10 +304,7 @@ fn long_input_without_repeating_it() {
 
 #[test]
 fn pushes_with_more_tags_than_the_rules_allow() {
-    let rules = ManifestRules {
-        max_tags: 2,
-        ..ManifestRules::default()
-    };
+    let rules = ManifestRules::default().max_tags(2);
     let bytes = index().to_string();
     let push = |reference: Reference| {
         PutManifest::new(reference, None, bytes.clone().into(), &rules).unwrap()

@@ -69,11 +69,9 @@ impl RemoteRegistry {
         access: &CatalogAccess,
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
-        let mut request = PageRequest {
-            // A page of none would tell nothing.
-            limit: page.limit.map(|limit| limit.max(1)),
-            ..page.clone()
-        };
+        // A page of none would tell nothing.
+        let at_least_one = page.limit.map(|limit| limit.max(1));
+        let mut request = page.clone().limit(at_least_one);
         let mut items: Vec<RepositoryName> = Vec::new();
         for _ in 0..PAGES {
             let operation = Operation::ListRepositories {

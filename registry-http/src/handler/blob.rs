@@ -73,7 +73,7 @@ async fn open(
 ) -> Result<Blob> {
     let registry = &request.settings.registry;
     registry
-        .open_blob(access, digest, OpenOptions { range })
+        .open_blob(access, digest, OpenOptions::default().range(range))
         .await
 }
 

@@ -34,10 +34,7 @@ pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Re
     let mut response = respond_json(StatusCode::OK, JSON, document);
     if let Some(next) = found.next.filter(|_| !none) {
         let next = Operation::ListRepositories {
-            page: PageRequest {
-                limit: page.limit,
-                after: Some(next),
-            },
+            page: PageRequest::default().limit(page.limit).after(Some(next)),
         };
         insert_link(response.headers_mut(), settings.locations.prefix(), &next);
     }

@@ -53,10 +53,7 @@ pub(super) async fn list(
             repository: access.repository().clone(),
             subject: *subject,
             filter: filter.clone(),
-            page: PageRequest {
-                limit: page.limit,
-                after: Some(next),
-            },
+            page: PageRequest::default().limit(page.limit).after(Some(next)),
         };
         insert_link(headers, settings.locations.prefix(), &next);
     }

@@ -30,10 +30,7 @@ pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Re
     if let Some(next) = found.next.filter(|_| !none) {
         let next = Operation::ListTags {
             repository: access.repository().clone(),
-            page: PageRequest {
-                limit: page.limit,
-                after: Some(next),
-            },
+            page: PageRequest::default().limit(page.limit).after(Some(next)),
         };
         insert_link(response.headers_mut(), settings.locations.prefix(), &next);
     }

@@ -29,7 +29,7 @@ pub(super) async fn begin(
     let access = request.access()?;
     let registry = &request.settings.registry;
     let upload = registry
-        .begin_upload(access, UploadOptions { algorithm })
+        .begin_upload(access, UploadOptions::default().algorithm(algorithm))
         .await?;
     let mut response = respond_empty(StatusCode::ACCEPTED);
     describe(request, access, &upload, response.headers_mut());
@@ -52,9 +52,7 @@ pub(super) async fn push(
     let max = settings.limits.max_blob;
     let chunk = chunk(request.headers(), body, max, 0)?;
     let registry = &settings.registry;
-    let options = UploadOptions {
-        algorithm: Some(algorithm),
-    };
+    let options = UploadOptions::default().algorithm(Some(algorithm));
     let whole = push_whole(registry.clone(), access.clone(), options, *digest, chunk);
     // On a task of its own, so that a client that goes away in the middle leaves
     // no upload behind that nobody knows of.

@@ -85,15 +85,13 @@ pub(crate) fn echo(
 
 /// Limits that a test doesn't have to wait for.
 pub(crate) fn impatient() -> Limits {
-    Limits {
-        header_timeout: Duration::from_millis(300),
-        keep_alive: Duration::from_millis(900),
-        write_idle: Duration::from_millis(500),
-        tls_handshake: Duration::from_millis(300),
-        drain_time: Duration::from_millis(300),
-        drain_timeout: Duration::from_secs(3),
-        ..Limits::default()
-    }
+    Limits::default()
+        .header_timeout(Duration::from_millis(300))
+        .keep_alive(Duration::from_millis(900))
+        .write_idle(Duration::from_millis(500))
+        .tls_handshake(Duration::from_millis(300))
+        .drain_time(Duration::from_millis(300))
+        .drain_timeout(Duration::from_secs(3))
 }
 
 /// Sends `bytes` in pieces of `piece` and reads until the server closes. An

@@ -47,10 +47,7 @@ impl Registry for Parts {
 }
 
 fn limits(max_downloads: usize) -> Limits {
-    Limits {
-        max_downloads,
-        ..Limits::default()
-    }
+    Limits::default().max_downloads(max_downloads)
 }
 
 /// Asks for a blob and reads nothing of it.
@@ -67,10 +64,7 @@ async fn part(answer: &mut Response<Body>) -> Result<Bytes> {
 
 #[tokio::test]
 async fn who_comes_when_all_places_are_taken_is_asked_to_come_back() {
-    let limits = Limits {
-        retry_after: Duration::from_secs(7),
-        ..limits(2)
-    };
+    let limits = limits(2).retry_after(Duration::from_secs(7));
     let service = RegistryService::new(Parts { come: false }).limits(limits);
     let uri = format!("/v2/a/blobs/{}", sha256(""));
     let first = pull(&service, &uri).await;
@@ -187,10 +181,7 @@ async fn pulls(
 
 #[tokio::test]
 async fn no_address_gets_all_downloads() {
-    let share = |address_share| Limits {
-        address_share,
-        ..limits(8)
-    };
+    let share = |address_share| limits(8).address_share(address_share);
     let crowded = Some(StatusCode::TOO_MANY_REQUESTS);
     let full = Some(StatusCode::SERVICE_UNAVAILABLE);
     let service = RegistryService::new(Parts { come: false }).limits(share(Some(1)));
@@ -215,10 +206,7 @@ async fn no_address_gets_all_downloads() {
 
 #[tokio::test(start_paused = true)]
 async fn no_address_gets_all_uploads() {
-    let limits = Limits {
-        max_uploads: 2,
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_uploads(2);
     let service = RegistryService::new(Engine::memory()).limits(limits);
     let patch = async |peer: &str, body: Sent| -> Answer {
         let upload = begin(&service, "a").await;
@@ -240,10 +228,7 @@ async fn no_address_gets_all_uploads() {
 
 /// A service with memory for `count` large manifests.
 fn memory_for(count: usize) -> RegistryService {
-    service().limits(Limits {
-        manifest_memory: count * (4 << 20),
-        ..Limits::default()
-    })
+    service().limits(Limits::default().manifest_memory(count * (4 << 20)))
 }
 
 /// Sends a manifest and tells how that ended, and when.
@@ -338,10 +323,7 @@ async fn a_large_answer_keeps_its_place_until_it_was_taken() {
         &index("a", None),
     )
     .await;
-    let limits = Limits {
-        max_requests: 1,
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_requests(1);
     let service = RegistryService::new(engine).limits(limits);
     let large = request(&Method::GET, "/v2/a/manifests/large", &[], nothing());
     let mut large = service.clone().oneshot(large).await.unwrap();

@@ -268,15 +268,8 @@ async fn a_chunk_out_of_order_is_told_where_the_upload_stands() {
 
 #[tokio::test]
 async fn what_is_too_large_is_told_the_limit() {
-    let limits = Limits {
-        max_blob: Some(4),
-        ..Limits::default()
-    };
-    let rules = ManifestRules {
-        max_size: 8,
-        max_tags: 1,
-        ..ManifestRules::default()
-    };
+    let limits = Limits::default().max_blob(Some(4));
+    let rules = ManifestRules::default().max_size(8).max_tags(1);
     let service = service().limits(limits).manifest_rules(rules);
     let upload = begin(&service, "a").await;
     for (method, path, max) in [

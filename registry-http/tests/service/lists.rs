@@ -175,11 +175,7 @@ async fn s_61_a_number_of_items_is_one_or_is_refused() {
 
 #[tokio::test]
 async fn a_page_is_never_larger_than_the_limit() {
-    let limits = Limits {
-        max_tags_page: 2,
-        max_catalog_page: 1,
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_tags_page(2).max_catalog_page(1);
     let service = with_tags(&["a", "b", "c"]).await.limits(limits);
     push_index(&service, "team/other", "a", &index("a", None)).await;
     for n in [
@@ -306,10 +302,7 @@ async fn referrers_are_filtered_and_paged_and_the_link_keeps_both() {
 
 #[tokio::test]
 async fn a_list_of_referrers_stays_small_enough_for_clients() {
-    let limits = Limits {
-        max_referrers_bytes: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_referrers_bytes(1000);
     let service = service().limits(limits);
     let subject = sha256("something");
     let mut pushed = Vec::new();

@@ -114,10 +114,7 @@ async fn a_subject_is_acknowledged() {
 
 #[tokio::test]
 async fn a_manifest_up_to_the_limit_is_accepted_and_none_above() {
-    let rules = ManifestRules {
-        max_size: 100_000,
-        ..ManifestRules::default()
-    };
+    let rules = ManifestRules::default().max_size(100_000);
     let service = service().manifest_rules(rules);
     let content = |size: usize| {
         let content = index("a", None);

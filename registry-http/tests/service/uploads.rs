@@ -250,10 +250,7 @@ async fn a_post_with_the_blob_is_all_it_takes() {
 
 #[tokio::test]
 async fn a_post_with_the_blob_whose_client_goes_away_leaves_no_upload() {
-    let options = EngineOptions {
-        max_uploads: 1,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default().max_uploads(1);
     let engine = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default());
     let service = RegistryService::new(engine.options(options).build());
     let (client, bytes) = mpsc::channel(1);
@@ -397,10 +394,7 @@ async fn nothing_is_read_before_the_decision() {
 /// Whoever asks before sending is told in time.
 #[tokio::test]
 async fn nothing_is_read_of_a_body_that_can_not_be_accepted() {
-    let limits = Limits {
-        max_blob: Some(1 << 20),
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_blob(Some(1 << 20));
     let service = RegistryService::new(Engine::memory()).limits(limits);
     let upload = begin(&service, "a").await;
     patch(&service, &upload, &[], whole("hello")).await;
@@ -454,10 +448,7 @@ async fn nothing_is_read_of_a_body_that_can_not_be_accepted() {
 
 #[tokio::test]
 async fn after_an_error_a_body_is_read_up_to_a_bound() {
-    let limits = Limits {
-        drain_bytes: 10_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().drain_bytes(10_000);
     let service = service().limits(limits);
     let unknown = "/v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000";
     let (body, asked) = watched(10_000);
@@ -504,10 +495,7 @@ async fn a_client_may_be_slow_but_not_slower_than_the_limit() {
 
 #[tokio::test]
 async fn a_blob_beyond_the_limit_is_refused_in_every_way() {
-    let limits = Limits {
-        max_blob: Some(10),
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_blob(Some(10));
     let service = RegistryService::new(Engine::memory()).limits(limits);
     push_blob(&service, "a", b"0123456789").await;
     let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID".to_owned());

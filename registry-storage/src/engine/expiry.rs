@@ -18,12 +18,27 @@ const FIRST: Duration = Duration::from_mins(1);
 const TICK: Duration = Duration::from_hours(1);
 
 /// When an engine forgets uploads that nobody finishes.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadExpiry {
     /// How long an upload may receive nothing. A week unless changed.
     pub idle: Duration,
     /// How often to look. Every hour unless changed.
     pub interval: Duration,
+}
+
+impl UploadExpiry {
+    /// Sets how long an upload may receive nothing.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets how often to look.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
 }
 
 impl Default for UploadExpiry {

@@ -56,7 +56,7 @@ use self::tags::Asked;
 ///
 /// let upstream = Engine::memory();
 /// let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
-///     .options(EngineOptions { sparse_manifests: true, ..EngineOptions::default() })
+///     .options(EngineOptions::default().sparse_manifests(true))
 ///     .build();
 /// let cache = PullThrough::new(local, upstream);
 /// # let _ = cache;

@@ -155,8 +155,5 @@ fn service(engine: Engine) -> RegistryService {
 }
 
 fn sparse() -> EngineOptions {
-    EngineOptions {
-        sparse_manifests: true,
-        ..EngineOptions::default()
-    }
+    EngineOptions::default().sparse_manifests(true)
 }

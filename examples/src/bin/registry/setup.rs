@@ -77,11 +77,9 @@ fn with_registry(registry: impl Registry) -> RegistryService {
 /// What clients may do, also those that come to the side door.
 pub(crate) fn limits(http: &Http) -> Limits {
     let default = Limits::default();
-    Limits {
-        drain_timeout: http.drain.unwrap_or(default.drain_timeout),
-        max_catalog_page: http.max_catalog.unwrap_or(default.max_catalog_page),
-        ..default
-    }
+    let drain = http.drain.unwrap_or(default.drain_timeout);
+    let catalog = http.max_catalog.unwrap_or(default.max_catalog_page);
+    default.drain_timeout(drain).max_catalog_page(catalog)
 }
 
 /// Leaves files for what the connections ask for. Half of the connections may
@@ -91,11 +89,11 @@ pub(crate) fn connections(limits: Limits) -> Limits {
         return limits;
     };
     let most = open_files::for_connections(files);
-    Limits {
-        max_connections: limits.max_connections.min(most),
-        max_connections_per_address: limits.max_connections_per_address.min(most.div_ceil(2)),
-        ..limits
-    }
+    let one_address = limits.max_connections_per_address;
+    let all = limits.max_connections.min(most);
+    limits
+        .max_connections(all)
+        .max_connections_per_address(one_address.min(most.div_ceil(2)))
 }
 
 /// Who may do what: everybody everything, everybody with a password, or what the

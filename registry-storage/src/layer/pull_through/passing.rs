@@ -66,9 +66,7 @@ impl<L: Registry> Passing<L> {
             digest,
             size,
         } = self;
-        let options = UploadOptions {
-            algorithm: Some(digest.algorithm()),
-        };
+        let options = UploadOptions::default().algorithm(Some(digest.algorithm()));
         let upload = local.begin_upload(access, options).await?;
         let next = |mut pieces: mpsc::Receiver<Bytes>| async move {
             let bytes = pieces.recv().await?;
