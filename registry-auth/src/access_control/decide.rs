@@ -191,10 +191,10 @@ impl Inner {
                 Refused::Uncovered(Scopes::of(operation))
             });
         }
-        caller.require_current(&need.repository)?;
         if !covered.contains(need.actions) {
             return Err(Refused::Uncovered(Scopes::of(operation)));
         }
+        caller.require_current(&need.repository)?;
         let granted = allowed.intersection(covered);
         Ok(Access::granted(need, granted, Arc::clone(&caller.actor))?)
     }
@@ -213,12 +213,15 @@ impl Inner {
         if !allowed.contains(need.actions) {
             return Ok(None);
         }
-        caller.require_current(&need.repository)?;
         if caller.is_limited(|scopes| scopes.actions(&need.repository).is_some()) {
             return Err(Refused::Uncovered(Scopes::of(operation)));
         }
         let granted = allowed.intersection(caller.covered(&need.repository));
-        Ok(Access::granted(need, granted, Arc::clone(&caller.actor)).ok())
+        let Ok(access) = Access::granted(need, granted, Arc::clone(&caller.actor)) else {
+            return Ok(None);
+        };
+        caller.require_current(&need.repository)?;
+        Ok(Some(access))
     }
 }
 

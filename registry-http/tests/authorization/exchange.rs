@@ -24,10 +24,6 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
     /// The same where it says nothing about the names in `about`.
     pub(crate) fn without(&self, about: &[&str]) -> Self {
         let hide = |text: &str| {

@@ -17,6 +17,13 @@
     reason = "a test that can't go on fails"
 )]
 
+#[path = "../../src/endpoint.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "only what requests can mean is needed of it"
+)]
+mod endpoint;
 mod exchange;
 mod matrix;
 mod model;

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use registry_core::Operation;
-
+use crate::endpoint::Endpoint;
 use crate::exchange::Answer;
 use crate::model::{self, Expected};
-use crate::principals::{self, EVERYBODY, Somebody};
+use crate::principals::{self, EVERYBODY, HOLDERS, Somebody};
 use crate::routes::{Needs, ROUTES, Route, meaning};
 use crate::spellings::spellings;
-use crate::world::{REPOSITORIES, World};
+use crate::world::{Logins, REPOSITORIES, World};
 
 /// Cases, and what was wrong with them.
 struct Trial {
+    logins: Logins,
     world: World,
     /// What the world was like before anybody changed it.
     state: String,
@@ -30,9 +30,10 @@ struct Case<'a> {
 }
 
 impl Trial {
-    async fn new() -> Self {
-        let world = World::new().await;
+    async fn new(logins: Logins) -> Self {
+        let world = World::new(logins).await;
         Self {
+            logins,
             state: world.state(),
             world,
             cases: 0,
@@ -44,7 +45,7 @@ impl Trial {
         self.cases += 1;
         let Case { route, who, .. } = case;
         let path = self.world.path(route.path, case.repository, case.spelled);
-        let mut headers = who.headers();
+        let mut headers = self.world.headers(who).await;
         headers.extend(route.headers.iter().map(|header| (*header).to_owned()));
         self.world
             .send(route.method, &path, &headers, route.body)
@@ -58,8 +59,19 @@ impl Trial {
         if answer.status.as_u16() != expected.status {
             wrong.push(format!("not {}", expected.status));
         }
-        if answer.header("www-authenticate").is_some() != expected.challenge {
-            wrong.push("with or without a challenge".to_owned());
+        let challenges: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+        let is_right = match (challenges.as_slice(), expected.challenge) {
+            ([], None) => true,
+            ([challenge], Some(start)) => {
+                let challenge = challenge.to_str().unwrap();
+                let fault = challenge.split_once(",error=\"").map(|(_, rest)| rest);
+                let fault = fault.and_then(|rest| rest.split('"').next());
+                challenge.starts_with(start) && fault == expected.fault
+            }
+            _ => false,
+        };
+        if !is_right {
+            wrong.push(format!("challenged by {challenges:?}"));
         }
         let moves = matches!(case.route.needs, Needs::Move { .. });
         if expected.refused && answer.was_read && !moves {
@@ -69,7 +81,7 @@ impl Trial {
             if expected.refused {
                 wrong.push("something changed".to_owned());
             }
-            self.world = World::new().await;
+            self.world = World::new(self.logins).await;
             self.state = self.world.state();
         }
         if !wrong.is_empty() {
@@ -78,8 +90,8 @@ impl Trial {
             let (method, path, spelled) = (route.method, route.path, case.spelled);
             let status = answer.status;
             self.wrong.push(format!(
-                "{:?} {method} {path} in {spelled}: {status}, {wrong}",
-                who.name
+                "{:?} {:?} {method} {path} in {spelled}: {status}, {wrong}",
+                who.name, who.token
             ));
         }
     }
@@ -98,32 +110,30 @@ fn routes() -> impl Iterator<Item = &'static Route> {
 /// Where a route is about no repository, one is enough.
 fn repositories(route: &Route) -> &'static [(&'static str, bool)] {
     match route.needs {
-        Needs::Login => &REPOSITORIES[..1],
+        Needs::Nothing | Needs::Token | Needs::Login | Needs::Catalog => &REPOSITORIES[..1],
         _ => REPOSITORIES,
     }
 }
 
 /// A row that means something else than it says tests nothing.
 #[tokio::test]
-async fn every_route_means_the_operation_of_its_row() {
-    let world = World::new().await;
-    for (operation, routes) in ROUTES {
+async fn every_route_means_what_its_row_says() {
+    let world = World::new(Logins::Tokens).await;
+    for (named, routes) in ROUTES {
         for route in *routes {
             let path = world.path(route.path, "secret/there", "secret/there");
             let (path, query) = path.split_once('?').unwrap_or((&path, ""));
             let method = route.method.parse().unwrap();
-            let parsed = Operation::parse(&method, path, Some(query)).unwrap();
-            assert_eq!(meaning(&parsed), *operation, "{route:?}");
+            let parsed = Endpoint::parse(&method, path, Some(query), true).unwrap();
+            assert_eq!(meaning(&parsed), *named, "{route:?}");
         }
     }
 }
 
-/// S-01.
-#[tokio::test]
-async fn every_route_for_everybody_in_every_state() {
-    let mut trial = Trial::new().await;
-    for route in routes() {
-        for who in EVERYBODY {
+async fn everybody_asks(logins: Logins, who: impl IntoIterator<Item = &Somebody>) {
+    let mut trial = Trial::new(logins).await;
+    for who in who {
+        for route in routes() {
             for (repository, _) in repositories(route) {
                 let case = Case {
                     route,
@@ -131,7 +141,7 @@ async fn every_route_for_everybody_in_every_state() {
                     repository,
                     spelled: repository,
                 };
-                let expected = model::expected(route, who.name, repository);
+                let expected = model::expected(route, who, repository, logins);
                 let answer = trial.ask(case).await;
                 trial.judge(case, &expected, &answer).await;
             }
@@ -140,11 +150,29 @@ async fn every_route_for_everybody_in_every_state() {
     trial.end(5_000);
 }
 
+/// S-01.
+#[tokio::test]
+async fn every_route_for_everybody_in_every_state() {
+    everybody_asks(Logins::Passwords, EVERYBODY).await;
+}
+
+/// S-01, where passwords are good for tokens: who has one, and who shows its
+/// password all the same.
+#[tokio::test]
+async fn every_route_for_every_token_in_every_state() {
+    let passwords = EVERYBODY.iter().filter(|somebody| {
+        let some = [principals::ANONYMOUS, principals::WRONG, "writer", "tagger"];
+        some.contains(&somebody.name)
+    });
+    everybody_asks(Logins::Tokens, HOLDERS.iter().chain(passwords)).await;
+}
+
 /// S-10: what is decided is decided about the name that is used, however it is
 /// written. What is no name is nobody's.
 #[tokio::test]
 async fn spelled_otherwise_decided_alike() {
-    let mut trial = Trial::new().await;
+    let logins = Logins::Passwords;
+    let mut trial = Trial::new(logins).await;
     for route in routes().filter(|route| route.path.contains("{name}/")) {
         for repository in ["open/there", "secret/there"] {
             for spelling in spellings(repository) {
@@ -156,15 +184,12 @@ async fn spelled_otherwise_decided_alike() {
                         spelled: &spelling.text,
                     };
                     let answer = trial.ask(case).await;
-                    let nothing = Expected {
-                        status: if answer.status == 404 { 404 } else { 400 },
-                        challenge: false,
-                        refused: true,
-                    };
                     let expected = if spelling.is_same {
-                        model::expected(route, who.name, repository)
+                        model::expected(route, who, repository, logins)
+                    } else if answer.status == 404 {
+                        Expected::refusal(404)
                     } else {
-                        nothing
+                        Expected::refusal(400)
                     };
                     trial.judge(case, &expected, &answer).await;
                 }
@@ -175,19 +200,19 @@ async fn spelled_otherwise_decided_alike() {
 }
 
 /// S-11: nobody learns what is there from how it is refused.
-#[tokio::test]
-async fn forbidden_is_like_absent() {
-    let mut trial = Trial::new().await;
+async fn refusals_are_alike(logins: Logins, who: impl IntoIterator<Item = &Somebody>) {
+    let mut trial = Trial::new(logins).await;
     let mut compared = 0;
-    for route in routes().filter(|route| !matches!(route.needs, Needs::Login)) {
-        for who in EVERYBODY {
+    for who in who {
+        for route in routes() {
             let mut refusals = BTreeMap::new();
-            for (repository, _) in REPOSITORIES {
-                if !repository.starts_with("secret/")
-                    || !model::expected(route, who.name, repository).refused
-                    || matches!(route.needs, Needs::Move { .. })
-                        && model::may(who.name, "push", repository, &[])
-                {
+            for (repository, _) in repositories(route) {
+                let is_of_them = repository.starts_with("secret/");
+                // Who may push learns that by pushing.
+                let moves = matches!(route.needs, Needs::Move { .. })
+                    && model::may(who.name, "push", repository, &[]);
+                let expected = model::expected(route, who, repository, logins);
+                if !is_of_them || !expected.refused || moves {
                     continue;
                 }
                 let upload = trial.world.upload(repository).to_string();
@@ -200,10 +225,13 @@ async fn forbidden_is_like_absent() {
                 let answer = trial.ask(case).await;
                 refusals.insert(*repository, answer.without(&[repository, &upload]));
             }
-            let absent = refusals.get("secret/never").cloned();
+            // Who may do something there learns that a token is no longer for it.
+            let Some(absent) = refusals.get("secret/never").cloned() else {
+                continue;
+            };
             for (repository, refusal) in refusals {
                 compared += 1;
-                if Some(&refusal) != absent.as_ref() {
+                if refusal != absent && !model::has_outlived(who, repository) {
                     trial.wrong.push(format!(
                         "{:?} {} {} in {repository}: {refusal:?}, not {absent:?}",
                         who.name, route.method, route.path
@@ -216,23 +244,43 @@ async fn forbidden_is_like_absent() {
     trial.end(1_000);
 }
 
+#[tokio::test]
+async fn forbidden_is_like_absent() {
+    refusals_are_alike(Logins::Passwords, EVERYBODY).await;
+}
+
+#[tokio::test]
+async fn forbidden_is_like_absent_to_tokens() {
+    refusals_are_alike(Logins::Tokens, HOLDERS).await;
+}
+
 /// S-15: names are as secret as content.
 #[tokio::test]
 async fn a_list_names_what_may_be_pulled_and_nothing_else() {
-    let world = World::new().await;
-    for who in EVERYBODY {
-        if [principals::ANONYMOUS, principals::WRONG].contains(&who.name) {
-            continue;
+    for logins in [Logins::Passwords, Logins::Tokens] {
+        let world = World::new(logins).await;
+        let lists = |who: &&Somebody| {
+            let catalog = ROUTES.iter().find(|(name, _)| *name == "ListRepositories");
+            let route = &catalog.unwrap().1[0];
+            !model::expected(route, who, "open/there", logins).refused
+        };
+        for who in EVERYBODY.iter().chain(HOLDERS).filter(lists) {
+            if logins == Logins::Passwords && who.token.is_some() {
+                continue;
+            }
+            let headers = world.headers(who).await;
+            let names = async |path| {
+                let answer = world.send("GET", path, &headers, "").await;
+                let list: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+                list["repositories"].clone()
+            };
+            let expected = model::listed(who.name);
+            let all = names("/v2/_catalog").await;
+            assert_eq!(all, serde_json::json!(expected), "{who:?}");
+            // A page of it counts what is seen only.
+            let first: Vec<_> = expected.into_iter().take(1).collect();
+            let page = names("/v2/_catalog?n=1").await;
+            assert_eq!(page, serde_json::json!(first), "{who:?}");
         }
-        let headers = who.headers();
-        let answer = world.send("GET", "/v2/_catalog", &headers, "").await;
-        let list: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        let expected = serde_json::json!(model::listed(who.name));
-        assert_eq!(list["repositories"], expected, "{who:?}");
-        // A page of it counts what is seen only.
-        let answer = world.send("GET", "/v2/_catalog?n=1", &headers, "").await;
-        let list: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        let first: Vec<_> = model::listed(who.name).into_iter().take(1).collect();
-        assert_eq!(list["repositories"], serde_json::json!(first), "{who:?}");
     }
 }

@@ -1,18 +1,41 @@
 //! What the policy means, written anew: with nothing but texts.
 
-use crate::principals::{ANONYMOUS, WRONG};
+use crate::principals::{ANONYMOUS, Given, Somebody, WRONG};
 use crate::routes::{Needs, Route};
-use crate::world::{REPOSITORIES, VAULT};
+use crate::world::{Logins, REPOSITORIES, VAULT};
 
 /// What a route answers to somebody.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) status: u16,
-    /// Whether it is asked to log in.
-    pub(crate) challenge: bool,
+    /// How the challenge begins, if somebody is to log in.
+    pub(crate) challenge: Option<&'static str>,
+    /// What is wrong with a token.
+    pub(crate) fault: Option<&'static str>,
     /// Whether nothing may come of it.
     pub(crate) refused: bool,
 }
+
+impl Expected {
+    pub(crate) const fn answer(status: u16) -> Self {
+        Self {
+            status,
+            challenge: None,
+            fault: None,
+            refused: false,
+        }
+    }
+
+    pub(crate) const fn refusal(status: u16) -> Self {
+        Self {
+            refused: true,
+            ..Self::answer(status)
+        }
+    }
+}
+
+const INVALID: Option<&str> = Some("invalid_token");
+const INSUFFICIENT: Option<&str> = Some("insufficient_scope");
 
 /// Whether `who` may do `action` in `repository`, concerning all of `tags`.
 pub(crate) fn may(who: &str, action: &str, repository: &str, tags: &[&str]) -> bool {
@@ -57,57 +80,137 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
     own || (reads && below("open/"))
 }
 
+/// Whether a token that was given to `who` covers `action` in `repository`. It
+/// covers what was asked for and could be done with some tag or other.
+fn covers(who: &Somebody, action: &str, repository: &str) -> bool {
+    let Some(token) = who.token else {
+        return true;
+    };
+    let asked = token.words.split(',').any(|word| match word {
+        "*" => true,
+        "push" => matches!(action, "push" | "overwrite"),
+        "create" => action == "push",
+        word => word == action,
+    });
+    asked && repository.starts_with(token.below) && could(who.name, action, repository)
+}
+
+/// Whether `who` may do `action` with some tag.
+fn could(who: &str, action: &str, repository: &str) -> bool {
+    let tags = ["v1", "v9", "latest", "keep", "new"];
+    may(who, action, repository, &[]) || tags.iter().any(|tag| may(who, action, repository, &[tag]))
+}
+
+/// Whether a token was for another repository of this name.
+pub(crate) fn has_outlived(who: &Somebody, repository: &str) -> bool {
+    let actions = ["pull", "push", "overwrite", "delete", "list", "administer"];
+    who.token.is_some_and(|token| token.given == Given::Before)
+        && matches!(repository, "secret/ended" | "secret/again")
+        && actions.iter().any(|action| covers(who, action, repository))
+}
+
 /// What `route` is to answer to `who` about `repository`.
-pub(crate) fn expected(route: &Route, who: &str, repository: &str) -> Expected {
-    let challenge = Expected {
-        status: 401,
-        challenge: true,
-        refused: true,
+pub(crate) fn expected(
+    route: &Route,
+    who: &Somebody,
+    repository: &str,
+    logins: Logins,
+) -> Expected {
+    let scheme = match logins {
+        Logins::Passwords => "Basic realm=",
+        Logins::Tokens => "Bearer realm=",
     };
-    let forbidden = Expected {
-        status: 403,
-        challenge: false,
-        refused: true,
+    let login = |fault| Expected {
+        challenge: Some(scheme),
+        fault,
+        ..Expected::refusal(401)
     };
-    let answer = |status| Expected {
-        status,
-        challenge: false,
-        refused: false,
-    };
-    if who == WRONG {
-        return challenge;
+    match (&route.needs, logins) {
+        (Needs::Nothing | Needs::Token, Logins::Passwords) => return Expected::refusal(404),
+        (Needs::Token, Logins::Tokens) if who.name == WRONG => {
+            return Expected {
+                challenge: Some("Basic realm="),
+                ..Expected::refusal(401)
+            };
+        }
+        (Needs::Nothing | Needs::Token, Logins::Tokens) => return Expected::answer(200),
+        _ => {}
+    }
+    if who.name == WRONG {
+        return login(who.token.and(INVALID));
     }
     let is_there = is_there(repository);
-    let allowed = match route.needs {
-        Needs::Login => who != ANONYMOUS,
-        Needs::In { action, tags } => may(who, action, repository, tags),
-        Needs::Move { tags } => may(who, "push", repository, tags),
-        Needs::Mount { .. } => may(who, "push", repository, &[]),
+    let answer = Expected::answer(if is_there { route.there } else { route.absent });
+    let (action, tags) = match route.needs {
+        Needs::In { action, tags } => (action, tags),
+        Needs::Move { tags } => ("push", tags),
+        Needs::Mount { .. } => ("push", &[][..]),
+        _ if who.name == ANONYMOUS && who.token.is_none() => return login(None),
+        Needs::Catalog if who.token.is_some_and(|token| !token.registry) => {
+            return login(INSUFFICIENT);
+        }
+        _ => return answer,
     };
-    if !allowed {
-        return if who == ANONYMOUS {
-            challenge
-        } else {
-            forbidden
+    if !may(who.name, action, repository, tags) {
+        return match who.name {
+            ANONYMOUS => login(who.token.and(INSUFFICIENT)),
+            _ => Expected::refusal(403),
         };
     }
-    match route.needs {
-        Needs::Move { tags } if is_there && !may(who, "overwrite", repository, tags) => forbidden,
-        Needs::Mount { from, content } => {
-            let has = |source: &str| match content {
-                "hidden" => source == VAULT,
-                _ => self::is_there(source),
-            };
-            let found = match from {
-                "{name}" => has(repository) && may(who, "pull", repository, &[]),
-                // Anywhere.
-                "" => everywhere().any(|source| has(source) && may(who, "pull", source, &[])),
-                source => has(source) && may(who, "pull", source, &[]),
-            };
-            answer(if found { 201 } else { 202 })
-        }
-        _ => answer(if is_there { route.there } else { route.absent }),
+    if !covers(who, action, repository) {
+        return login(INSUFFICIENT);
     }
+    if has_outlived(who, repository) {
+        return login(INVALID);
+    }
+    match route.needs {
+        Needs::Move { tags } if is_there => {
+            let moves = may(who.name, "overwrite", repository, tags)
+                && covers(who, "overwrite", repository);
+            if moves {
+                answer
+            } else {
+                Expected::refusal(403)
+            }
+        }
+        Needs::Mount { from, content } => {
+            let from = if from == "{name}" { repository } else { from };
+            mounted(who, from, content, login)
+        }
+        _ => answer,
+    }
+}
+
+/// What becomes of a mount for somebody who may push.
+fn mounted(
+    who: &Somebody,
+    from: &str,
+    content: &str,
+    login: impl Fn(Option<&'static str>) -> Expected,
+) -> Expected {
+    let has = |source: &str| match content {
+        "hidden" => source == VAULT,
+        _ => is_there(source),
+    };
+    let pulls = |source: &str| may(who.name, "pull", source, &[]);
+    let found = match (from, who.token) {
+        ("", Some(token)) if !token.registry => return login(INSUFFICIENT),
+        ("", _) => everywhere().any(|source| has(source) && pulls(source)),
+        (source, _) if !pulls(source) => false,
+        // The token wasn't asked for with it.
+        (source, Some(token)) if !source.starts_with(token.below) || is_unnamed(source) => {
+            return login(INSUFFICIENT);
+        }
+        (source, _) if !covers(who, "pull", source) => false,
+        (source, _) if has_outlived(who, source) => return login(INVALID),
+        (source, _) => has(source),
+    };
+    Expected::answer(if found { 201 } else { 202 })
+}
+
+/// Whether no token names it.
+fn is_unnamed(repository: &str) -> bool {
+    everywhere().all(|name| name != repository)
 }
 
 /// The repositories that `who` sees in a list, in its order.

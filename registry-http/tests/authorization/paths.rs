@@ -3,10 +3,10 @@
 
 use crate::exchange::Answer;
 use crate::model::{self, may};
-use crate::principals::user;
+use crate::principals::{EVERYBODY, basic, user};
 use crate::routes::{Needs, ROUTES};
 use crate::spellings::spellings;
-use crate::world::{World, content, digest};
+use crate::world::{Logins, World, bearer, content, digest};
 
 /// What a mount may say of its source, which is the vault if it is anything.
 fn sources() -> Vec<String> {
@@ -35,7 +35,7 @@ fn sources() -> Vec<String> {
 
 #[tokio::test]
 async fn s_02_mounts_in_every_spelling() {
-    let mut world = World::new().await;
+    let mut world = World::new(Logins::Passwords).await;
     let hidden = digest("hidden");
     let there = format!("/v2/secret/there/blobs/{hidden}");
     for who in ["dropper", "writer"] {
@@ -55,13 +55,13 @@ async fn s_02_mounts_in_every_spelling() {
         let path = format!("/v2/secret/there/blobs/uploads/?mount={hidden}{source}");
         let answer = world.send("POST", &path, &user("root"), "").await;
         assert_eq!(answer.status, 201, "{source}");
-        world = World::new().await;
+        world = World::new(Logins::Passwords).await;
     }
 }
 
 #[tokio::test]
 async fn s_03_a_digest_is_no_key() {
-    let world = World::new().await;
+    let world = World::new(Logins::Passwords).await;
     let writer = user("writer");
     let hidden = digest("hidden");
     let blob = format!("/v2/secret/there/blobs/{hidden}");
@@ -115,7 +115,7 @@ async fn s_03_a_digest_is_no_key() {
 
 #[tokio::test]
 async fn s_04_create_only_moves_no_tag_by_any_path() {
-    let world = World::new().await;
+    let world = World::new(Logins::Passwords).await;
     let state = world.state();
     let (image, other) = (digest("image"), digest("other"));
     let tags = |tags: &[&str]| {
@@ -165,7 +165,7 @@ async fn s_04_create_only_moves_no_tag_by_any_path() {
 
 #[tokio::test]
 async fn s_05_deletes_off_is_405_everywhere() {
-    let mut world = World::new().await;
+    let mut world = World::new(Logins::Passwords).await;
     world.service = world.service.clone().deletes(false);
     let state = world.state();
     let (image, blob) = (digest("image"), digest("blob"));
@@ -204,7 +204,7 @@ async fn s_05_deletes_off_is_405_everywhere() {
 
 #[tokio::test]
 async fn s_06_a_protected_tag_survives_every_way_to_delete() {
-    let world = World::new().await;
+    let world = World::new(Logins::Passwords).await;
     let state = world.state();
     let (image, other, blob) = (digest("image"), digest("other"), digest("blob"));
     for who in ["root", "cleaner", "writer"] {
@@ -236,7 +236,7 @@ async fn s_06_a_protected_tag_survives_every_way_to_delete() {
 
 #[tokio::test]
 async fn s_07_an_upload_is_of_its_repository() {
-    let world = World::new().await;
+    let world = World::new(Logins::Passwords).await;
     let upload = world.upload("secret/there");
     let state = world.state();
     let whole = digest("whole");
@@ -273,15 +273,16 @@ async fn s_07_an_upload_is_of_its_repository() {
 }
 
 /// The headers of somebody who may do everything, as far as `scope` goes.
-fn limited(scope: &str) -> Vec<String> {
-    vec![format!("x-scopes: {scope}")]
+async fn limited(world: &World, scope: &str) -> Vec<String> {
+    bearer(&world.service, &user("root"), &[scope.to_owned()]).await
 }
 
 #[tokio::test]
 async fn s_08_a_pull_token_uploads_nothing() {
-    let world = World::new().await;
+    let world = World::new(Logins::Tokens).await;
     let state = world.state();
-    let headers = limited("repository:secret/there:pull repository:vault/there:pull,push,delete");
+    let scope = "repository:secret/there:pull%20repository:vault/there:pull,push,delete";
+    let headers = limited(&world, scope).await;
     for (_, routes) in ROUTES {
         for route in *routes {
             let uploads = route.path.contains("/blobs/uploads");
@@ -305,8 +306,10 @@ async fn s_08_a_pull_token_uploads_nothing() {
 /// one, for each route: the action that it is about is needed, and enough.
 #[tokio::test]
 async fn s_09_scope_subset_by_verb() {
-    let mut world = World::new().await;
+    let mut world = World::new(Logins::Tokens).await;
     let mut state = world.state();
+    let root = EVERYBODY.iter().find(|somebody| somebody.name == "root");
+    let root = root.unwrap();
     let words = ["pull", "push", "delete"];
     let mut cases = 0;
     for subset in 0..8_u8 {
@@ -317,21 +320,23 @@ async fn s_09_scope_subset_by_verb() {
             .map(|(_, word)| *word)
             .collect();
         for about in ["secret/there", "secret/again", "secret"] {
-            let headers = limited(&format!("repository:{about}:{}", held.join(",")));
+            let scope = format!("repository:{about}:{}", held.join(","));
+            let mut shown = limited(&world, &scope).await;
             for (_, routes) in ROUTES {
                 for route in *routes {
                     let action = match route.needs {
-                        Needs::Login => continue,
+                        Needs::Nothing | Needs::Token | Needs::Login | Needs::Catalog => continue,
                         Needs::In { action, .. } => action,
                         Needs::Move { .. } | Needs::Mount { .. } => "push",
                     };
                     let path = world.path(route.path, "secret/there", "secret/there");
                     let more = route.headers.iter().map(|header| (*header).to_owned());
-                    let headers: Vec<_> = headers.iter().cloned().chain(more).collect();
+                    let headers: Vec<_> = shown.iter().cloned().chain(more).collect();
                     let answer = world.send(route.method, &path, &headers, route.body).await;
                     let status = answer.status.as_u16();
                     let covered = about == "secret/there" && held.contains(&action);
-                    let expected = model::expected(route, "root", "secret/there").status;
+                    let expected =
+                        model::expected(route, root, "secret/there", Logins::Passwords).status;
                     let right = if !covered {
                         [401, 403].contains(&status)
                     } else if let Needs::Mount { from, content } = route.needs {
@@ -345,8 +350,10 @@ async fn s_09_scope_subset_by_verb() {
                     assert!(right, "{held:?} of {about}: {route:?}: {answer:?}");
                     if world.state() != state {
                         assert!(covered, "{held:?} of {about}: {route:?}");
-                        world = World::new().await;
+                        world = World::new(Logins::Tokens).await;
                         state = world.state();
+                        // Its own tokens only.
+                        shown = limited(&world, &scope).await;
                     }
                     cases += 1;
                 }
@@ -376,4 +383,63 @@ fn the_model_knows_the_rules() {
             "{who} {action}"
         );
     }
+}
+
+/// A token says what it covers in the one place where it belongs, and is nothing
+/// anywhere else: not a password, not a user, no part of an address, no cookie.
+#[tokio::test]
+async fn s_18_one_token_however_sent() {
+    let world = World::new(Logins::Tokens).await;
+    let header = limited(&world, "repository:secret/there:pull").await;
+    let token = header[0].rsplit(' ').next().unwrap().to_owned();
+    let pull = "/v2/secret/there/manifests/v1";
+    let push = "/v2/secret/there/manifests/new";
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let headers = [format!("authorization: {scheme} {token}")];
+        assert_eq!(world.send("GET", pull, &headers, "").await.status, 200);
+        let refused = world.send("PUT", push, &headers, "other").await;
+        assert_eq!(refused.status, 401, "{scheme}");
+    }
+    let elsewhere = [
+        basic("root", &token),
+        basic(&token, ""),
+        basic(&token, "x-oauth-basic"),
+        basic("token", &token),
+        basic("<token>", &token),
+        basic("", &token),
+        format!("authorization: {token}"),
+        format!("authorization: Token {token}"),
+        format!("authorization: Bearer  {token} {token}"),
+        format!("authorization: Bearer {token},Bearer {token}"),
+        format!("proxy-authorization: Bearer {token}"),
+        format!("x-authorization: Bearer {token}"),
+        format!("cookie: token={token}; access_token={token}"),
+        format!("x-registry-auth: {token}"),
+    ];
+    for header in elsewhere {
+        let headers = [header.clone()];
+        assert_eq!(
+            world.send("GET", pull, &headers, "").await.status,
+            401,
+            "{header}"
+        );
+        // Nor is it more than nothing.
+        let open = "/v2/open/there/manifests/v1";
+        let status = world.send("GET", open, &headers, "").await.status.as_u16();
+        let is_credential = header.starts_with("authorization:");
+        assert_eq!(status, if is_credential { 401 } else { 200 }, "{header}");
+    }
+    for query in ["token", "access_token", "Authorization"] {
+        let path = format!("{pull}?{query}={token}");
+        assert_eq!(
+            world.send("GET", &path, &[], "").await.status,
+            401,
+            "{query}"
+        );
+    }
+    // Two that say different things are none.
+    let both = [header[0].clone(), basic("root", "right")];
+    assert_eq!(world.send("PUT", push, &both, "other").await.status, 401);
+    let both = [basic("root", "right"), header[0].clone()];
+    assert_eq!(world.send("PUT", push, &both, "other").await.status, 401);
 }

@@ -1,12 +1,8 @@
 //! Everybody who may ask, and what they are told they may.
 
-use std::time::SystemTime;
-
 use async_trait::async_trait;
-use registry_auth::{
-    AccessControl, Authenticator, Caller, Login, Principal, Rules, TokenIssuer, TokenLimits,
-};
-use registry_core::{Result, Scopes};
+use registry_auth::{AccessControl, Authenticator, Caller, Login, Principal, Rules};
+use registry_core::Result;
 
 /// What the policy says. What it means is written a second time in the
 /// [model](crate::model).
@@ -35,14 +31,40 @@ pub(crate) struct Somebody {
     pub(crate) name: &'static str,
     /// What it shows: a user name and a password, or a key in a header of its
     /// own.
-    shows: Shows,
+    pub(crate) shows: Shows,
+    /// The token for which it shows that, and which it shows from then on.
+    pub(crate) token: Option<Token>,
 }
 
 #[derive(Debug)]
-enum Shows {
+pub(crate) enum Shows {
     Nothing,
     Basic(&'static str),
     Header(&'static str),
+}
+
+/// What a token was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Token {
+    /// The actions, separated by commas.
+    pub(crate) words: &'static str,
+    /// How the names of the repositories begin.
+    pub(crate) below: &'static str,
+    /// Whether it is for the list of repositories, and for mounts from anywhere.
+    pub(crate) registry: bool,
+    pub(crate) given: Given,
+}
+
+/// When and by whom a token was given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Given {
+    Now,
+    /// Before some repositories were deleted.
+    Before,
+    /// Hours ago.
+    LongAgo,
+    /// By another registry, which calls itself the same.
+    Elsewhere,
 }
 
 /// Whom nobody knows.
@@ -51,31 +73,39 @@ pub(crate) const ANONYMOUS: &str = "";
 /// Those whose credentials are wrong, for whatever reason.
 pub(crate) const WRONG: &str = "wrong";
 
+const fn somebody(name: &'static str, shows: Shows) -> Somebody {
+    let token = None;
+    Somebody { name, shows, token }
+}
+
 const fn known(name: &'static str) -> Somebody {
+    somebody(name, Shows::Basic(name))
+}
+
+const fn holder(name: &'static str, shows: Shows, words: &'static str, given: Given) -> Somebody {
     Somebody {
         name,
-        shows: Shows::Basic(name),
+        shows,
+        token: Some(Token {
+            words,
+            below: "",
+            registry: false,
+            given,
+        }),
     }
 }
 
+const fn with_token(name: &'static str, words: &'static str) -> Somebody {
+    holder(name, Shows::Basic(name), words, Given::Now)
+}
+
+/// Those who need no tokens.
 pub(crate) const EVERYBODY: &[Somebody] = &[
-    Somebody {
-        name: ANONYMOUS,
-        shows: Shows::Nothing,
-    },
-    Somebody {
-        name: WRONG,
-        shows: Shows::Basic("root:guessed"),
-    },
+    somebody(ANONYMOUS, Shows::Nothing),
+    somebody(WRONG, Shows::Basic("root:guessed")),
     // Disabled, although it has the right password.
-    Somebody {
-        name: WRONG,
-        shows: Shows::Basic("gone"),
-    },
-    Somebody {
-        name: WRONG,
-        shows: Shows::Basic("unheard-of"),
-    },
+    somebody(WRONG, Shows::Basic("gone")),
+    somebody(WRONG, Shows::Basic("unheard-of")),
     known("reader"),
     known("writer"),
     known("creator"),
@@ -90,15 +120,58 @@ pub(crate) const EVERYBODY: &[Somebody] = &[
     known("member"),
     // Called like a robot that may more.
     known("ci"),
+    somebody("robot$ci", Shows::Header("of-the-robot")),
+];
+
+/// Those who have tokens.
+pub(crate) const HOLDERS: &[Somebody] = &[
+    holder(ANONYMOUS, Shows::Nothing, "pull", Given::Now),
+    holder(ANONYMOUS, Shows::Nothing, "pull,push,delete", Given::Now),
+    holder(ANONYMOUS, Shows::Nothing, "", Given::Now),
+    with_token("reader", "pull,push"),
+    with_token("reader", "push"),
+    with_token("writer", "pull,push"),
+    with_token("writer", "pull"),
+    with_token("writer", "create,pull"),
+    with_token("writer", "*"),
+    with_token("creator", "pull,push"),
+    with_token("cleaner", "pull,delete"),
+    with_token("tagger", "pull,push"),
+    with_token("root", "pull,push"),
+    with_token("root", "delete"),
+    with_token("root", "*"),
+    with_token("root", ""),
+    with_token("stranger", "*"),
+    with_token("banned", "*"),
+    with_token("member", "pull,push,delete"),
+    holder(
+        "robot$ci",
+        Shows::Header("of-the-robot"),
+        "pull,push",
+        Given::Now,
+    ),
+    // Of some repositories only.
     Somebody {
-        name: "robot$ci",
-        shows: Shows::Header("of-the-robot"),
+        name: "root",
+        shows: Shows::Basic("root"),
+        token: Some(Token {
+            words: "pull,push,delete",
+            below: "secret/",
+            registry: true,
+            given: Given::Now,
+        }),
     },
+    // For what is no more.
+    holder("root", Shows::Basic("root"), "*", Given::Before),
+    holder("writer", Shows::Basic("writer"), "pull,push", Given::Before),
+    holder("reader", Shows::Basic("reader"), "pull", Given::Before),
+    holder(WRONG, Shows::Basic("root"), "*", Given::LongAgo),
+    holder(WRONG, Shows::Basic("root"), "*", Given::Elsewhere),
 ];
 
 /// Those whom every spelling is tried with.
 pub(crate) fn some() -> impl Iterator<Item = &'static Somebody> {
-    let chosen = [ANONYMOUS, WRONG, "reader", "writer", "root", "stranger"];
+    let chosen = [ANONYMOUS, "reader", "writer", "stranger"];
     chosen
         .into_iter()
         .filter_map(|name| EVERYBODY.iter().find(|somebody| somebody.name == name))
@@ -110,7 +183,8 @@ pub(crate) fn user(name: &str) -> Vec<String> {
 }
 
 impl Somebody {
-    pub(crate) fn headers(&self) -> Vec<String> {
+    /// The headers by which it says who it is, without a token.
+    pub(crate) fn shown(&self) -> Vec<String> {
         match self.shows {
             Shows::Nothing => Vec::new(),
             Shows::Header(key) => vec![format!("x-key: {key}")],
@@ -123,7 +197,7 @@ impl Somebody {
 }
 
 /// RFC 7617.
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let text = format!("{user}:{password}");
     let mut encoded = String::new();
@@ -138,26 +212,16 @@ fn basic(user: &str, password: &str) -> String {
     format!("authorization: Basic {encoded}")
 }
 
-/// Whom headers of their own speak for: a robot with a key, and somebody who may
-/// do everything, as far as some scopes go.
+/// A robot that shows a key in a header of its own.
 #[derive(Debug)]
-struct Headers;
+struct Robots;
 
 #[async_trait]
-impl Authenticator for Headers {
+impl Authenticator for Robots {
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
-        let header = |name| caller.headers.get(name)?.to_str().ok();
-        if !caller.credentials.is_none() {
-            return Ok(None);
-        }
-        if header("x-key") == Some("of-the-robot") {
-            return Ok(Some(Principal::robot("ci")));
-        }
-        Ok(header("x-scopes").map(|scopes| {
-            let scopes = Scopes::parse([scopes]);
-            let limits = TokenLimits::new(scopes, TokenIssuer::Own, SystemTime::UNIX_EPOCH);
-            Principal::new("root").limited(limits)
-        }))
+        let key = caller.headers.get("x-key");
+        let is_right = key.is_some_and(|key| key == "of-the-robot");
+        Ok((is_right && caller.credentials.is_none()).then(|| Principal::robot("ci")))
     }
 }
 
@@ -179,6 +243,6 @@ pub(crate) fn access_control() -> AccessControl {
         })
     });
     AccessControl::new(rules)
-        .authenticator(Headers)
+        .authenticator(Robots)
         .authenticator(users)
 }

@@ -2,6 +2,8 @@
 
 use registry_core::Operation;
 
+use crate::endpoint::Endpoint;
+
 /// One kind of request.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -22,8 +24,14 @@ pub(crate) struct Route {
 /// What somebody has to be allowed.
 #[derive(Debug)]
 pub(crate) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// To show no wrong password.
+    Token,
     /// To log in.
     Login,
+    /// To log in, and to see names.
+    Catalog,
     /// Something in the repository.
     In {
         action: &'static str,
@@ -47,6 +55,13 @@ const fn login(method: &'static str, path: &'static str) -> Route {
         needs: Needs::Login,
         there: 200,
         absent: 200,
+    }
+}
+
+const fn beside(method: &'static str, path: &'static str, needs: Needs) -> Route {
+    Route {
+        needs,
+        ..login(method, path)
     }
 }
 
@@ -113,34 +128,42 @@ impl Route {
     }
 }
 
-/// The table: for each operation, every form in which it can be asked for.
+/// The table: for each operation, and for what there is beside the protocol,
+/// every form in which it can be asked for.
 ///
-/// An operation that is missing here doesn't compile.
+/// What is missing here doesn't compile.
 macro_rules! table {
-    ($($operation:ident: $($route:expr),+;)+) => {
-        /// All routes, each with the operation that it has to mean.
+    (
+        { $($operation:ident: $($route:expr),+;)+ }
+        beside { $($endpoint:ident: $($other:expr),+;)+ }
+    ) => {
+        /// All routes, each with what it has to mean.
         pub(crate) const ROUTES: &[(&str, &[Route])] = &[
             $((stringify!($operation), &[$($route),+]),)+
+            $((stringify!($endpoint), &[$($other),+]),)+
         ];
 
-        /// The operation's name in the table.
-        pub(crate) fn meaning(operation: &Operation) -> &'static str {
-            match operation {
-                $(Operation::$operation { .. } => stringify!($operation),)+
+        /// The name in the table.
+        pub(crate) fn meaning(endpoint: &Endpoint) -> &'static str {
+            match endpoint {
+                Endpoint::Registry(operation) => match operation {
+                    $(Operation::$operation { .. } => stringify!($operation),)+
+                },
+                $(Endpoint::$endpoint { .. } => stringify!($endpoint),)+
             }
         }
     };
 }
 
-table! {
+table! { {
     Ping:
         login("GET", "/v2/"),
         login("HEAD", "/v2/"),
         login("GET", "/v2");
     ListRepositories:
-        login("GET", "/v2/_catalog"),
-        login("HEAD", "/v2/_catalog"),
-        login("GET", "/v2/_catalog?n=2&last=open");
+        beside("GET", "/v2/_catalog", Needs::Catalog),
+        beside("HEAD", "/v2/_catalog", Needs::Catalog),
+        beside("GET", "/v2/_catalog?n=2&last=open", Needs::Catalog);
     StatBlob:
         pull("HEAD", "/v2/{name}/blobs/{blob}"),
         pull("HEAD", "/v2/{name}/blobs/{blob}")
@@ -227,4 +250,13 @@ table! {
         pull("HEAD", "/v2/{name}/referrers/{image}").answered(200, 200),
         pull("GET", "/v2/{name}/referrers/{image}?artifactType=application/vnd.example%2bjson")
             .answered(200, 200);
-}
+} beside {
+    Token:
+        beside("GET", "/v2/token", Needs::Token),
+        beside("GET", "/v2/token?service=registry&scope=repository:secret/there:pull", Needs::Token),
+        beside("GET", "/v2/token?scope=repository:secret/there:*", Needs::Token);
+    KeySet:
+        beside("GET", "/v2/token/jwks.json", Needs::Nothing),
+        beside("HEAD", "/v2/token/jwks.json", Needs::Nothing),
+        beside("GET", "/.well-known/jwks.json", Needs::Nothing);
+} }

@@ -1,19 +1,22 @@
 //! A registry with repositories in every state.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use registry_auth::TokenServer;
 use registry_core::testkit::trusted;
 use registry_core::{
-    Algorithm, Chunk, Management, ManifestRules, PutManifest, Reference, Registry, UploadId,
-    UploadOptions,
+    Algorithm, Chunk, Clock, Management, ManifestRules, PutManifest, Reference, Registry,
+    SystemClock, UploadId, UploadOptions,
 };
 use registry_http::RegistryService;
 use registry_storage::{Engine, MemoryBlobs, MemoryMetadata};
 
 use crate::exchange::{Answer, send};
-use crate::principals::access_control;
+use crate::principals::{Given, HOLDERS, Somebody, Token, access_control};
 
 /// The repositories that somebody may ask about, and whether they are there.
 /// Names of one kind are of one length, which shows in the length of answers.
@@ -36,9 +39,33 @@ pub(crate) const VAULT: &str = "vault/there";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// What clients are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logins {
+    Passwords,
+    /// Tokens, which are given out for passwords.
+    Tokens,
+}
+
+/// The machine's clock, so many hours behind.
+#[derive(Debug, Clone, Default)]
+struct Behind(Arc<AtomicU64>);
+
+impl Clock for Behind {
+    fn now(&self) -> SystemTime {
+        let hours = self.0.load(Ordering::SeqCst);
+        SystemClock.now() - Duration::from_hours(hours)
+    }
+}
+
 /// A registry, and what is in it.
 pub(crate) struct World {
     pub(crate) service: RegistryService,
+    /// Another registry, with the same users and names.
+    other: RegistryService,
+    clock: Behind,
+    /// The headers of those who have tokens.
+    held: Mutex<BTreeMap<(&'static str, Token), Vec<String>>>,
     pub(crate) engine: Engine,
     metadata: Arc<MemoryMetadata>,
     blobs: MemoryBlobs,
@@ -47,21 +74,42 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(logins: Logins) -> Self {
         let metadata = Arc::new(MemoryMetadata::new());
         let blobs = MemoryBlobs::new();
         let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
-        let service = RegistryService::new(engine.clone())
-            .catalog(true)
-            .access(access_control());
+        let clock = Behind::default();
+        let service = || {
+            let access = access_control().epochs(engine.clone()).clock(clock.clone());
+            let access = match logins {
+                Logins::Passwords => access,
+                Logins::Tokens => access.tokens(TokenServer::ephemeral().unwrap()),
+            };
+            RegistryService::new(engine.clone())
+                .catalog(true)
+                .access(access)
+        };
         let mut world = Self {
-            service,
+            service: service(),
+            other: service(),
+            clock: clock.clone(),
+            held: Mutex::default(),
             engine,
             metadata,
             blobs,
             uploads: BTreeMap::new(),
         };
         world.put_blob(VAULT, "hidden").await;
+        if logins == Logins::Tokens {
+            for holder in HOLDERS {
+                if holder
+                    .token
+                    .is_some_and(|token| token.given == Given::Before)
+                {
+                    world.headers(holder).await;
+                }
+            }
+        }
         for name in ["secret/ended", "secret/again"] {
             world.fill(name).await;
             let access = trusted(name);
@@ -73,6 +121,37 @@ impl World {
             }
         }
         world
+    }
+
+    /// What somebody shows, which is a token if it has one.
+    pub(crate) async fn headers(&self, who: &Somebody) -> Vec<String> {
+        let Some(token) = who.token else {
+            return who.shown();
+        };
+        let shown = who.shown();
+        let key = (shown.first().map_or("", |_| who.name), token);
+        if let Some(headers) = self.held.lock().unwrap().get(&key) {
+            return headers.clone();
+        }
+        let names = REPOSITORIES.iter().map(|(name, _)| *name).chain([VAULT]);
+        let mut scopes: Vec<_> = names
+            .filter(|name| name.starts_with(token.below))
+            .map(|name| format!("repository:{name}:{}", token.words))
+            .collect();
+        if token.registry {
+            scopes.push("registry:catalog:*".to_owned());
+            scopes.push("registry:mount:pull".to_owned());
+        }
+        let service = match token.given {
+            Given::Elsewhere => &self.other,
+            _ => &self.service,
+        };
+        let hours = if token.given == Given::LongAgo { 2 } else { 0 };
+        self.clock.0.store(hours, Ordering::SeqCst);
+        let headers = bearer(service, &shown, &scopes).await;
+        self.clock.0.store(0, Ordering::SeqCst);
+        self.held.lock().unwrap().insert(key, headers.clone());
+        headers
     }
 
     async fn fill(&mut self, name: &'static str) {
@@ -191,4 +270,23 @@ fn refers(layer: &str) -> String {
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{descriptor},"layers":[{descriptor}]}}"#
     )
+}
+
+/// The headers of whoever shows a token for `scopes`, for which it showed
+/// `headers`.
+pub(crate) async fn bearer(
+    service: &RegistryService,
+    headers: &[String],
+    scopes: &[String],
+) -> Vec<String> {
+    let scopes: Vec<_> = scopes
+        .iter()
+        .map(|scope| format!("scope={scope}"))
+        .collect();
+    let path = format!("/v2/token?{}", scopes.join("&"));
+    let answer = send(service, "GET", &path, headers, "").await;
+    assert_eq!(answer.status, 200, "{headers:?}: {answer:?}");
+    let document: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let token = document["token"].as_str().unwrap();
+    vec![format!("authorization: Bearer {token}")]
 }
