@@ -18,10 +18,12 @@ use registry_core::{
 
 use self::decide::{Known, Policies};
 use self::refusal::Refused;
+use crate::guard::Guard;
 use crate::policy::Open;
+use crate::rate::Rates;
 #[cfg(feature = "token")]
 use crate::token_server::TokenServer;
-use crate::{Authenticator, Challenge, Policy, Sender};
+use crate::{Authenticator, Challenge, GuardLimits, Policy, RateLimits, Sender};
 
 /// Who gets in, and what for. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ struct Inner {
     #[cfg(feature = "token")]
     tokens: Option<Arc<TokenServer>>,
     epochs: Option<Arc<dyn Epochs>>,
+    guard: Arc<Guard>,
+    rates: Arc<Rates>,
     clock: Arc<dyn Clock>,
 }
 
@@ -55,6 +59,8 @@ impl AccessControl {
             #[cfg(feature = "token")]
             tokens: None,
             epochs: None,
+            guard: Arc::new(Guard::new(GuardLimits::default())),
+            rates: Arc::new(Rates::new(RateLimits::default())),
             clock: Arc::new(SystemClock),
         }))
     }
@@ -106,6 +112,18 @@ impl AccessControl {
         self
     }
 
+    /// Takes so many wrong passwords, in place of the usual number.
+    pub fn guard(mut self, limits: GuardLimits) -> Self {
+        Arc::make_mut(&mut self.0).guard = Arc::new(Guard::new(limits));
+        self
+    }
+
+    /// Takes so many requests.
+    pub fn rates(mut self, limits: RateLimits) -> Self {
+        Arc::make_mut(&mut self.0).rates = Arc::new(Rates::new(limits));
+        self
+    }
+
     /// Takes the time from `clock`.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         Arc::make_mut(&mut self.0).clock = Arc::new(clock);
@@ -123,8 +141,9 @@ impl AccessControl {
     ///   needed, or if a token doesn't cover the operation.
     /// * [`Denied`](registry_core::ErrorKind::Denied) if the caller is known,
     ///   or nobody can be, and the policies don't allow it.
-    /// * [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) and
-    ///   [`Unavailable`](registry_core::ErrorKind::Unavailable) if the
+    /// * [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) after too
+    ///   many wrong passwords or too many requests.
+    /// * [`Unavailable`](registry_core::ErrorKind::Unavailable) if the
     ///   credentials can't be checked now.
     pub async fn authorize(
         &self,

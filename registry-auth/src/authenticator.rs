@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use registry_core::{RequestOrigin, Result};
 
+use crate::guard::Attempt;
 use crate::{ClientCertificate, Credentials, Principal};
 
 /// What an authenticator gets to see of a request.
@@ -21,6 +22,20 @@ pub struct Caller<'a> {
     pub origin: &'a RequestOrigin,
     /// The certificate that the connection was made with.
     pub certificate: Option<&'a ClientCertificate>,
+    pub(crate) attempt: Option<&'a Attempt<'a>>,
+}
+
+impl Caller<'_> {
+    /// To be asked before a password is checked, and not for one that was found
+    /// right a moment ago: whoever guesses has to wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests), which is
+    /// to be passed on.
+    pub fn admit(&self) -> Result<()> {
+        self.attempt.map_or(Ok(()), Attempt::admit)
+    }
 }
 
 impl fmt::Debug for Caller<'_> {
@@ -54,7 +69,8 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Who the caller is, or `None` to leave the question to the next one.
     ///
     /// It takes as long for a name that isn't known as for one that is, so that
-    /// nobody learns which names exist.
+    /// nobody learns which names exist. Whoever checks a password
+    /// [asks](Caller::admit) before.
     ///
     /// # Errors
     ///

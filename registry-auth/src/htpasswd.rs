@@ -81,13 +81,19 @@ impl Htpasswd {
         })
     }
 
-    async fn check(&self, user: &str, password: &Secret) -> Result<Option<Principal>> {
+    async fn check(
+        &self,
+        user: &str,
+        password: &Secret,
+        caller: &Caller<'_>,
+    ) -> Result<Option<Principal>> {
         let users = self.users.current().await;
         let fingerprint = self.fingerprints.of(user, password);
         match users.get(user) {
             Some(known) if !known.cost().takes(password) => Err(wrong_credentials()),
             Some(known) => {
                 if !known.is_verified(&fingerprint) {
+                    caller.admit()?;
                     self.verify(known, password, fingerprint).await?;
                 }
                 Ok(Some(known.principal(user)))
@@ -95,6 +101,7 @@ impl Htpasswd {
             None => {
                 let cost = users.cost_for_stranger(&self.fingerprints, user);
                 if cost.takes(password) {
+                    caller.admit()?;
                     self.workers.pretend(cost, password.clone()).await?;
                 }
                 Ok(None)
@@ -126,7 +133,7 @@ impl Htpasswd {
 impl Authenticator for Htpasswd {
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
         match caller.credentials {
-            Credentials::Basic { user, password } => self.check(user, password).await,
+            Credentials::Basic { user, password } => self.check(user, password, caller).await,
             _ => Ok(None),
         }
     }

@@ -77,6 +77,7 @@ mod authenticator;
 mod challenge;
 mod credentials;
 mod glob;
+mod guard;
 #[cfg(feature = "htpasswd")]
 mod htpasswd;
 #[cfg(feature = "token")]
@@ -88,6 +89,7 @@ mod policy;
 #[cfg(feature = "policy")]
 mod policy_file;
 mod principal;
+mod rate;
 mod records;
 #[cfg(feature = "token")]
 mod remembered;
@@ -97,6 +99,7 @@ mod rules;
 mod secret;
 mod sender;
 mod suggestion;
+mod table;
 mod tag_pattern;
 mod time_window;
 #[cfg(feature = "token")]
@@ -109,6 +112,7 @@ pub use authenticator::{Authenticator, Caller, Standing};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
 pub use glob::Glob;
+pub use guard::GuardLimits;
 #[cfg(feature = "htpasswd")]
 pub use htpasswd::{Htpasswd, PASSWORD_MAX};
 pub use login::{Login, LoginAnswer};
@@ -118,6 +122,7 @@ pub use policy::{Decision, Effect, Opinion, Policy, Question};
 #[cfg(feature = "policy")]
 pub use policy_file::{PolicyFile, PolicyProblem};
 pub use principal::{Principal, PrincipalKind, TokenIssuer, TokenLimits};
+pub use rate::{Rate, RateLimits};
 #[cfg(feature = "records")]
 pub use records::FileRecords;
 pub use records::MemoryRecords;

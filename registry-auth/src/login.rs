@@ -12,6 +12,7 @@ use crate::{Authenticator, Caller, Credentials, Principal, Secret};
 ///
 /// The function gets both and answers whether they are right, or who that is.
 /// It abstains where they aren't, so that another authenticator may know them.
+/// It isn't asked about somebody who [guesses](crate::GuardLimits).
 ///
 /// ```
 /// use registry_auth::{Login, Principal};
@@ -75,6 +76,7 @@ where
         let Credentials::Basic { user, password } = caller.credentials else {
             return Ok(None);
         };
+        caller.admit()?;
         let answer = (self.0)(user.clone(), password.clone()).await;
         answer.principal(user)
     }

@@ -211,6 +211,17 @@ impl FromIterator<Network> for Networks {
     }
 }
 
+/// What stands for everybody at an address who may take another one at will:
+/// an IPv4 address, or the 64 bits of IPv6 that one household has.
+pub(crate) fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 mod tests {

@@ -16,7 +16,8 @@ use std::time::Duration;
 use base64::Engine;
 use http::{HeaderMap, HeaderValue, Method};
 use registry_auth::{
-    AccessControl, Authenticator, Htpasswd, Login, PASSWORD_MAX, Principal, Rules, Sender, Standing,
+    AccessControl, Authenticator, GuardLimits, Htpasswd, Login, PASSWORD_MAX, Principal, Rules,
+    Sender, Standing,
 };
 use registry_core::{Action, ErrorKind, Operation, RequestOrigin};
 use tempfile::TempDir;
@@ -75,6 +76,7 @@ fn line(user: &str, password: &str, cost: u32) -> String {
 fn access(path: &Path) -> AccessControl {
     AccessControl::new(Rules::new().signed_in("**", &[Action::Pull]))
         .authenticator(Htpasswd::open(path).unwrap())
+        .guard(GuardLimits::NONE)
 }
 
 /// The outcome of logging in: whether it worked, or the kind of the error.

@@ -4,11 +4,13 @@ use registry_core::{ErrorKind, Result};
 
 use super::Inner;
 use super::refusal::Refused;
-use crate::{Caller, Credentials, Principal, Sender, wrong_credentials};
+use crate::{Caller, Credentials, Principal, PrincipalKind, Sender, wrong_credentials};
 
 impl Inner {
     /// Who sends, if anybody says so.
     pub(super) async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>, Refused> {
+        let address = sender.origin().address;
+        self.rates.of_address(address, self.clock.now())?;
         // Clients send what they have saved for the host: without anybody to
         // judge it, it is neither right nor wrong.
         if !self.can_login() {
@@ -24,11 +26,21 @@ impl Inner {
         credentials: &Credentials,
         sender: &Sender<'_>,
     ) -> Result<Option<Principal>, Refused> {
+        let attempt = match credentials {
+            Credentials::Basic { user, .. } => {
+                let address = sender.origin().address;
+                let attempt = self.guard.attempt(user, address, &self.clock);
+                attempt.begin()?;
+                Some(attempt)
+            }
+            _ => None,
+        };
         let caller = Caller {
             credentials,
             headers: sender.headers(),
             origin: sender.origin(),
             certificate: sender.client_certificate(),
+            attempt: attempt.as_ref(),
         };
         let known = match self.find(&caller).await {
             Ok(Some(principal)) => self.admit(principal).map(Some),
@@ -36,6 +48,19 @@ impl Inner {
             Ok(None) => Err(wrong_credentials()),
             Err(error) => Err(error),
         };
+        // Of one that breaks off, nothing came.
+        match (attempt, &known) {
+            (Some(attempt), Ok(_)) => attempt.right(),
+            (Some(attempt), Err(error)) if error.kind() == ErrorKind::Unauthorized => {
+                attempt.wrong();
+            }
+            _ => {}
+        }
+        if let Ok(Some(principal)) = &known
+            && principal.kind() != PrincipalKind::Anonymous
+        {
+            self.rates.of_identity(principal, self.clock.now())?;
+        }
         known.map_err(|error| match credentials {
             Credentials::Bearer(_) if error.kind() == ErrorKind::Unauthorized => {
                 Refused::Token(error)

@@ -1,7 +1,7 @@
 //! Everybody who may ask, and what they are told they may.
 
 use async_trait::async_trait;
-use registry_auth::{AccessControl, Authenticator, Caller, Login, Principal, Rules};
+use registry_auth::{AccessControl, Authenticator, Caller, GuardLimits, Login, Principal, Rules};
 use registry_core::Result;
 
 /// What the policy says. What it means is written a second time in the
@@ -245,4 +245,6 @@ pub(crate) fn access_control() -> AccessControl {
     AccessControl::new(rules)
         .authenticator(Robots)
         .authenticator(users)
+        // Wrong passwords are tried again and again here.
+        .guard(GuardLimits::NONE)
 }

@@ -1,0 +1,296 @@
+//! Slows down whoever guesses passwords.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use registry_core::{Clock, Error, ErrorKind, Result};
+
+use crate::network::household;
+use crate::table::Table;
+
+/// How long a name and an address have to wait at most, in seconds.
+const LONGEST: u64 = 5 * 60;
+
+/// How long wrong passwords of a name from an address count, in seconds.
+const FORGOTTEN: u64 = 15 * 60;
+
+/// In how many seconds the wrong passwords from an address are counted.
+const ADDRESS_WINDOW: u64 = 5 * 60;
+
+/// In how many seconds the wrong passwords for a name are counted.
+const NAME_WINDOW: u64 = 15 * 60;
+
+/// How long an address that a name logged in from is one of its own, in seconds.
+const TRUSTED: u64 = 24 * 3600;
+
+/// How many passwords are checked at once for a name, or from an address, where
+/// it isn't one of the name's own.
+const PARALLEL: u32 = 64;
+
+/// How many refused attempts it takes until not even an address of its own is
+/// good for a password that was found right before.
+const REFUSED_MAX: u32 = 10_000;
+
+/// How many wrong passwords are taken.
+///
+/// A name has to wait after a few wrong passwords from one address: a second,
+/// then twice as long each time, at most five minutes. An address and a name as
+/// a whole have to wait for the rest of a while. A name goes on at addresses
+/// where it logged in within the last day, whatever happens elsewhere, so that
+/// nobody is locked out by others. Of IPv6, an address is 64 bits, which is what
+/// one household has.
+///
+/// Names that nobody has count alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardLimits {
+    /// For a name from an address, before it has to wait: 5.
+    pub free: u32,
+    /// From an address within five minutes: 50.
+    pub per_address: u32,
+    /// For a name within fifteen minutes: 100.
+    pub per_name: u32,
+}
+
+impl GuardLimits {
+    /// As many as anybody likes, where something else slows them down.
+    pub const NONE: Self = Self {
+        free: u32::MAX,
+        per_address: u32::MAX,
+        per_name: u32::MAX,
+    };
+}
+
+impl Default for GuardLimits {
+    fn default() -> Self {
+        Self {
+            free: 5,
+            per_address: 50,
+            per_name: 100,
+        }
+    }
+}
+
+/// Counts wrong passwords. It keeps no names, and stays small whoever fills it.
+pub(crate) struct Guard {
+    limits: GuardLimits,
+    keys: RandomState,
+    table: Mutex<Table<Count>>,
+}
+
+/// What is known of a name at an address, an address or a name. Times are
+/// seconds since 1970.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    wrong: u32,
+    /// Passwords that are being checked.
+    pending: u32,
+    /// Attempts that had to wait.
+    refused: u32,
+    /// When counting began; at an address, when the last wrong one came.
+    since: u64,
+    /// When there may be another attempt.
+    until: u64,
+    /// Until when this address is one of the name's own.
+    trusted: u64,
+}
+
+impl Count {
+    fn is_locked(&self, now: u64) -> bool {
+        // One that was set before the clock was set back is void.
+        now < self.until && self.until.saturating_sub(now) <= NAME_WINDOW
+    }
+
+    /// Forgets what is older than `window`.
+    fn forget(&mut self, now: u64, window: u64) {
+        if now < self.since || now.saturating_sub(self.since) >= window {
+            (self.wrong, self.refused) = (0, 0);
+            self.since = now;
+        }
+    }
+
+    /// One more within `window`.
+    fn add(&mut self, now: u64, window: u64, most: u32) {
+        self.forget(now, window);
+        self.wrong = self.wrong.saturating_add(1);
+        if self.wrong >= most {
+            self.until = self.since.saturating_add(window);
+        }
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(limits: GuardLimits) -> Self {
+        Self {
+            limits,
+            keys: RandomState::new(),
+            table: Mutex::default(),
+        }
+    }
+
+    /// An attempt to log in as `name`.
+    pub(crate) fn attempt<'a>(
+        &'a self,
+        name: &str,
+        address: Option<IpAddr>,
+        clock: &'a dyn Clock,
+    ) -> Attempt<'a> {
+        let household = address.map(household);
+        Attempt {
+            guard: self,
+            clock,
+            pair: self.keys.hash_one((0, household, name)),
+            address: household.map(|address| self.keys.hash_one((1, address))),
+            name: self.keys.hash_one((2, name)),
+            admitted: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table<Count>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One attempt to log in, from which it has to be told what came of it.
+pub(crate) struct Attempt<'a> {
+    guard: &'a Guard,
+    clock: &'a dyn Clock,
+    pair: u64,
+    address: Option<u64>,
+    name: u64,
+    /// Whether a password is being checked.
+    admitted: AtomicBool,
+}
+
+impl Attempt<'_> {
+    /// Whether it may go on, as far as that takes no work. Whoever has to wait
+    /// doesn't learn by chance that a password which others used before is right,
+    /// except at an address where it was.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let now = self.now();
+        let table = self.guard.lock();
+        let pair = table.get(self.pair);
+        if now < pair.trusted && pair.refused < REFUSED_MAX {
+            return Ok(());
+        }
+        self.longest(&table, now).map_or(Ok(()), |until| {
+            drop(table);
+            Err(self.refuse(until, now))
+        })
+    }
+
+    /// Whether a password may be checked now.
+    pub(crate) fn admit(&self) -> Result<()> {
+        let limits = self.guard.limits;
+        if self.admitted.load(Ordering::Relaxed) || limits == GuardLimits::NONE {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut table = self.guard.lock();
+        let pair = table.get(self.pair);
+        let trusted = now < pair.trusted;
+        let until = if trusted {
+            Some(pair.until).filter(|_| pair.is_locked(now))
+        } else {
+            self.longest(&table, now)
+        };
+        if let Some(until) = until {
+            drop(table);
+            return Err(self.refuse(until, now));
+        }
+        // Whoever has guessed before guesses one at a time.
+        let has_guessed = pair.wrong >= limits.free;
+        let many = |key| table.get(key).pending >= PARALLEL;
+        if has_guessed && pair.pending > 0 || !trusted && self.all().any(many) {
+            drop(table);
+            return Err(self.refuse(now.saturating_add(1), now));
+        }
+        for key in self.all() {
+            let count = table.entry(key);
+            count.pending = count.pending.saturating_add(1);
+        }
+        self.admitted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The password was right.
+    pub(crate) fn right(self) {
+        if self.admitted.load(Ordering::Relaxed) {
+            let now = self.now();
+            let mut table = self.guard.lock();
+            let count = table.entry(self.pair);
+            (count.wrong, count.refused, count.until) = (0, 0, 0);
+            count.trusted = now.saturating_add(TRUSTED);
+        }
+    }
+
+    /// The password was wrong.
+    pub(crate) fn wrong(self) {
+        let now = self.now();
+        let limits = self.guard.limits;
+        let mut table = self.guard.lock();
+        let pair = table.entry(self.pair);
+        pair.forget(now, FORGOTTEN);
+        pair.wrong = pair.wrong.saturating_add(1);
+        pair.since = now;
+        if let Some(more) = pair.wrong.checked_sub(limits.free) {
+            let delay = 1_u64.checked_shl(more).unwrap_or(LONGEST).clamp(1, LONGEST);
+            pair.until = now.saturating_add(delay);
+        }
+        if let Some(address) = self.address {
+            let most = limits.per_address;
+            table.entry(address).add(now, ADDRESS_WINDOW, most);
+        }
+        table
+            .entry(self.name)
+            .add(now, NAME_WINDOW, limits.per_name);
+    }
+
+    /// When the last of what it has to wait for is over.
+    fn longest(&self, table: &Table<Count>, now: u64) -> Option<u64> {
+        self.all()
+            .map(|key| table.get(key))
+            .filter(|count| count.is_locked(now))
+            .map(|count| count.until)
+            .max()
+    }
+
+    fn all(&self) -> impl Iterator<Item = u64> {
+        self.address.into_iter().chain([self.name, self.pair])
+    }
+
+    fn refuse(&self, until: u64, now: u64) -> Error {
+        let mut table = self.guard.lock();
+        let pair = table.entry(self.pair);
+        pair.refused = pair.refused.saturating_add(1);
+        ErrorKind::TooManyRequests
+            .error("there were too many wrong passwords; wait before the next attempt")
+            .with_retry_after(Duration::from_secs(until.saturating_sub(now).max(1)))
+    }
+
+    fn now(&self) -> u64 {
+        let now = self.clock.now().duration_since(UNIX_EPOCH);
+        now.unwrap_or_default().as_secs()
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.admitted.load(Ordering::Relaxed) {
+            let mut table = self.guard.lock();
+            for key in self.all() {
+                let count = table.entry(key);
+                count.pending = count.pending.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Guard").field(&self.limits).finish()
+    }
+}

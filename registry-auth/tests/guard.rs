@@ -1,0 +1,445 @@
+//! What becomes of whoever guesses passwords, or asks too often.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use base64::Engine;
+use http::{HeaderMap, HeaderValue, Method};
+use registry_auth::{
+    AccessControl, Authenticator, Caller, Credentials, Decision, GuardLimits, Htpasswd, Policy,
+    Principal, Question, Rate, RateLimits, Rules, Sender,
+};
+use registry_core::{Clock, Error, ErrorKind, Operation, RequestOrigin, Result};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+/// Goes on when it is told to.
+#[derive(Debug, Clone)]
+struct Watch(Arc<AtomicU64>);
+
+impl Watch {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_800_000_000_000)))
+    }
+
+    fn go(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap();
+        self.0.fetch_add(time, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Watch {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Knows `ann` and `ben`, whose password is `right`, and counts how often it
+/// has to look.
+#[derive(Debug, Clone, Default)]
+struct People {
+    checks: Arc<AtomicUsize>,
+    /// Nobody gets an answer as long as there is none.
+    answers: Option<Arc<Semaphore>>,
+    down: Arc<Mutex<bool>>,
+}
+
+#[async_trait]
+impl Authenticator for People {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let Credentials::Basic { user, password } = caller.credentials else {
+            return Ok(None);
+        };
+        caller.admit()?;
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        if let Some(answers) = &self.answers {
+            answers.acquire().await.unwrap().forget();
+        }
+        if *self.down.lock().unwrap() {
+            return Err(ErrorKind::Unavailable.error("the directory is down"));
+        }
+        let known = ["ann", "ben"].contains(&user.as_str());
+        Ok((known & password.matches("right")).then(|| Principal::new(user)))
+    }
+}
+
+struct Door {
+    access: AccessControl,
+    watch: Watch,
+    people: People,
+}
+
+impl Door {
+    fn new() -> Self {
+        Self::with(People::default())
+    }
+
+    fn with(people: People) -> Self {
+        let watch = Watch::new();
+        let access = AccessControl::new(Rules::new().sentence("users are readers of **"))
+            .authenticator(people.clone())
+            .clock(watch.clone());
+        Self {
+            access,
+            watch,
+            people,
+        }
+    }
+
+    fn limited(mut self, limits: RateLimits) -> Self {
+        self.access = self.access.rates(limits);
+        self
+    }
+
+    /// Logs in with `ann:password` from an address.
+    async fn knock(&self, pair: &str, address: &str) -> Result<(), Error> {
+        knock(&self.access, pair, address).await
+    }
+
+    /// What comes of it, without the words.
+    async fn outcome(&self, pair: &str, address: &str) -> Outcome {
+        outcome(self.knock(pair, address).await)
+    }
+
+    fn checks(&self) -> usize {
+        self.people.checks.load(Ordering::Relaxed)
+    }
+}
+
+async fn knock(access: &AccessControl, pair: &str, address: &str) -> Result<(), Error> {
+    let mut headers = HeaderMap::new();
+    if !pair.is_empty() {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        let value = HeaderValue::from_str(&format!("Basic {encoded}")).unwrap();
+        headers.insert("authorization", value);
+    }
+    let origin = RequestOrigin {
+        address: (!address.is_empty()).then(|| address.parse::<IpAddr>().unwrap()),
+        ..RequestOrigin::default()
+    };
+    let operation = Operation::parse(&Method::GET, "/v2/", None).unwrap();
+    let answer = access
+        .authorize(&Sender::new(&headers, origin), &operation)
+        .await;
+    answer.map(drop).map_err(|refusal| refusal.error)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    In,
+    Wrong,
+    /// Seconds.
+    Wait(u64),
+}
+
+fn outcome(answer: Result<(), Error>) -> Outcome {
+    match answer {
+        Ok(()) => Outcome::In,
+        Err(error) if error.kind() == ErrorKind::Unauthorized => Outcome::Wrong,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::TooManyRequests, "{error}");
+            Outcome::Wait(error.retry_after().unwrap().as_secs())
+        }
+    }
+}
+
+const HERE: &str = "192.0.2.1";
+const THERE: &str = "192.0.2.2";
+
+#[tokio::test]
+async fn a_name_waits_longer_and_longer_for_guesses_from_an_address() {
+    // A name that nobody has is no exception.
+    for name in ["ann", "nobody"] {
+        let door = Door::new();
+        let (wrong, right) = (format!("{name}:wrong"), format!("{name}:right"));
+        for _ in 0..5 {
+            assert_eq!(door.outcome(&wrong, HERE).await, Outcome::Wrong);
+        }
+        let delays = [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300];
+        for (guesses, delay) in (5..).zip(delays) {
+            // Not even the right one gets in.
+            for pair in [&wrong, &right] {
+                assert_eq!(door.outcome(pair, HERE).await, Outcome::Wait(delay));
+            }
+            door.watch.go(Duration::from_secs(delay - 1));
+            assert_eq!(door.outcome(&wrong, HERE).await, Outcome::Wait(1));
+            assert_eq!(door.checks(), guesses);
+            door.watch.go(Duration::from_secs(1));
+            assert_eq!(door.outcome(&wrong, HERE).await, Outcome::Wrong);
+        }
+        // Others go on.
+        assert_eq!(door.outcome("ben:right", HERE).await, Outcome::In);
+        if name == "ann" {
+            assert_eq!(door.outcome(&right, THERE).await, Outcome::In);
+        }
+        door.watch.go(Duration::from_mins(15));
+        for _ in 0..5 {
+            assert_eq!(door.outcome(&wrong, HERE).await, Outcome::Wrong);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_right_password_ends_the_waiting() {
+    let door = Door::new();
+    for _ in 0..3 {
+        for _ in 0..4 {
+            assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+        }
+        assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+    }
+}
+
+#[tokio::test]
+async fn an_address_waits_after_guesses_for_many_names() {
+    let door = Door::new();
+    let (one, other) = ("2001:db8::1", "2001:db8::ffff");
+    assert_eq!(door.outcome("ben:right", one).await, Outcome::In);
+    door.watch.go(Duration::from_secs(7));
+    for number in 0..50 {
+        let pair = format!("user{number}:wrong");
+        assert_eq!(door.outcome(&pair, one).await, Outcome::Wrong);
+    }
+    // The next addresses are of the same household.
+    for address in [one, other] {
+        assert_eq!(door.outcome("ann:right", address).await, Outcome::Wait(300));
+        // Where somebody was let in before, others can't lock the door.
+        assert_eq!(door.outcome("ben:right", address).await, Outcome::In);
+    }
+    assert_eq!(
+        door.outcome("ann:right", "2001:db8:0:1::1").await,
+        Outcome::In
+    );
+    door.watch.go(Duration::from_mins(5));
+    assert_eq!(door.outcome("ann:right", one).await, Outcome::In);
+}
+
+#[tokio::test]
+async fn a_name_waits_after_guesses_from_many_addresses_except_at_its_own() {
+    let door = Door::new();
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+    for number in 0..100 {
+        let address = format!("198.51.100.{number}");
+        assert_eq!(door.outcome("ann:wrong", &address).await, Outcome::Wrong);
+    }
+    assert_eq!(door.outcome("ann:right", THERE).await, Outcome::Wait(900));
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+    assert_eq!(door.outcome("ben:right", THERE).await, Outcome::In);
+    door.watch.go(Duration::from_mins(15));
+    assert_eq!(door.outcome("ann:right", THERE).await, Outcome::In);
+
+    // An address is its own for a day.
+    door.watch.go(Duration::from_hours(24));
+    for number in 0..100 {
+        let address = format!("198.51.100.{number}");
+        assert_eq!(door.outcome("ann:wrong", &address).await, Outcome::Wrong);
+    }
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wait(900));
+}
+
+#[tokio::test]
+async fn whoever_has_guessed_before_guesses_one_at_a_time() {
+    let answers = Arc::new(Semaphore::new(5));
+    let door = Arc::new(Door::with(People {
+        answers: Some(Arc::clone(&answers)),
+        ..People::default()
+    }));
+    for _ in 0..5 {
+        assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+    }
+    door.watch.go(Duration::from_secs(1));
+    let guesses: Vec<_> = (0..20)
+        .map(|_| {
+            let door = Arc::clone(&door);
+            tokio::spawn(async move { door.outcome("ann:wrong", HERE).await })
+        })
+        .collect();
+    let mut outcomes = BTreeMap::new();
+    while door.checks() < 6 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(door.checks(), 6);
+    answers.add_permits(20);
+    for guess in guesses {
+        *outcomes
+            .entry(format!("{:?}", guess.await.unwrap()))
+            .or_insert(0) += 1;
+    }
+    assert_eq!(
+        outcomes,
+        BTreeMap::from([("Wrong".into(), 1), ("Wait(1)".into(), 19)])
+    );
+}
+
+#[tokio::test]
+async fn what_was_broken_off_or_could_not_be_told_is_no_guess() {
+    let door = Door::with(People {
+        answers: Some(Arc::new(Semaphore::new(0))),
+        ..People::default()
+    });
+    for _ in 0..100 {
+        // The client goes away.
+        let knock = door.knock("ann:wrong", HERE);
+        tokio::select! {
+            biased;
+            _ = knock => panic!("there is no answer"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert_eq!(door.checks(), 100);
+    door.people.answers.as_ref().unwrap().add_permits(1000);
+    *door.people.down.lock().unwrap() = true;
+    for _ in 0..100 {
+        let error = door.knock("ann:wrong", HERE).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    *door.people.down.lock().unwrap() = false;
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+}
+
+#[tokio::test]
+async fn nobody_is_slowed_down_where_it_was_said_so() {
+    let mut door = Door::new();
+    door.access = door.access.guard(GuardLimits::NONE);
+    for _ in 0..500 {
+        assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+    }
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+}
+
+#[tokio::test]
+async fn without_an_address_only_names_wait() {
+    let door = Door::new();
+    for number in 0..60 {
+        let pair = format!("user{number}:wrong");
+        assert_eq!(door.outcome(&pair, "").await, Outcome::Wrong);
+    }
+    for _ in 0..5 {
+        assert_eq!(door.outcome("ann:wrong", "").await, Outcome::Wrong);
+    }
+    assert_eq!(door.outcome("ann:right", "").await, Outcome::Wait(1));
+    assert_eq!(door.outcome("ben:right", "").await, Outcome::In);
+}
+
+/// Ann is to be let in no more.
+#[derive(Debug)]
+struct WithoutAnn;
+
+impl Policy for WithoutAnn {
+    fn decide(&self, _: &Question<'_>) -> Decision {
+        Decision::ABSTAIN
+    }
+
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        principal.name() == "ann"
+    }
+}
+
+#[tokio::test]
+async fn the_right_password_of_somebody_disabled_counts_as_a_wrong_one() {
+    let mut door = Door::new();
+    door.access = door.access.policy(WithoutAnn);
+    for _ in 0..5 {
+        assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wrong);
+    }
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wait(1));
+}
+
+#[tokio::test]
+async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_guess() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users");
+    fs::write(
+        &path,
+        format!("ann:{}\n", bcrypt::hash("right", 4).unwrap()),
+    )
+    .unwrap();
+    let access = AccessControl::new(Rules::new().sentence("users are readers of **"))
+        .authenticator(Htpasswd::open(path).unwrap())
+        .clock(Watch::new());
+    let knock = async |pair: &str, address: &str| outcome(knock(&access, pair, address).await);
+    assert_eq!(knock("ann:right", HERE).await, Outcome::In);
+    for address in [HERE, THERE] {
+        for _ in 0..5 {
+            assert_eq!(knock("ann:wrong", address).await, Outcome::Wrong);
+        }
+        assert_eq!(knock("ann:wrong", address).await, Outcome::Wait(1));
+    }
+    // Otherwise the guesses would go on, until one is right.
+    assert_eq!(knock("ann:right", THERE).await, Outcome::Wait(1));
+    assert_eq!(knock("ann:right", HERE).await, Outcome::In);
+    // That, too, ends at some time.
+    for _ in 0..10_000 {
+        assert_eq!(knock("ann:wrong", HERE).await, Outcome::Wait(1));
+    }
+    assert_eq!(knock("ann:right", HERE).await, Outcome::Wait(1));
+}
+
+#[tokio::test]
+async fn an_address_and_an_identity_ask_at_their_rate() {
+    let per_address = Door::new().limited(RateLimits {
+        per_address: Some(Rate::per_second(10).burst(3)),
+        per_identity: None,
+    });
+    for _ in 0..3 {
+        assert_eq!(per_address.outcome("", "2001:db8::1").await, Outcome::Wrong);
+    }
+    assert_eq!(
+        per_address.outcome("", "2001:db8::2").await,
+        Outcome::Wait(1)
+    );
+    assert_eq!(per_address.outcome("", HERE).await, Outcome::Wrong);
+    assert_eq!(per_address.outcome("", "").await, Outcome::Wrong);
+    per_address.watch.go(Duration::from_millis(100));
+    assert_eq!(per_address.outcome("", "2001:db8::1").await, Outcome::Wrong);
+    assert_eq!(
+        per_address.outcome("", "2001:db8::1").await,
+        Outcome::Wait(1)
+    );
+    // It doesn't add up to more than were said.
+    per_address.watch.go(Duration::from_hours(1));
+    for _ in 0..3 {
+        assert_eq!(per_address.outcome("", "2001:db8::1").await, Outcome::Wrong);
+    }
+    assert_eq!(
+        per_address.outcome("", "2001:db8::1").await,
+        Outcome::Wait(1)
+    );
+
+    let per_identity = Door::new().limited(RateLimits {
+        per_address: None,
+        per_identity: Some(Rate::per_second(2)),
+    });
+    for address in [HERE, THERE] {
+        assert_eq!(
+            per_identity.outcome("ann:right", address).await,
+            Outcome::In
+        );
+    }
+    assert_eq!(
+        per_identity.outcome("ann:right", HERE).await,
+        Outcome::Wait(1)
+    );
+    assert_eq!(per_identity.outcome("ben:right", HERE).await, Outcome::In);
+    for _ in 0..10 {
+        assert_eq!(per_identity.outcome("", HERE).await, Outcome::Wrong);
+    }
+    per_identity.watch.go(Duration::from_millis(500));
+    assert_eq!(per_identity.outcome("ann:right", HERE).await, Outcome::In);
+}
