@@ -55,6 +55,7 @@ mod handler;
 mod header;
 mod limits;
 mod location;
+mod manifest_memory;
 mod metrics;
 mod multipart;
 mod overload;

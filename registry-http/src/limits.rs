@@ -51,13 +51,24 @@ pub struct Limits {
     pub drain_time: Duration,
     /// The memory for the bytes of manifests on their way in that are larger
     /// than 64 KiB, all requests together; one of any size always has room.
-    /// Further ones wait, before their bytes are read if they say how many they
-    /// are, for [`manifest_time`](Self::manifest_time), and get 503 then.
+    /// They get it as their bytes come, and wait for
+    /// [`manifest_time`](Self::manifest_time) when there is none, those who say
+    /// how large they are before a byte of them is read. Then they get 503.
     ///
     /// A manifest holds its share until it is stored. While it is read and
     /// checked, one at a time, it takes several times its size. Smaller ones
     /// are bounded by [`max_requests`](Self::max_requests).
     pub manifest_memory: usize,
+    /// The slowest manifest of more than 64 KiB, in bytes a second, while
+    /// others wait for memory; any that doesn't pause for longer than
+    /// [`manifest_grace`](Self::manifest_grace) if 0. A slower one fails with
+    /// 408. Nobody waits unless somebody sends as much as there is memory, so
+    /// this doesn't concern slow clients otherwise.
+    pub manifest_min_rate: u64,
+    /// How long a manifest may be slower than
+    /// [`manifest_min_rate`](Self::manifest_min_rate) at its beginning, and
+    /// pause however fast it was.
+    pub manifest_grace: Duration,
     /// How long a manifest may take to arrive, however steadily it does, not
     /// counting the time for which it waits for memory. Then the request fails
     /// with 408.
@@ -162,6 +173,8 @@ setters! {
     drain_bytes: usize,
     drain_time: Duration,
     manifest_memory: usize,
+    manifest_min_rate: u64,
+    manifest_grace: Duration,
     manifest_time: Duration,
     max_tags_page: usize,
     max_catalog_page: usize,
@@ -206,6 +219,8 @@ impl Default for Limits {
             drain_bytes: 8 << 20,
             drain_time: Duration::from_secs(2),
             manifest_memory: 16 << 20,
+            manifest_min_rate: 64 << 10,
+            manifest_grace: Duration::from_secs(5),
             manifest_time: Duration::from_mins(1),
             max_tags_page: 10_000,
             max_catalog_page: 1_000,

@@ -6,12 +6,9 @@ use registry_core::{ErrorKind, Operation, Result};
 use tokio::time::{Instant, timeout_at};
 
 use crate::aside::Aside;
+use crate::manifest_memory::{Hold, ManifestMemory};
 use crate::places::{NoPlace, Place, Places};
 use crate::{Limits, Peer};
-
-/// A manifest up to this size needs no share of the memory for large ones, of
-/// which this is also the unit.
-pub(crate) const SMALL_MANIFEST: usize = 64 << 10;
 
 /// The room for requests in progress, by what they cost.
 #[derive(Debug, Clone)]
@@ -19,8 +16,7 @@ pub(crate) struct Capacity {
     requests: Places,
     uploads: Places,
     downloads: Places,
-    /// In units of [`SMALL_MANIFEST`].
-    manifest_memory: Places,
+    manifest_memory: ManifestMemory,
     manifest_work: Aside,
     manifest_time: Duration,
     retry_after: Duration,
@@ -30,13 +26,11 @@ impl Capacity {
     /// The room that `limits` give; manifests have up to `max_manifest` bytes.
     pub(crate) fn new(limits: &Limits, max_manifest: usize) -> Self {
         let places = |count: usize| Places::new(count, limits.address_share);
-        // One manifest of any size must have room.
-        let memory = units(limits.manifest_memory.max(max_manifest));
         Self {
             requests: places(limits.max_requests),
             uploads: places(limits.max_uploads),
             downloads: places(limits.max_downloads),
-            manifest_memory: places(memory),
+            manifest_memory: ManifestMemory::new(limits, max_manifest),
             manifest_work: Aside::new("manifests"),
             manifest_time: limits.manifest_time,
             retry_after: limits.retry_after,
@@ -77,22 +71,24 @@ impl Capacity {
         places.take(household).map_err(|none| self.busy(none))
     }
 
-    /// Memory for a manifest of up to `size` bytes, if it needs a share. Waits
-    /// for others to finish, but no longer than they may take.
-    pub(crate) async fn manifest_memory(
+    /// Memory for the beginning of a large manifest. Waits for others to finish,
+    /// but no longer than they may take.
+    pub(crate) async fn begin_manifest(&self, peer: Option<Peer>) -> Result<Hold> {
+        let hold = self.manifest_memory.begin(peer.map(Peer::household));
+        let hold = timeout_at(self.manifest_deadline(), hold).await;
+        hold.map_err(|_| self.busy(NoPlace::AtAll))
+    }
+
+    /// Memory for more of it, up to `bytes` bytes, until `deadline`.
+    pub(crate) async fn grow_manifest(
         &self,
-        size: usize,
-        peer: Option<Peer>,
-    ) -> Result<Option<Place>> {
-        if size <= SMALL_MANIFEST {
-            return Ok(None);
-        }
-        let household = peer.map(Peer::household);
-        let place = self.manifest_memory.wait(units(size), household);
-        match timeout_at(self.manifest_deadline(), place).await {
-            Ok(place) => Ok(Some(place)),
-            Err(_) => Err(self.busy(NoPlace::AtAll)),
-        }
+        hold: &mut Hold,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<()> {
+        let grown = timeout_at(deadline, hold.grow(bytes)).await;
+        let grown = grown.unwrap_or(Err(NoPlace::AtAll));
+        grown.map_err(|none| self.busy(none))
     }
 
     /// Where large manifests are read, one after the other.
@@ -116,9 +112,4 @@ impl Capacity {
         };
         error.with_retry_after(self.retry_after)
     }
-}
-
-/// How many units `size` bytes are.
-fn units(size: usize) -> usize {
-    size.div_ceil(SMALL_MANIFEST)
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::patience::Patience;
@@ -18,7 +17,6 @@ struct Shared {
     max: usize,
     share: Option<u32>,
     state: Mutex<State>,
-    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +66,6 @@ impl Places {
             max,
             share,
             state: Mutex::default(),
-            freed: Notify::new(),
         }))
     }
 
@@ -78,23 +75,12 @@ impl Places {
         self.take_several(1, household)
     }
 
-    /// `count` places for a request from `household`, once there are so many;
-    /// all there are if it takes more.
-    pub(crate) async fn wait(&self, count: usize, household: Option<IpAddr>) -> Place {
-        let count = count.min(self.0.max);
-        loop {
-            let freed = self.0.freed.notified();
-            tokio::pin!(freed);
-            // Before looking, so that no place is freed in between.
-            freed.as_mut().enable();
-            match self.take_several(count, household) {
-                Ok(place) => return place,
-                Err(_) => freed.await,
-            }
-        }
-    }
-
-    fn take_several(&self, count: usize, household: Option<IpAddr>) -> Result<Place, NoPlace> {
+    /// As many as `count` places at once.
+    pub(crate) fn take_several(
+        &self,
+        count: usize,
+        household: Option<IpAddr>,
+    ) -> Result<Place, NoPlace> {
         let mut state = self.lock();
         if self.0.refuses(&state, count, household).is_some() {
             state.drop_overdue();
@@ -109,6 +95,12 @@ impl Places {
             count,
             answer: None,
         })
+    }
+
+    /// How many `household` has.
+    pub(crate) fn held_by(&self, household: Option<IpAddr>) -> usize {
+        let held = |household| self.lock().by_household.get(&household).copied();
+        household.and_then(held).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -203,8 +195,6 @@ impl Drop for Place {
         if !is_lost {
             state.leave(self.count, self.household);
         }
-        drop(state);
-        self.places.0.freed.notify_waiters();
     }
 }
 
@@ -290,23 +280,5 @@ mod tests {
     fn the_only_place_is_for_anybody() {
         let places = Places::new(1, Some(0));
         assert_eq!(all(&places, Some(address(1))).len(), 1);
-    }
-
-    #[tokio::test]
-    async fn who_waits_gets_the_next_place_that_is_for_them() {
-        let places = Places::new(2, Some(1));
-        let mut first = all(&places, Some(address(1)));
-        assert_eq!(first.len(), 1);
-        let other = places.take(Some(address(2))).unwrap();
-        let waiting = tokio::spawn({
-            let places = places.clone();
-            async move { drop(places.wait(1, Some(address(1))).await) }
-        });
-        tokio::task::yield_now().await;
-        drop(other);
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        first.clear();
-        waiting.await.unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -19,9 +19,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use registry_core::{ByteStream, Error, ErrorDetail, ErrorKind, Result};
 use tokio::time::{Instant, Sleep};
 
-use crate::overload::{Capacity, SMALL_MANIFEST};
+use crate::manifest_memory::{Hold, STEP};
+use crate::overload::Capacity;
 use crate::patience::Patience;
-use crate::places::Place;
 use crate::{Limits, Peer};
 
 /// Any error, as bodies of other crates have them.
@@ -146,9 +146,10 @@ impl RequestBody {
     /// [`ErrorKind::RequestIncomplete`] if they take longer.
     #[cfg(feature = "token")]
     pub(crate) async fn form(self, limit: usize, deadline: Instant) -> Result<Bytes> {
-        let mut all = BytesMut::new();
+        let mut all = Vec::new();
         if let Some(mut reader) = self.reader {
-            while let Some(bytes) = before(deadline, &mut reader).await? {
+            let mut arrival = Arrival::new(&mut reader, deadline);
+            while let Some(bytes) = arrival.next(None).await? {
                 if all.len().saturating_add(bytes.len()) > limit {
                     return Err(ErrorKind::RequestInvalid
                         .error(format!("the form is too large; send at most {limit} bytes")));
@@ -159,7 +160,7 @@ impl RequestBody {
         if self.length.is_some_and(|length| length != all.len() as u64) {
             return Err(wrong_length());
         }
-        Ok(all.freeze())
+        Ok(all.into())
     }
 
     /// All the bytes of a manifest, at most `limit`, with the share of
@@ -175,7 +176,7 @@ impl RequestBody {
         limit: usize,
         capacity: &Capacity,
         peer: Option<Peer>,
-    ) -> Result<(Bytes, Option<Place>)> {
+    ) -> Result<(Bytes, Option<Hold>)> {
         let too_large = || {
             let error = ErrorKind::ManifestTooLarge.error(format!(
                 "the manifest is too large; this registry accepts {limit} bytes"
@@ -190,55 +191,111 @@ impl RequestBody {
             return Ok((Bytes::new(), None));
         };
         let announced = length.map_or(0, |length| usize::try_from(length).unwrap_or(limit));
-        // Before a byte is read: what waits takes no memory here.
-        let mut place = capacity.manifest_memory(announced, peer).await?;
-        let mut deadline = capacity.manifest_deadline();
-        let Some(first) = before(deadline, &mut reader).await? else {
-            return Ok((Bytes::new(), None));
-        };
-        if length == Some(first.len() as u64) {
-            // Nothing else comes; taking note of the end frees the connection.
-            return match before(deadline, &mut reader).await? {
-                None => Ok((first, place)),
-                Some(_) => Err(wrong_length()),
-            };
+        let mut hold = None;
+        if announced > STEP {
+            // Before a byte is read: what waits takes no memory here.
+            hold = Some(capacity.begin_manifest(peer).await?);
         }
-        // Once, instead of doubling again and again.
-        let mut all = BytesMut::with_capacity(announced.max(first.len()));
-        all.extend_from_slice(&first);
-        drop(first);
-        loop {
-            if all.len() > limit {
+        let mut arrival = Arrival::new(&mut reader, capacity.manifest_deadline());
+        let mut all = Vec::new();
+        while let Some(bytes) = arrival.next(hold.as_mut()).await? {
+            let size = all.len().saturating_add(bytes.len());
+            if size > limit {
                 return Err(too_large());
             }
-            let Some(bytes) = before(deadline, &mut reader).await? else {
-                break;
-            };
-            if place.is_none() && all.len().saturating_add(bytes.len()) > SMALL_MANIFEST {
+            if size > STEP {
                 let asked = Instant::now();
-                // It may become as large as any.
-                place = capacity.manifest_memory(limit, peer).await?;
-                all.reserve(limit.saturating_sub(all.len()));
+                let hold = match &mut hold {
+                    Some(hold) => hold,
+                    None => hold.insert(capacity.begin_manifest(peer).await?),
+                };
+                if size > hold.room() {
+                    // Not again for each piece, and never twice what came.
+                    let more = hold.room().saturating_add(hold.room() / 2);
+                    let largest = if announced > 0 { announced } else { limit };
+                    let room = more.min(largest).max(size);
+                    let deadline = arrival.may_wait_until(capacity.manifest_deadline());
+                    capacity.grow_manifest(hold, room, deadline).await?;
+                }
                 // Waiting for others isn't held against the client.
-                deadline = deadline.checked_add(asked.elapsed()).unwrap_or(deadline);
+                arrival.waited(asked.elapsed());
+            }
+            if all.is_empty() && length == Some(bytes.len() as u64) {
+                // Nothing else comes; taking note of the end frees the connection.
+                return match arrival.next(hold.as_mut()).await? {
+                    None => Ok((bytes, hold)),
+                    Some(_) => Err(wrong_length()),
+                };
+            }
+            if size > all.capacity() {
+                let room = match (&hold, announced) {
+                    (Some(hold), 0) => hold.room(),
+                    (Some(hold), announced) => hold.room().min(announced),
+                    (None, 0) => all.capacity().saturating_mul(2),
+                    (None, announced) => announced,
+                };
+                all.reserve_exact(room.max(size).saturating_sub(all.len()));
             }
             all.extend_from_slice(&bytes);
         }
         if length.is_some_and(|length| length != all.len() as u64) {
             return Err(wrong_length());
         }
-        Ok((all.freeze(), place))
+        // What is kept of it takes no more room than it needs.
+        all.shrink_to_fit();
+        Ok((all.into(), hold))
     }
 }
 
-/// The next bytes of a manifest or form, if they come before `deadline`.
-async fn before(deadline: Instant, reader: &mut Reader) -> Result<Option<Bytes>> {
-    let next = tokio::time::timeout_at(deadline, reader.next());
-    if let Ok(next) = next.await {
-        return next.transpose();
+/// The bytes of a manifest or form as they come, in the time that it may take.
+struct Arrival<'r> {
+    reader: &'r mut Reader,
+    deadline: Instant,
+    /// How long it waited for memory since it began.
+    waited: Duration,
+}
+
+impl<'r> Arrival<'r> {
+    fn new(reader: &'r mut Reader, deadline: Instant) -> Self {
+        Self {
+            reader,
+            deadline,
+            waited: Duration::ZERO,
+        }
     }
-    reader.body = None;
-    Err(ErrorKind::RequestIncomplete.error("the body took too long to arrive; send it again"))
+
+    /// The next bytes, if they come in time, and fast enough if others wait for
+    /// the memory that it holds.
+    async fn next(&mut self, hold: Option<&mut Hold>) -> Result<Option<Bytes>> {
+        let next = tokio::time::timeout_at(self.deadline, self.reader.next());
+        let count = |next: &Result<Option<Result<Bytes>>, _>| match next {
+            Ok(Some(Ok(bytes))) => bytes.len() as u64,
+            _ => 0,
+        };
+        let next = match hold {
+            Some(hold) => hold.attend(next, count).await,
+            None => Some(next.await),
+        };
+        let reason = match next {
+            Some(Ok(next)) => return next.transpose(),
+            Some(Err(_)) => "the body took too long to arrive; send it again",
+            None => "the body came too slowly while others waited; send it again",
+        };
+        self.reader.body = None;
+        Err(ErrorKind::RequestIncomplete.error(reason))
+    }
+
+    /// Until when it may wait for memory that it may wait for until `deadline` in
+    /// all.
+    fn may_wait_until(&self, deadline: Instant) -> Instant {
+        deadline.checked_sub(self.waited).unwrap_or(deadline)
+    }
+
+    /// It waited for memory.
+    fn waited(&mut self, waited: Duration) {
+        self.waited = self.waited.saturating_add(waited);
+        self.deadline = self.deadline.checked_add(waited).unwrap_or(self.deadline);
+    }
 }
 
 fn wrong_length() -> Error {

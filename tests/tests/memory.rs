@@ -34,7 +34,7 @@ const ANNOUNCED: u64 = 48 * MIB;
 const UNANNOUNCED: u64 = 128 * MIB;
 
 /// What as many valid ones may cost. Half of it is what 200 connections take; the rest are the bodies for which there is
-/// memory (two, from one address), each with what was read from it, and one being read.
+/// memory (half of what is shared, from one address, and one that has room of its own), and one being read.
 const STORED: u64 = 72 * MIB;
 
 #[test]
@@ -174,7 +174,8 @@ fn many_large_manifests_at_once_are_stored_in_little_memory() {
     let meter = Meter::of(&server);
     let statuses = meter.within("stored", STORED, || large_manifests(&server));
     let stored = statuses.iter().filter(|status| **status == Some(201));
-    assert!(stored.count() >= 10, "{statuses:?}");
+    // All of them, where the machine has nothing else to do. They come from one address, which gets half of the memory.
+    assert!(stored.count() >= CLIENTS / 2, "{statuses:?}");
     for status in statuses.into_iter().flatten() {
         // On a slow machine some wait for too long, and are told to come again.
         assert!([201, 429, 503].contains(&status), "{status}");

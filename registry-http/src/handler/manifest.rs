@@ -80,9 +80,9 @@ pub(super) async fn put(
     // Before the body is read.
     rules.check_tags(tags.len())?;
     let media_type = content_type(request.headers())?;
-    let (bytes, _share) = body
-        .collect(rules.max_size, &settings.capacity, request.peer())
-        .await?;
+    // In a box, so that other requests take no room for it.
+    let collected = Box::pin(body.collect(rules.max_size, &settings.capacity, request.peer()));
+    let (bytes, _hold) = collected.await?;
     let push = check(settings, reference.clone(), media_type, bytes).await?;
     let precondition = precondition(request, reference).await?;
     let push = push

@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::exchange::{
     Answer, Sent, begin, call, get, index, nothing, pieces, push_blob, push_index, request, send,
-    service, sha256, slow, stalled,
+    sha256, stalled,
 };
 
 /// Has a blob of 10 000 bytes that come in parts of 100, or not at all.
@@ -148,7 +148,7 @@ async fn what_the_registry_does_not_have_yet_is_not_held_against_the_client() {
 }
 
 /// Who asks, if anybody is known to.
-fn from(peer: Option<&str>, mut request: http::Request<Sent>) -> http::Request<Sent> {
+pub(crate) fn from(peer: Option<&str>, mut request: http::Request<Sent>) -> http::Request<Sent> {
     if let Some(address) = peer {
         let address = address.parse().unwrap();
         request.extensions_mut().insert(Peer { address });
@@ -224,84 +224,6 @@ async fn no_address_gets_all_uploads() {
     assert_eq!(endless.await.status, StatusCode::REQUEST_TIMEOUT);
     let same = patch("192.0.2.1", nothing()).await;
     assert_eq!(same.status, StatusCode::ACCEPTED);
-}
-
-/// A service with memory for `count` large manifests.
-fn memory_for(count: usize) -> RegistryService {
-    service().limits(Limits::default().manifest_memory(count * (4 << 20)))
-}
-
-/// Sends a manifest and tells how that ended, and when.
-async fn push(service: &RegistryService, peer: Option<&str>, body: Sent) -> (StatusCode, u64) {
-    let start = Instant::now();
-    let request = request(&Method::PUT, "/v2/a/manifests/v1", &[], body);
-    let answer = send(service, from(peer, request)).await;
-    if answer.status == StatusCode::SERVICE_UNAVAILABLE {
-        assert_eq!(answer.header("retry-after"), "1");
-    }
-    (answer.status, start.elapsed().as_secs())
-}
-
-/// A manifest of many bytes that come at once.
-fn large() -> Sent {
-    let content = format!("{}{}", index("a", None), " ".repeat(100_000));
-    pieces(content.as_bytes(), 30_000)
-}
-
-/// One that never ends, but is fast enough for a body.
-fn endless() -> Sent {
-    slow(40_000, Duration::from_secs(1), 10_000)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_manifest_that_takes_too_long_makes_room_for_others() {
-    let service = memory_for(1);
-    let holding = tokio::spawn({
-        let service = service.clone();
-        // Well below the largest size when its time is over.
-        async move { push(&service, None, endless()).await }
-    });
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    // Small ones need no memory of the large.
-    let small = pieces(index("b", None).as_bytes(), 30);
-    assert_eq!(push(&service, None, small).await, (StatusCode::CREATED, 0));
-    let large = push(&service, None, large()).await;
-    assert_eq!(large, (StatusCode::CREATED, 50));
-    assert_eq!(holding.await.unwrap(), (StatusCode::REQUEST_TIMEOUT, 60));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_manifest_waits_for_memory_as_long_as_another_one_may_take() {
-    let service = memory_for(1);
-    let push_after = async |seconds, body: Sent| {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        push(&service, None, body).await
-    };
-    let (first, second, third) = tokio::join!(
-        push_after(0, endless()),
-        push_after(1, endless()),
-        push_after(2, large()),
-    );
-    assert_eq!(first, (StatusCode::REQUEST_TIMEOUT, 60));
-    // The time for which it waited wasn't held against it.
-    assert_eq!(second, (StatusCode::REQUEST_TIMEOUT, 118));
-    assert_eq!(third, (StatusCode::SERVICE_UNAVAILABLE, 60));
-    let large = push(&service, None, large()).await;
-    assert_eq!(large, (StatusCode::CREATED, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_address_gets_all_the_memory_for_manifests() {
-    let service = memory_for(4);
-    for _ in 0..4 {
-        let service = service.clone();
-        tokio::spawn(async move { push(&service, Some("192.0.2.1"), endless()).await });
-    }
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let other = push(&service, Some("192.0.2.2"), large()).await;
-    assert_eq!(other, (StatusCode::CREATED, 0));
-    let same = push(&service, Some("192.0.2.1"), large()).await;
-    assert_eq!(same, (StatusCode::SERVICE_UNAVAILABLE, 60));
 }
 
 #[tokio::test]

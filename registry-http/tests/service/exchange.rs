@@ -72,13 +72,21 @@ pub(crate) fn stalled(content: &'static [u8]) -> Sent {
 
 /// A body of pieces of `size` bytes with a `pause` behind each.
 pub(crate) fn slow(size: usize, pause: Duration, count: usize) -> Sent {
-    let pieces = futures::stream::unfold(0, move |sent| async move {
-        tokio::time::sleep(if sent > 0 { pause } else { Duration::ZERO }).await;
-        let piece = Frame::data(Bytes::from(vec![b' '; size]));
-        (sent < count).then_some((Ok(piece), sent + 1))
+    let piece = move |number| {
+        let before = if number > 0 { pause } else { Duration::ZERO };
+        (before, Bytes::from(vec![b' '; size]))
+    };
+    paced((0..count).map(piece))
+}
+
+/// A body of pieces, each behind a pause.
+pub(crate) fn paced(pieces: impl Iterator<Item = (Duration, Bytes)> + Send + 'static) -> Sent {
+    let frames = futures::stream::iter(pieces).then(|(pause, piece)| async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(piece))
     });
     BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(
-        Box::pin(pieces),
+        Box::pin(frames),
     ))))
 }
 

@@ -12,6 +12,7 @@
 
 mod blobs;
 mod crowded;
+mod crowded_manifests;
 mod error_details;
 mod every_answer;
 mod exchange;
