@@ -105,8 +105,13 @@ impl ErrorKind {
             | Self::TooManyTags => "MANIFEST_INVALID",
             Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::Denied | Self::PreconditionFailed => "DENIED",
-            Self::Unsupported | Self::PageInvalid | Self::RequestInvalid => "UNSUPPORTED",
+            Self::Denied => "DENIED",
+            // Not `DENIED`, on which clients tell their users to log in, and
+            // not `BLOB_UPLOAD_INVALID`, on which some send the same again.
+            Self::Unsupported
+            | Self::PageInvalid
+            | Self::RequestInvalid
+            | Self::PreconditionFailed => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unavailable => "UNAVAILABLE",
             Self::Corrupt | Self::Internal => "UNKNOWN",
@@ -212,8 +217,8 @@ impl Error {
         self
     }
 
-    /// The same error, about `text` that was to be a `part`.
-    pub(crate) fn about(self, part: &'static str, text: &str) -> Self {
+    /// The same error, about `text` that was to be a `part`, such as `tag`.
+    pub fn about(self, part: &'static str, text: &str) -> Self {
         let end = text.floor_char_boundary(MALFORMED_MAX);
         let text = text.get(..end).unwrap_or_default().to_owned();
         self.with_detail(ErrorDetail::Malformed { part, text })

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::Body;
 use crate::endpoint::Endpoint;
+#[cfg(feature = "server")]
+use crate::error_detail::Parts;
 use crate::error_detail::details;
 use crate::header::{self, JSON, NO_STORE};
 use crate::location::Locations;
@@ -147,6 +149,26 @@ impl Failure {
     }
 }
 
+/// The answer to a request that isn't understood far enough to reach the
+/// service.
+#[cfg(feature = "server")]
+pub(crate) fn refuse_unread(status: StatusCode, message: &str, detail: Parts) -> Response<Body> {
+    let errors = vec![Entry {
+        code: ErrorKind::RequestInvalid.code(),
+        message,
+        detail: detail.detail(),
+    }];
+    let document = Document {
+        errors,
+        oauth: None,
+    };
+    let mut response = header::respond_json(status, JSON, serialized(&document));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    header::insert_on_every_answer(headers);
+    response
+}
+
 /// How far an upload has come: the positions of its first and last byte. An
 /// empty upload has none; `0-0` is what clients expect then.
 pub(crate) fn upload_range(offset: u64) -> HeaderValue {
@@ -168,8 +190,12 @@ fn document(error: &Error, endpoint: Option<&Endpoint>) -> Vec<u8> {
             detail,
         })
         .collect();
+    serialized(&Document { errors, oauth })
+}
+
+fn serialized(document: &Document<'_>) -> Vec<u8> {
     // Serializing strings into memory doesn't fail; the status says enough.
-    serde_json::to_vec(&Document { errors, oauth }).unwrap_or_default()
+    serde_json::to_vec(document).unwrap_or_default()
 }
 
 /// The code of RFC 6749 that comes nearest.

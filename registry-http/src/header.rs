@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use registry_core::{Digest, MediaType, Operation};
@@ -12,8 +13,7 @@ use crate::Body;
 pub(crate) static DOCKER_CONTENT_DIGEST: HeaderName =
     HeaderName::from_static("docker-content-digest");
 pub(crate) static DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-pub(crate) static API_VERSION: HeaderName =
-    HeaderName::from_static("docker-distribution-api-version");
+static API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 pub(crate) static OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 pub(crate) static OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(crate) static OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -22,8 +22,8 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
-pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-pub(crate) const API_VERSION_2: HeaderValue = HeaderValue::from_static("registry/2.0");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const API_VERSION_2: HeaderValue = HeaderValue::from_static("registry/2.0");
 
 /// What a browser may do with a blob that it was made to open: nothing.
 pub(crate) const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
@@ -115,6 +115,12 @@ pub(crate) fn respond_json(
     headers.insert(CACHE_CONTROL, REVALIDATE);
     *response.body_mut() = Body::from(document);
     response
+}
+
+/// Says what speaks here, and that content is what its type says.
+pub(crate) fn insert_on_every_answer(headers: &mut HeaderMap) {
+    headers.insert(&API_VERSION, API_VERSION_2);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
 }
 
 /// Says which content this is.

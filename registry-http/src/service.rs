@@ -27,7 +27,7 @@ use crate::endpoint::Endpoint;
 use crate::error_response::{Failure, allow};
 use crate::forwarded;
 use crate::handler;
-use crate::header::{self, API_VERSION, API_VERSION_2, NOSNIFF, OCI_NAMESPACE, REQUEST_ID};
+use crate::header::{self, OCI_NAMESPACE, REQUEST_ID};
 use crate::location::Locations;
 use crate::metrics::{Metrics, UNKNOWN, count_panic};
 use crate::overload::Capacity;
@@ -276,9 +276,9 @@ impl Settings {
         let tokens = self.gives_tokens();
         let endpoint = match path {
             Some(path) => Endpoint::parse(&parts.method, path, parts.uri.query(), tokens),
-            None => {
-                Err(ErrorKind::NotFound.error("there is nothing here; the registry is at /v2/"))
-            }
+            None => Err(ErrorKind::NotFound
+                .error("there is nothing here; the registry is at /v2/")
+                .about("path", parts.uri.path())),
         };
         let name = endpoint.as_ref().map_or(UNKNOWN, Endpoint::name);
         let meter = self.metrics.meter(name, &parts.method);
@@ -430,8 +430,7 @@ impl Settings {
             *response.body_mut() = Body::empty();
         }
         let headers = response.headers_mut();
-        headers.insert(&API_VERSION, API_VERSION_2);
-        headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        header::insert_on_every_answer(headers);
         if !self.namespaces.is_empty()
             && let Some(namespace) = asked_namespace(parts)
             && self.namespaces.contains(&namespace)

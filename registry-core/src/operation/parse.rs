@@ -46,7 +46,9 @@ pub(super) fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<
             repository,
             id: last.parse()?,
             digest: digest(query, "digest")?.ok_or_else(|| {
-                ErrorKind::DigestInvalid.error("add the digest of the whole blob as ?digest=")
+                ErrorKind::DigestInvalid
+                    .error("add the digest of the whole blob as ?digest=")
+                    .about("digest", "")
             })?,
         },
         (Kind::Upload, &Method::DELETE) => Operation::CancelUpload {
@@ -112,22 +114,20 @@ fn existing(reference: &str) -> Result<Reference> {
     })
 }
 
-fn put_manifest(
-    repository: RepositoryName,
-    reference: &str,
-    query: Option<&str>,
-) -> Result<Operation> {
-    let reference: Reference = reference.parse()?;
+fn put_manifest(repository: RepositoryName, last: &str, query: Option<&str>) -> Result<Operation> {
+    let reference: Reference = last.parse()?;
     let mut tags = Vec::new();
     for tag in values(query, "tag") {
-        let tag: Tag = tag.unwrap_or_default().parse()?;
+        // What can't be decoded is no tag either, and is named as it was given.
+        let tag: Tag = tag.unwrap_or_else(str::to_owned).parse()?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
     }
     if matches!(reference, Reference::Tag(_)) && !tags.is_empty() {
         return Err(ErrorKind::RequestInvalid
-            .error("more tags need a push by digest; put the digest in the path"));
+            .error("more tags need a push by digest; put the digest in the path")
+            .about("tag", last));
     }
     Ok(Operation::PutManifest {
         repository,
@@ -143,7 +143,7 @@ fn start_upload(repository: RepositoryName, query: Option<&str>) -> Result<Opera
         let from = match single(query, "from") {
             Single::Absent => Some(None),
             Single::Value(from) => from.parse().ok().map(Some),
-            Single::Ambiguous => None,
+            Single::Ambiguous(_) => None,
         };
         // Without a source that can be checked there is nothing to take over.
         // Answering an error would break clients, and searching elsewhere
@@ -169,11 +169,13 @@ fn start_upload(repository: RepositoryName, query: Option<&str>) -> Result<Opera
     })
 }
 
-fn digest(query: Option<&str>, name: &str) -> Result<Option<Digest>> {
+fn digest(query: Option<&str>, name: &'static str) -> Result<Option<Digest>> {
     match single(query, name) {
         Single::Absent => Ok(None),
         Single::Value(digest) => digest.parse().map(Some),
-        Single::Ambiguous => Err(ErrorKind::DigestInvalid.error("give the digest once")),
+        Single::Ambiguous(given) => Err(ErrorKind::DigestInvalid
+            .error("give the digest once")
+            .about(name, &given)),
     }
 }
 
@@ -181,7 +183,9 @@ fn algorithm(query: Option<&str>) -> Result<Option<Algorithm>> {
     match single(query, "digest-algorithm") {
         Single::Absent => Ok(None),
         Single::Value(algorithm) => algorithm.parse().map(Some),
-        Single::Ambiguous => Err(ErrorKind::DigestInvalid.error("give the digest algorithm once")),
+        Single::Ambiguous(given) => Err(ErrorKind::DigestInvalid
+            .error("give the digest algorithm once")
+            .about("digest-algorithm", &given)),
     }
 }
 
@@ -192,21 +196,20 @@ fn page(query: Option<&str>) -> Result<PageRequest> {
             // A number too large to hold asks for all there is.
             Some(n.parse().unwrap_or(usize::MAX))
         }
-        other => {
-            let error = ErrorKind::PageInvalid
-                .error("n must be the greatest number of items wanted, in decimal digits");
-            return Err(match other {
-                Single::Value(n) => error.about("n", &n),
-                _ => error,
-            });
+        Single::Value(n) | Single::Ambiguous(n) => {
+            return Err(ErrorKind::PageInvalid
+                .error("n must be the greatest number of items wanted, in decimal digits")
+                .about("n", &n));
         }
     };
     let after = match single(query, "last") {
         Single::Absent => None,
         // Everything lies behind the empty position.
         Single::Value(last) => Some(last).filter(|last| !last.is_empty()),
-        Single::Ambiguous => {
-            return Err(ErrorKind::PageInvalid.error("last must be a single item to go on after"));
+        Single::Ambiguous(last) => {
+            return Err(ErrorKind::PageInvalid
+                .error("last must be a single item to go on after")
+                .about("last", &last));
         }
     };
     Ok(PageRequest { limit, after })
@@ -217,8 +220,10 @@ fn filter(query: Option<&str>) -> Result<ReferrerFilter> {
     for artifact_type in values(query, "artifactType") {
         // Media types hold no space: it stands for a `+` that wasn't encoded.
         let artifact_type = artifact_type
-            .ok_or_else(|| {
-                ErrorKind::RequestInvalid.error("artifactType is malformed; encode it as UTF-8")
+            .map_err(|given| {
+                ErrorKind::RequestInvalid
+                    .error("artifactType is malformed; encode it as UTF-8")
+                    .about("artifactType", given)
             })?
             .replace(' ', "+");
         if !artifact_type.is_empty() && !artifact_types.contains(&artifact_type) {

@@ -23,19 +23,27 @@ pub(super) fn decode(encoded: &str) -> Option<String> {
     complete.then(|| text.into_owned())
 }
 
-/// The values of the parameter `name`, in order. A value is `None` if it can't
-/// be decoded.
+/// The values of the parameter `name`, in order. One that can't be decoded is
+/// an error, with the text as it was given.
 pub(super) fn values<'q>(
     query: Option<&'q str>,
     name: &'q str,
-) -> impl Iterator<Item = Option<String>> + 'q {
-    let decode_form = |text: &str| decode(&text.replace('+', " "));
+) -> impl Iterator<Item = Result<String, &'q str>> {
+    given(query, name).map(|value| decode_form(value).ok_or(value))
+}
+
+/// The values of the parameter `name` as they were given.
+fn given<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = &'q str> {
     query
         .unwrap_or_default()
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .filter(move |(key, _)| decode_form(key).as_deref() == Some(name))
-        .map(move |(_, value)| decode_form(value))
+        .map(|(_, value)| value)
+}
+
+fn decode_form(text: &str) -> Option<String> {
+    decode(&text.replace('+', " "))
 }
 
 /// The value of a parameter that may be given once.
@@ -45,8 +53,9 @@ pub(super) enum Single {
     Absent,
     /// It has this value. The same value twice is one value.
     Value(String),
-    /// It has several values, or one that can't be decoded.
-    Ambiguous,
+    /// It has several values, or one that can't be decoded: what was given,
+    /// separated by commas.
+    Ambiguous(String),
 }
 
 /// The value of the parameter `name`.
@@ -54,10 +63,8 @@ pub(super) fn single(query: Option<&str>, name: &str) -> Single {
     let mut values = values(query, name);
     match values.next() {
         None => Single::Absent,
-        Some(Some(value)) if values.all(|other| other.as_ref() == Some(&value)) => {
-            Single::Value(value)
-        }
-        Some(_) => Single::Ambiguous,
+        Some(Ok(value)) if values.all(|other| other.as_ref() == Ok(&value)) => Single::Value(value),
+        Some(_) => Single::Ambiguous(given(query, name).collect::<Vec<_>>().join(",")),
     }
 }
 

@@ -18,12 +18,17 @@ pub(super) enum Framing {
 /// Why a request isn't read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Violation {
-    /// It breaks the grammar, or can be read in two ways.
-    Malformed(&'static str),
+    /// A part of it breaks the grammar, or can be read in two ways: which, and
+    /// how.
+    Malformed(&'static str, &'static str),
     /// The request target is too long.
     TargetTooLong,
-    /// The head is too long, or there are too many headers.
-    HeadTooLarge,
+    /// The head as a whole is too long.
+    HeadTooLong,
+    /// There are too many headers.
+    TooManyHeaders,
+    /// The `Authorization` header is too long.
+    CredentialsTooLong,
 }
 
 /// The bounds of a head.
@@ -47,7 +52,7 @@ pub(super) fn parse(head: &[u8], limits: &HeadLimits) -> Result<Framing, Violati
     let mut fields = Fields::default();
     for (line, number) in lines.zip(1_usize..) {
         if number > limits.headers {
-            return Err(Violation::HeadTooLarge);
+            return Err(Violation::TooManyHeaders);
         }
         fields.read(line)?;
     }
@@ -61,27 +66,32 @@ fn request_line(line: &[u8], limits: &HeadLimits) -> Result<u8, Violation> {
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Malformed(
+            "request-line",
             "the request line needs a method, a target and a version",
         ));
     };
     if method.is_empty() || !method.iter().copied().all(is_token) {
-        return Err(Malformed("the method is malformed"));
+        return Err(Malformed("method", "the method is malformed"));
     }
     if method == b"CONNECT" {
-        return Err(Malformed("this is no proxy"));
+        return Err(Malformed("method", "this is no proxy"));
     }
     if target.len() > limits.target {
         return Err(Violation::TargetTooLong);
     }
     if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err(Malformed(
+            "target",
             "the request target has characters that must be encoded",
         ));
     }
     match version {
         b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
-        _ => Err(Malformed("the version must be HTTP/1.1 or HTTP/1.0")),
+        _ => Err(Malformed(
+            "version",
+            "the version must be HTTP/1.1 or HTTP/1.0",
+        )),
     }
 }
 
@@ -95,48 +105,66 @@ struct Fields {
 
 impl Fields {
     fn read(&mut self, line: &[u8]) -> Result<(), Violation> {
-        let colon = memchr::memchr(b':', line).ok_or(Malformed("a header has no colon"))?;
+        let colon =
+            memchr::memchr(b':', line).ok_or(Malformed("header", "a header has no colon"))?;
         let (name, value) = line.split_at_checked(colon).unwrap_or_default();
         let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
         // This also refuses a line that continues the one before.
         if name.is_empty() || !name.iter().copied().all(is_token) {
-            return Err(Malformed("a header's name is malformed"));
+            return Err(Malformed("header", "a header's name is malformed"));
         }
         if value
             .iter()
             .any(|byte| byte.is_ascii_control() && *byte != b'\t')
         {
-            return Err(Malformed("a header's value has control characters"));
+            return Err(Malformed(
+                "header",
+                "a header's value has control characters",
+            ));
         }
         if name.eq_ignore_ascii_case(b"content-length") {
-            let length = decimal(value).ok_or(Malformed("Content-Length must be one number"))?;
+            let length = decimal(value).ok_or(Malformed(
+                "content-length",
+                "Content-Length must be one number",
+            ))?;
             if self.length.replace(length).is_some() {
-                return Err(Malformed("there are several Content-Length headers"));
+                return Err(Malformed(
+                    "content-length",
+                    "there are several Content-Length headers",
+                ));
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(Malformed(
+                    "transfer-encoding",
                     "the only transfer encoding understood is chunked",
                 ));
             }
             if std::mem::replace(&mut self.chunked, true) {
-                return Err(Malformed("there are several Transfer-Encoding headers"));
+                return Err(Malformed(
+                    "transfer-encoding",
+                    "there are several Transfer-Encoding headers",
+                ));
             }
         } else if name.eq_ignore_ascii_case(b"host") && std::mem::replace(&mut self.host, true) {
-            return Err(Malformed("there are several Host headers"));
+            return Err(Malformed("host", "there are several Host headers"));
         }
         Ok(())
     }
 
     fn framing(&self, minor: u8) -> Result<Framing, Violation> {
         if minor > 0 && !self.host {
-            return Err(Malformed("the Host header is missing"));
+            return Err(Malformed("host", "the Host header is missing"));
         }
         match (self.chunked, self.length) {
             (true, Some(_)) => Err(Malformed(
+                "transfer-encoding",
                 "there are both Content-Length and Transfer-Encoding",
             )),
-            (true, None) if minor == 0 => Err(Malformed("HTTP/1.0 has no Transfer-Encoding")),
+            (true, None) if minor == 0 => Err(Malformed(
+                "transfer-encoding",
+                "HTTP/1.0 has no Transfer-Encoding",
+            )),
             (true, None) => Ok(Framing::Chunked),
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
@@ -205,7 +233,7 @@ mod tests {
         assert!(parse(headers(4).as_bytes(), &LIMITS).is_ok());
         assert_eq!(
             parse(headers(5).as_bytes(), &LIMITS),
-            Err(Violation::HeadTooLarge)
+            Err(Violation::TooManyHeaders)
         );
     }
 }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::activity::{Activity, Ticket};
 use super::head::Violation;
+use crate::error_detail::Parts;
+use crate::error_response::refuse_unread;
 use crate::file_queue::FileQueue;
 use crate::{Limits, Peer};
 
@@ -58,7 +59,15 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let ticket = self.activity.begin();
         if let Some(violation) = ticket.refused().or_else(|| self.violation(&request)) {
-            return Box::pin(async move { Ok(refusal(violation, ticket)) });
+            let refused = refusal(violation, &self.limits);
+            return Box::pin(async move {
+                Ok(refused.map(|body| Answer {
+                    body: Content::Refusal { body },
+                    ticket,
+                    is_http2: false,
+                    tail: Bytes::new(),
+                }))
+            });
         }
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.scheme.clone());
@@ -98,36 +107,51 @@ impl<S> Requests<S> {
         let longest = credentials.iter().map(HeaderValue::len).max();
         if length > self.limits.max_uri {
             Some(Violation::TargetTooLong)
-        } else if request.headers().len() > self.limits.max_headers
-            || longest.is_some_and(|longest| longest > self.limits.max_authorization)
-        {
-            Some(Violation::HeadTooLarge)
+        } else if request.headers().len() > self.limits.max_headers {
+            Some(Violation::TooManyHeaders)
+        } else if longest.is_some_and(|longest| longest > self.limits.max_authorization) {
+            Some(Violation::CredentialsTooLong)
         } else {
             None
         }
     }
 }
 
-fn refusal<B>(violation: Violation, ticket: Ticket) -> Response<Answer<B>> {
-    let (status, reason) = match violation {
-        Violation::Malformed(reason) => (StatusCode::BAD_REQUEST, reason),
-        Violation::TargetTooLong => (StatusCode::URI_TOO_LONG, "the request target is too long"),
-        Violation::HeadTooLarge => (
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "the headers are too large or too many, or the Authorization is too long",
+/// What is answered in place of the service.
+fn refusal(violation: Violation, limits: &Limits) -> Response<crate::Body> {
+    const TOO_LARGE: StatusCode = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let (status, reason, part, limit) = match violation {
+        Violation::Malformed(part, reason) => (StatusCode::BAD_REQUEST, reason, part, None),
+        Violation::TargetTooLong => (
+            StatusCode::URI_TOO_LONG,
+            "the request target is too long; shorten it",
+            "target",
+            Some(limits.max_uri),
+        ),
+        Violation::HeadTooLong => (
+            TOO_LARGE,
+            "the headers are too long; send less in them",
+            "head",
+            Some(limits.max_head),
+        ),
+        Violation::TooManyHeaders => (
+            TOO_LARGE,
+            "there are too many headers; send fewer",
+            "headers",
+            Some(limits.max_headers),
+        ),
+        Violation::CredentialsTooLong => (
+            TOO_LARGE,
+            "the Authorization header is too long; shorten it",
+            "authorization",
+            Some(limits.max_authorization),
         ),
     };
-    let text = format!(r#"{{"errors":[{{"code":"UNSUPPORTED","message":"{reason}"}}]}}"#);
-    let mut response = Response::new(Answer {
-        body: Content::Refusal { body: text.into() },
-        ticket,
-        is_http2: false,
-        tail: Bytes::new(),
-    });
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+    let mut detail = Parts::default().with("part", part);
+    if let Some(limit) = limit {
+        detail = detail.with("max", limit);
+    }
+    refuse_unread(status, reason, detail)
 }
 
 pin_project! {
@@ -146,7 +170,7 @@ pin_project! {
     #[project = ContentProjection]
     enum Content<B> {
         Service { #[pin] body: B },
-        Refusal { #[pin] body: Full<Bytes> },
+        Refusal { #[pin] body: crate::Body },
     }
 }
 

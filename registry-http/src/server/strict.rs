@@ -122,6 +122,7 @@ impl Strict {
             let line = bytes.get(self.line..end).unwrap_or_default();
             let Some(content) = line.strip_suffix(b"\r") else {
                 return Err(Violation::Malformed(
+                    "head",
                     "a line ends without a carriage return",
                 ));
             };
@@ -163,7 +164,7 @@ impl Strict {
         if target.is_some_and(|target| target.len() > self.limits.target) {
             Violation::TargetTooLong
         } else {
-            Violation::HeadTooLarge
+            Violation::HeadTooLong
         }
     }
 
@@ -336,12 +337,12 @@ mod tests {
         assert_eq!(check(&"x".repeat(256)).rest, Rest::PartOfHead);
         assert_eq!(
             check(&"x".repeat(257)).rest,
-            Rest::Refused(Violation::HeadTooLarge)
+            Rest::Refused(Violation::HeadTooLong)
         );
         let target = format!("GET /{}", "x".repeat(300));
         assert_eq!(check(&target).rest, Rest::Refused(Violation::TargetTooLong));
         let headers = format!("GET / HTTP/1.1\r\nA: {}\r\n", "x".repeat(300));
-        assert_eq!(check(&headers).rest, Rest::Refused(Violation::HeadTooLarge));
+        assert_eq!(check(&headers).rest, Rest::Refused(Violation::HeadTooLong));
     }
 
     /// Shows `bytes` in pieces, as a connection does.
