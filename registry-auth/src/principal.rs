@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use registry_core::{RepositoryName, Scopes};
+use registry_core::{RepositoryEpoch, RepositoryName, Scopes};
 
 /// What the names of robots start with where users have theirs.
 pub(crate) const ROBOT: &str = "robot$";
@@ -305,10 +305,20 @@ impl TokenLimits {
         &self.scopes
     }
 
+    /// Whether the repository that the token was made for is gone: `now` is the
+    /// epoch of the one that has or would have its name. A token that doesn't say
+    /// which one it was made for is for that of its time.
+    pub(crate) fn outlived(&self, repository: &RepositoryName, now: RepositoryEpoch) -> bool {
+        match self.epochs.get(repository) {
+            Some(number) => *number != now.number,
+            None => now.since.is_some_and(|since| self.issued_at <= since),
+        }
+    }
+
     /// How many repositories of this name had been deleted when the token was
-    /// made; 0 if it doesn't say.
-    pub fn epoch(&self, repository: &RepositoryName) -> u64 {
-        self.epochs.get(repository).copied().unwrap_or_default()
+    /// made, if it says so.
+    pub fn epoch(&self, repository: &RepositoryName) -> Option<u64> {
+        self.epochs.get(repository).copied()
     }
 
     /// Who made the token.

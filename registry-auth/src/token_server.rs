@@ -3,7 +3,9 @@
 mod access_token;
 mod answer;
 mod key_ring;
+mod refresh;
 mod request;
+mod revocation;
 mod signing_key;
 mod signing_keys;
 
@@ -14,16 +16,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use registry_core::{Actor, Clock, Error, ErrorKind, RepositoryName, Result, Scopes, SystemClock};
+use registry_core::{
+    Actor, Clock, Error, ErrorKind, Records, RepositoryName, Result, Scopes, SystemClock,
+};
 
 use self::access_token::Content;
 use self::key_ring::KeyRing;
+use self::refresh::Found;
+use self::revocation::Revocable;
 use self::signing_keys::SigningKeys;
 use crate::challenge::Bearer;
 use crate::credentials::AUTHORIZATION_MAX;
 use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
 use crate::remembered::Remembered;
-use crate::{Principal, Secret, wrong_credentials};
+use crate::{MemoryRecords, Principal, Secret, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
 pub(crate) use self::request::TokenGrant;
@@ -75,6 +81,9 @@ pub struct TokenServer {
     rotation: Duration,
     profile: Profile,
     verified: Remembered<Arc<Verified>>,
+    records: Arc<dyn Records>,
+    /// Whether the records outlive the process.
+    refreshes: bool,
 }
 
 /// A token whose signature and claims were found right.
@@ -83,6 +92,7 @@ pub(crate) struct Verified {
     claims: Claims,
     holder: Principal,
     source: String,
+    revocable: Revocable,
 }
 
 impl Verified {
@@ -107,7 +117,7 @@ pub(crate) struct Issue<'a> {
     pub(crate) granted: Scopes,
     /// What was asked for.
     pub(crate) asked: Scopes,
-    /// The epochs of repositories, where they aren't 0.
+    /// The epochs of repositories, as far as they are known.
     pub(crate) epochs: BTreeMap<RepositoryName, u64>,
     pub(crate) now: SystemTime,
 }
@@ -158,6 +168,8 @@ impl TokenServer {
             rotation: Duration::from_hours(24 * 90),
             profile: Profile::new("", ""),
             verified: Remembered::new(VERIFIED),
+            records: Arc::new(MemoryRecords::new()),
+            refreshes: false,
         }
         .service("registry")
     }
@@ -212,6 +224,20 @@ impl TokenServer {
         Ok(self)
     }
 
+    /// Keeps in `records` which tokens were revoked, and refresh tokens: without
+    /// them there are none, and what was revoked is forgotten when the program
+    /// ends.
+    ///
+    /// A refresh token gets other tokens without a password, until its holder is
+    /// gone, is disabled or has another password. It ends after 90 days without
+    /// use. Whoever asks for another one with it
+    /// (`access_type=offline`) ends it, and of many who do so at once one succeeds.
+    pub fn records(mut self, records: impl Records) -> Self {
+        self.records = Arc::new(records);
+        self.refreshes = true;
+        self
+    }
+
     /// Adds another key every `rotation`, in place of 90 days. Keys follow each
     /// other by an hour at least.
     pub fn rotate_every(mut self, rotation: Duration) -> Self {
@@ -240,6 +266,58 @@ impl TokenServer {
 
     fn issued_by(&self) -> &str {
         self.issuer.as_deref().unwrap_or(&self.service)
+    }
+
+    /// Ends all tokens of `holder`, refresh tokens, too.
+    ///
+    /// # Errors
+    ///
+    /// If that can't be written down.
+    pub async fn revoke_all(&self, holder: &Principal, now: SystemTime) -> Result<()> {
+        let longest = LIFETIMES.end().saturating_add(GRACE);
+        revocation::revoke_all(&*self.records, holder, now, longest).await?;
+        refresh::end_all(&*self.records, holder).await
+    }
+
+    /// Ends `token`, if it is one of any kind.
+    pub(crate) async fn revoke(&self, token: &Secret, now: SystemTime) -> Result<()> {
+        if let Some(found) = self.find_refresh_token(token).await? {
+            return self.consume_refresh_token(&found).await.map(drop);
+        }
+        let ring = self.keys.current().await;
+        match self.read(token, &ring, now) {
+            Ok(verified) => verified.revocable.revoke(&*self.records, GRACE).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A refresh token for `holder`, if there are any here.
+    pub(crate) async fn refresh_token(
+        &self,
+        holder: &Principal,
+        now: SystemTime,
+    ) -> Result<Option<Secret>> {
+        if !self.refreshes {
+            return Ok(None);
+        }
+        refresh::make(&*self.records, holder, &self.service, now)
+            .await
+            .map(Some)
+    }
+
+    /// The refresh token that is `token`.
+    pub(crate) async fn find_refresh_token(&self, token: &Secret) -> Result<Option<Found>> {
+        refresh::find(&*self.records, token, &self.service).await
+    }
+
+    /// Takes note that a refresh token was used.
+    pub(crate) async fn touch_refresh_token(&self, found: Found, now: SystemTime) -> Result<()> {
+        refresh::touch(&*self.records, found, now).await
+    }
+
+    /// Ends a refresh token, and tells whether nobody else did so before.
+    pub(crate) async fn consume_refresh_token(&self, found: &Found) -> Result<bool> {
+        refresh::consume(&*self.records, found).await
     }
 
     /// How clients are asked for tokens.
@@ -273,6 +351,10 @@ impl TokenServer {
     ) -> Result<Option<Arc<Verified>>> {
         let ring = self.keys.current().await;
         match self.read(token, &ring, now) {
+            Ok(verified) if verified.revocable.is_revoked(&*self.records).await? => {
+                tracing::debug!("a token was refused, as it was revoked");
+                Err(wrong_credentials())
+            }
             Ok(verified) => Ok(Some(verified)),
             Err(rejected) => {
                 // The reason is for the log.
@@ -304,6 +386,7 @@ impl TokenServer {
             let claims = jwt::verify(token.expose(), ring.all(), &self.profile, now)?;
             let (holder, source) = access_token::read(&claims).ok_or(Rejected::Claim("access"))?;
             let verified = Arc::new(Verified {
+                revocable: Revocable::new(&claims, &holder).ok_or(Rejected::Claim("jti"))?,
                 source: source.to_owned(),
                 holder,
                 claims,
@@ -347,6 +430,7 @@ impl TokenServer {
             scopes: issue.granted.clone(),
             issued_at: issue.now,
             lifetime: self.lifetime,
+            refresh_token: None,
             actor: Arc::clone(&issue.actor),
         })
     }

@@ -7,6 +7,9 @@ use registry_core::{ErrorKind, Operation, Result};
 /// Where tokens are given out, below the prefix.
 const TOKEN: &str = "/v2/token";
 
+/// Where tokens are ended before their time.
+const REVOKE: &str = "/v2/token/revoke";
+
 /// Where the public keys are with which tokens can be checked.
 const KEY_SET: &str = "/v2/token/jwks.json";
 
@@ -21,6 +24,8 @@ pub(crate) enum Endpoint {
     Registry(Operation),
     /// Give out a token.
     Token,
+    /// End a token.
+    Revoke,
     /// Show the public keys that check tokens.
     KeySet,
 }
@@ -58,6 +63,7 @@ impl Endpoint {
     fn at(path: &str) -> Option<Self> {
         match path {
             TOKEN => Some(Self::Token),
+            REVOKE => Some(Self::Revoke),
             KEY_SET | WELL_KNOWN_KEY_SET => Some(Self::KeySet),
             _ => None,
         }
@@ -67,6 +73,7 @@ impl Endpoint {
         match self {
             Self::Registry(_) => &[],
             Self::Token => &[Method::GET, Method::POST],
+            Self::Revoke => &[Method::POST],
             Self::KeySet => &[Method::GET, Method::HEAD],
         }
     }
@@ -76,6 +83,7 @@ impl Endpoint {
         match self {
             Self::Registry(operation) => operation.name(),
             Self::Token => "token",
+            Self::Revoke => "revoke_token",
             Self::KeySet => "key_set",
         }
     }
@@ -84,7 +92,7 @@ impl Endpoint {
     pub(crate) fn operation(&self) -> Option<&Operation> {
         match self {
             Self::Registry(operation) => Some(operation),
-            Self::Token | Self::KeySet => None,
+            Self::Token | Self::Revoke | Self::KeySet => None,
         }
     }
 }
@@ -95,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_beside_the_protocol_is_no_part_of_it() {
-        for path in [TOKEN, KEY_SET, WELL_KNOWN_KEY_SET] {
+        for path in [TOKEN, REVOKE, KEY_SET, WELL_KNOWN_KEY_SET] {
             for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
                 let error = Operation::parse(&method, path, None).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::NotFound, "{method} {path}");

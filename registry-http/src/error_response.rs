@@ -178,7 +178,7 @@ pub(crate) fn upload_range(offset: u64) -> HeaderValue {
 fn document(error: &Error, endpoint: Option<&Endpoint>) -> Vec<u8> {
     let message = error.to_string();
     let operation = endpoint.and_then(Endpoint::operation);
-    let oauth = matches!(endpoint, Some(Endpoint::Token)).then(|| OAuth {
+    let oauth = matches!(endpoint, Some(Endpoint::Token | Endpoint::Revoke)).then(|| OAuth {
         error: oauth_code(error.kind()),
         error_description: &message,
     });

@@ -107,7 +107,7 @@ fn handler_label(operation: &str) -> &'static str {
         "stat_manifest" | "get_manifest" | "put_manifest" | "delete_manifest" => "manifest",
         "list_tags" => "tags",
         "list_referrers" => "referrers",
-        "token" => "token",
+        "token" | "revoke_token" => "token",
         "key_set" => "key_set",
         _ => UNKNOWN,
     }

@@ -391,12 +391,14 @@ impl Settings {
         exchange: &mut Exchange,
     ) -> Result<(Response<Body>, Place), Failure> {
         let place = self.capacity.admit_other(parts.extensions.get().copied())?;
-        let response = if matches!(endpoint, Endpoint::KeySet) {
-            handler::token::key_set(self).await?
-        } else {
-            let answer = handler::token::issue(self, parts, &sender, body?).await?;
-            exchange.authorized(&answer.actor);
-            handler::token::answer(&answer)?
+        let response = match endpoint {
+            Endpoint::KeySet => handler::token::key_set(self).await?,
+            Endpoint::Revoke => handler::token::revoke(self, parts, body?).await?,
+            Endpoint::Token | Endpoint::Registry(_) => {
+                let answer = handler::token::issue(self, parts, &sender, body?).await?;
+                exchange.authorized(&answer.actor);
+                handler::token::answer(&answer)?
+            }
         };
         Ok((response, place))
     }

@@ -11,8 +11,7 @@ use registry_core::{
 use super::refusal::Refused;
 use super::{Grant, Inner};
 use crate::{
-    Decision, Opinion, Policy, Principal, PrincipalKind, Question, TokenIssuer, TokenLimits,
-    wrong_credentials,
+    Decision, Opinion, Policy, Principal, PrincipalKind, Question, TokenLimits, wrong_credentials,
 };
 
 /// Several policies as one: what any of them denies is denied.
@@ -147,13 +146,9 @@ impl Inner {
         let needs = [operation.need(), operation.source_need()];
         for need in needs.into_iter().flatten() {
             let epoch = self.epoch(&need.repository).await?;
-            let is_of_another = match limits.issuer() {
-                TokenIssuer::Own => limits.epoch(&need.repository) != epoch.number,
-                TokenIssuer::Foreign => {
-                    epoch.since.is_some_and(|since| limits.issued_at() <= since)
-                }
-            };
-            if is_of_another && !caller.covered(&need.repository).is_empty() {
+            if limits.outlived(&need.repository, epoch)
+                && !caller.covered(&need.repository).is_empty()
+            {
                 outlived.push(need.repository);
             }
         }

@@ -88,7 +88,7 @@ impl Inner {
     }
 
     /// Nobody learns that the credentials of somebody disabled were right.
-    fn admit(&self, principal: Principal) -> Result<Principal> {
+    pub(super) fn admit(&self, principal: Principal) -> Result<Principal> {
         if !principal.is_sound() {
             tracing::warn!(%principal, "nobody is let in who is called like a robot or has too many claims");
             return Err(wrong_credentials());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use registry_core::{Actions, ErrorKind, RepositoryName, Result, Scopes};
 
@@ -10,8 +11,8 @@ use super::refusal::Refused;
 use super::{AccessControl, Inner};
 use crate::token_server::{Issue, TokenGrant, TokenServer};
 use crate::{
-    Credentials, Principal, PrincipalKind, Refusal, Sender, Standing, TokenAnswer, TokenRequest,
-    wrong_credentials,
+    Credentials, Principal, PrincipalKind, Refusal, Secret, Sender, Standing, TokenAnswer,
+    TokenRequest, wrong_credentials,
 };
 
 /// What somebody anonymous is found by.
@@ -52,6 +53,29 @@ impl AccessControl {
         })
     }
 
+    /// Ends `token`, one of its own or a refresh token, for whoever has it. That
+    /// it isn't one is no error: then it is of no use anyway (RFC 7009).
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) without a [token server](Self::tokens),
+    /// and others if that can't be written down.
+    pub async fn revoke(&self, token: &Secret) -> Result<()> {
+        let server = self.0.server()?;
+        server.revoke(token, self.0.clock.now()).await
+    }
+
+    /// Ends all tokens of `holder`, refresh tokens, too. Whoever has the password
+    /// gets others.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`revoke`](Self::revoke).
+    pub async fn revoke_all(&self, holder: &Principal) -> Result<()> {
+        let server = self.0.server()?;
+        server.revoke_all(holder, self.0.clock.now()).await
+    }
+
     /// The public keys of the [token server](Self::tokens), as a document (RFC
     /// 7517) for whoever checks its tokens elsewhere.
     ///
@@ -77,8 +101,13 @@ impl Inner {
     ) -> Result<TokenAnswer, Refused> {
         let server = self.server()?;
         server.check(request)?;
+        let now = self.clock.now();
         let known = match request.grant() {
             TokenGrant::Sender => self.identify(sender).await?,
+            TokenGrant::Refresh(token) => Some(
+                self.redeem(server, token, request.is_offline(), now)
+                    .await?,
+            ),
             TokenGrant::Password(user, password) => {
                 let credentials = Credentials::Basic {
                     user: user.clone(),
@@ -95,7 +124,6 @@ impl Inner {
                 None => return Err(wrong_credentials().into()),
             },
         };
-        let now = self.clock.now();
         let (held, mut epochs) = self.held(request.scopes(), &holder).await?;
         let asked = request.scopes().intersection(&held);
         let caller = Known::new(Some(holder.clone()), sender.origin().clone(), now);
@@ -120,11 +148,46 @@ impl Inner {
             epochs,
             now,
         };
-        Ok(server.issue(&issue).await?)
+        let mut answer = server.issue(&issue).await?;
+        // Not for those who couldn't be asked whether they still are who they were,
+        // nor for holders of a token: it would be longer-lived than theirs.
+        let lasts = !complete && holder.limits().is_none();
+        if request.is_offline() && lasts && holder.kind() != PrincipalKind::Anonymous {
+            answer.refresh_token = server.refresh_token(&holder, now).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Who holds this refresh token, if that one is still who it was then. If it is
+    /// to be replaced, it is good once.
+    async fn redeem(
+        &self,
+        server: &TokenServer,
+        token: &Secret,
+        replace: bool,
+        now: SystemTime,
+    ) -> Result<Principal> {
+        let found = server.find_refresh_token(token).await?;
+        let found = found.ok_or_else(wrong_credentials)?;
+        let holder = match self.standing(found.holder(), found.source()).await? {
+            Some((source, Standing::Current(now))) if now.stamp() == found.holder().stamp() => {
+                self.admit(now.found_by(source))?
+            }
+            _ => {
+                tracing::info!(holder = %found.holder(), "the holder of a refresh token is gone, or has another password");
+                return Err(wrong_credentials());
+            }
+        };
+        if !replace {
+            server.touch_refresh_token(found, now).await?;
+        } else if !server.consume_refresh_token(&found).await? {
+            return Err(wrong_credentials());
+        }
+        Ok(holder)
     }
 
     /// What the credentials of `holder` cover of what is asked for, and the
-    /// epochs of repositories, where they aren't 0. What a token covers in a
+    /// epochs of repositories, if somebody knows them. What a token covers in a
     /// repository that was deleted since is nothing in the one that came after.
     async fn held(
         &self,
@@ -138,17 +201,15 @@ impl Inner {
         }
         let mut epochs = BTreeMap::new();
         for (repository, _) in asked.repositories() {
-            let number = self.epoch(repository).await?.number;
+            let epoch = self.epoch(repository).await?;
             let covered = match limits {
                 None => Actions::ALL,
-                Some(limits) if limits.epoch(repository) == number => {
-                    limits.scopes().actions(repository).unwrap_or_default()
-                }
-                Some(_) => Actions::NONE,
+                Some(limits) if limits.outlived(repository, epoch) => Actions::NONE,
+                Some(limits) => limits.scopes().actions(repository).unwrap_or_default(),
             };
             held.insert_actions(repository.clone(), covered);
-            if number > 0 {
-                epochs.insert(repository.clone(), number);
+            if self.epochs.is_some() {
+                epochs.insert(repository.clone(), epoch.number);
             }
         }
         Ok((held, epochs))

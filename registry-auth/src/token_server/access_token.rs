@@ -37,7 +37,7 @@ pub(super) struct Content<'a> {
     pub(super) granted: &'a Scopes,
     /// What was asked for, of which `granted` is a part.
     pub(super) asked: &'a Scopes,
-    /// The epochs of repositories, where they aren't 0.
+    /// The epochs of repositories, as far as they are known.
     pub(super) epochs: &'a BTreeMap<RepositoryName, u64>,
 }
 
@@ -128,14 +128,14 @@ impl Content<'_> {
 
 /// A principal in the words of `sub`. Docker's registry knows the empty one as
 /// anonymous.
-fn subject(principal: &Principal) -> String {
+pub(super) fn subject(principal: &Principal) -> String {
     match principal.kind() {
         PrincipalKind::Anonymous => String::new(),
         _ => principal.to_string(),
     }
 }
 
-fn word(kind: PrincipalKind) -> &'static str {
+pub(super) fn word(kind: PrincipalKind) -> &'static str {
     match kind {
         PrincipalKind::User => "user",
         PrincipalKind::Robot => "robot",
@@ -144,22 +144,26 @@ fn word(kind: PrincipalKind) -> &'static str {
     }
 }
 
-/// Who holds the token that makes these claims, and where its holder came from.
-/// Nothing if it isn't one that [`Content`] wrote.
-pub(super) fn read(claims: &Claims) -> Option<(Principal, &str)> {
-    let text = |name: &str| claims.get(name).and_then(Json::as_text);
-    let subject = claims.subject()?;
-    let mut holder = match text("kind")? {
+/// Whom [`word`] and [`subject`] stand for, and `issuer` if it is a workload.
+pub(super) fn holder(kind: &str, subject: &str, issuer: Option<&str>) -> Option<Principal> {
+    Some(match kind {
         "user" => Principal::new(subject),
         "robot" => Principal::robot(subject.strip_prefix(ROBOT)?),
         "workload" => {
-            let issuer = text("idp")?;
+            let issuer = issuer?;
             let name = subject.strip_prefix(issuer)?.strip_prefix(':')?;
             Principal::workload(issuer, name)
         }
         "anonymous" if subject.is_empty() => Principal::anonymous(),
         _ => return None,
-    };
+    })
+}
+
+/// Who holds the token that makes these claims, and where its holder came from.
+/// Nothing if it isn't one that [`Content`] wrote.
+pub(super) fn read(claims: &Claims) -> Option<(Principal, &str)> {
+    let text = |name: &str| claims.get(name).and_then(Json::as_text);
+    let mut holder = holder(text("kind")?, claims.subject()?, text("idp"))?;
     if let Some(stamp) = text("stp") {
         let stamp = URL_SAFE_NO_PAD.decode(stamp).ok()?;
         holder = holder.with_stamp(stamp.try_into().ok()?);

@@ -20,6 +20,9 @@ pub struct TokenAnswer {
     pub issued_at: SystemTime,
     /// How long it lives.
     pub lifetime: Duration,
+    /// What gets another token without a password, if that was asked for and may
+    /// be had.
+    pub refresh_token: Option<Secret>,
     /// Who holds it.
     pub actor: Arc<Actor>,
 }
@@ -32,6 +35,8 @@ struct Document<'a> {
     scope: String,
     expires_in: u64,
     issued_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
 }
 
 impl TokenAnswer {
@@ -52,6 +57,7 @@ impl TokenAnswer {
             scope: self.scopes.to_string(),
             expires_in: self.lifetime.as_secs(),
             issued_at: issued_at.to_string(),
+            refresh_token: self.refresh_token.as_ref().map(Secret::expose),
         };
         serde_json::to_vec(&document)
             .map_err(|source| Error::internal("an answer with a token can't be written", source))

@@ -16,6 +16,7 @@ pub struct TokenRequest {
     grant: TokenGrant,
     service: Option<String>,
     scopes: Scopes,
+    offline: bool,
 }
 
 /// What a token is asked for with.
@@ -24,6 +25,8 @@ pub(crate) enum TokenGrant {
     Sender,
     /// A name and a password in the form.
     Password(String, Secret),
+    /// A refresh token.
+    Refresh(Secret),
 }
 
 impl TokenRequest {
@@ -39,6 +42,7 @@ impl TokenRequest {
             grant: TokenGrant::Sender,
             service: parameters.one("service")?.map(str::to_owned),
             scopes: parameters.scopes(),
+            offline: parameters.one("offline_token")? == Some("true"),
         })
     }
 
@@ -49,11 +53,7 @@ impl TokenRequest {
     /// [`ErrorKind::RequestInvalid`] if it is longer than [`TOKEN_REQUEST_MAX`]
     /// or malformed, says two things at once, or lacks something.
     pub fn from_form(form: &[u8]) -> Result<Self> {
-        if form.len() > TOKEN_REQUEST_MAX {
-            return Err(invalid("the form is longer than 64 KiB; ask for less"));
-        }
-        let form = std::str::from_utf8(form).map_err(|_| invalid("the form isn't text"))?;
-        let parameters = Parameters::read(form)?;
+        let parameters = Parameters::of_form(form)?;
         let secret = |name| {
             let value = parameters.one(name)?;
             value
@@ -68,8 +68,11 @@ impl TokenRequest {
                 }
                 TokenGrant::Password(user, secret("password")?)
             }
+            Some("refresh_token") => TokenGrant::Refresh(secret("refresh_token")?),
             Some(_) => {
-                return Err(invalid("the grant_type isn't known here; use password"));
+                return Err(invalid(
+                    "the grant_type isn't known here; use password or refresh_token",
+                ));
             }
             None => return Err(invalid("the form has no grant_type")),
         };
@@ -77,7 +80,22 @@ impl TokenRequest {
             grant,
             service: parameters.one("service")?.map(str::to_owned),
             scopes: parameters.scopes(),
+            offline: parameters.one("access_type")? == Some("offline"),
         })
+    }
+
+    /// Reads the form of a request to revoke a token (RFC 7009): the token.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if it is longer than [`TOKEN_REQUEST_MAX`],
+    /// malformed, or names no token.
+    pub fn token_to_revoke(form: &[u8]) -> Result<Secret> {
+        let parameters = Parameters::of_form(form)?;
+        let token = parameters.one("token")?;
+        token
+            .map(Secret::new)
+            .ok_or_else(|| invalid("the form has no token"))
     }
 
     /// What it is asked for with.
@@ -88,6 +106,11 @@ impl TokenRequest {
     /// What it should be for.
     pub(super) fn service(&self) -> Option<&str> {
         self.service.as_deref()
+    }
+
+    /// Whether a refresh token is asked for, too.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// What it should cover.
@@ -113,6 +136,13 @@ fn invalid(reason: impl Into<String>) -> registry_core::Error {
 struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Parameters<'a> {
+    fn of_form(form: &'a [u8]) -> Result<Self> {
+        if form.len() > TOKEN_REQUEST_MAX {
+            return Err(invalid("the form is longer than 64 KiB; ask for less"));
+        }
+        Self::read(std::str::from_utf8(form).map_err(|_| invalid("the form isn't text"))?)
+    }
+
     fn read(text: &'a str) -> Result<Self> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| {

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Decision, Policy, Principal, Question,
-    TokenServer,
+    Rules, TokenServer,
 };
-use registry_core::{Action, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, Result};
+use registry_core::{
+    Action, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, Result, SystemClock,
+};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -252,4 +254,42 @@ async fn s_11_whoever_may_do_nothing_learns_nothing_of_deletions() {
             .unwrap(),
     );
     assert!(entries["access"].to_string().contains("\"epoch\":1"));
+}
+
+/// Deleted an hour ago, once.
+#[derive(Debug)]
+struct DeletedBefore;
+
+#[async_trait]
+impl Epochs for DeletedBefore {
+    async fn epoch(&self, _: &RepositoryName) -> Result<RepositoryEpoch> {
+        Ok(RepositoryEpoch {
+            number: 1,
+            since: SystemClock.now().checked_sub(Duration::from_hours(1)),
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_right_that_depends_on_a_tag_is_covered_although_nothing_is_granted_yet() {
+    let rules = Rules::new().sentence("user ann may delete tmp-* in team/a");
+    let clock = Ahead::default();
+    let access = AccessControl::new(rules)
+        .authenticator(People::of([ann()]))
+        .tokens(TokenServer::ephemeral().unwrap())
+        .epochs(DeletedBefore)
+        .clock(clock.clone());
+    let query = "scope=repository:team/a:delete";
+    let answer = issue(&access, Some(&basic("ann", "ann")), query)
+        .await
+        .unwrap();
+    assert_eq!(answer.scopes.to_string(), "repository:team/a:");
+    let token = bearer(&answer);
+    let delete = async |tag: &str| {
+        let target = format!("/v2/team/a/manifests/{tag}");
+        ask(&access, Some(&token), Method::DELETE, &target).await
+    };
+    delete("tmp-1").await.unwrap();
+    let denied = delete("v1").await.unwrap_err();
+    assert_eq!(denied.error.kind(), ErrorKind::Denied);
 }

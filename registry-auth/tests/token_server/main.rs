@@ -9,6 +9,7 @@
 )]
 
 mod holders;
+mod refresh;
 mod requests;
 mod scopes;
 mod signing_keys;

@@ -130,7 +130,7 @@ async fn a_key_that_was_followed_by_another_is_no_good_in_the_end() {
     let forged = || {
         let now = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let claims = json!({
-            "iss": "registry", "sub": "", "aud": "registry", "access": [], "kind": "anonymous",
+            "iss": "registry", "jti": "x", "sub": "", "aud": "registry", "access": [], "kind": "anonymous",
             "via": "nobody", "iat": now.as_secs(), "exp": now.as_secs() + 300,
         });
         format!("Bearer {}", sign(&first, &claims))

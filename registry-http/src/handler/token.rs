@@ -1,7 +1,8 @@
 //! The token server's end-points.
 //!
-//! Docker registry v2 authentication, and RFC 6749, section 4.3 and 6.
+//! Docker registry v2 authentication, RFC 6749, sections 4.3 and 6, and RFC 7009.
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -10,7 +11,7 @@ use registry_core::{ErrorKind, Result};
 
 use crate::Body;
 use crate::error_response::Failure;
-use crate::header::{JSON, NO_STORE, respond_json};
+use crate::header::{JSON, NO_STORE, respond_empty, respond_json};
 use crate::request_body::RequestBody;
 use crate::service::Settings;
 
@@ -29,17 +30,7 @@ pub(crate) async fn issue(
     body: RequestBody,
 ) -> Result<TokenAnswer, Failure> {
     let request = if parts.method == Method::POST {
-        let is_form = |value: &HeaderValue| {
-            let kind = value.to_str().unwrap_or_default().split(';').next();
-            kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
-        };
-        if !parts.headers.get(CONTENT_TYPE).is_some_and(is_form) {
-            let error = ErrorKind::RequestInvalid
-                .error(format!("send the form with the Content-Type {FORM}"));
-            return Err(error.into());
-        }
-        let deadline = settings.capacity.manifest_deadline();
-        TokenRequest::from_form(&body.form(TOKEN_REQUEST_MAX, deadline).await?)?
+        TokenRequest::from_form(&form(settings, parts, body).await?)?
     } else {
         TokenRequest::from_query(parts.uri.query().unwrap_or_default())?
     };
@@ -53,6 +44,34 @@ pub(crate) fn answer(answer: &TokenAnswer) -> Result<Response<Body>> {
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+/// Ends a token, for whoever has it (RFC 7009).
+pub(crate) async fn revoke(
+    settings: &Settings,
+    parts: &Parts,
+    body: RequestBody,
+) -> Result<Response<Body>> {
+    let form = form(settings, parts, body).await?;
+    let token = TokenRequest::token_to_revoke(&form)?;
+    settings.access.revoke(&token).await?;
+    let mut response = respond_empty(StatusCode::OK);
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}
+
+async fn form(settings: &Settings, parts: &Parts, body: RequestBody) -> Result<Bytes> {
+    let is_form = |value: &HeaderValue| {
+        let kind = value.to_str().unwrap_or_default().split(';').next();
+        kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
+    };
+    if !parts.headers.get(CONTENT_TYPE).is_some_and(is_form) {
+        return Err(
+            ErrorKind::RequestInvalid.error(format!("send the form with the Content-Type {FORM}"))
+        );
+    }
+    let deadline = settings.capacity.manifest_deadline();
+    body.form(TOKEN_REQUEST_MAX, deadline).await
 }
 
 /// Shows the public keys.

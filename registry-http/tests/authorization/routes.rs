@@ -65,6 +65,13 @@ const fn beside(method: &'static str, path: &'static str, needs: Needs) -> Route
     }
 }
 
+const fn form(path: &'static str, body: &'static str, needs: Needs) -> Route {
+    Route {
+        body,
+        ..beside("POST", path, needs).with(&["content-type: application/x-www-form-urlencoded"])
+    }
+}
+
 const fn to(action: &'static str, method: &'static str, path: &'static str) -> Route {
     Route {
         method,
@@ -255,6 +262,8 @@ table! { {
         beside("GET", "/v2/token", Needs::Token),
         beside("GET", "/v2/token?service=registry&scope=repository:secret/there:pull", Needs::Token),
         beside("GET", "/v2/token?scope=repository:secret/there:*", Needs::Token);
+    Revoke:
+        form("/v2/token/revoke", "token=nobodys", Needs::Nothing);
     KeySet:
         beside("GET", "/v2/token/jwks.json", Needs::Nothing),
         beside("HEAD", "/v2/token/jwks.json", Needs::Nothing),

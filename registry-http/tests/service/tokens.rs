@@ -3,8 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
-use registry_core::Action;
-use registry_http::registry_auth::{AccessControl, Login, Rules, TokenServer};
+use registry_core::{Action, Result};
+use registry_http::registry_auth::{
+    AccessControl, Authenticator, Caller, Credentials, Login, MemoryRecords, Principal, Rules,
+    Standing, TokenServer,
+};
 use registry_http::{Peer, RegistryService};
 use registry_storage::Engine;
 
@@ -283,6 +286,63 @@ async fn forms_are_read_as_oauth2_writes_them() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_lasts_until_it_is_revoked() {
+    // Only who can be asked whether somebody is still there gives refresh tokens.
+    #[derive(Debug)]
+    struct Everybody;
+    #[async_trait::async_trait]
+    impl Authenticator for Everybody {
+        async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+            Ok(match caller.credentials {
+                Credentials::Basic { user, .. } => Some(Principal::new(user)),
+                _ => None,
+            })
+        }
+
+        async fn standing(&self, principal: &Principal) -> Result<Standing> {
+            Ok(Standing::Current(Principal::new(principal.name())))
+        }
+    }
+    let server = TokenServer::ephemeral()
+        .unwrap()
+        .records(MemoryRecords::new());
+    let access = AccessControl::new(Rules::new().signed_in("**", &[Action::Pull]))
+        .authenticator(Everybody)
+        .tokens(server);
+    let service = RegistryService::new(Engine::memory()).access(access);
+    let uri = "/v2/token?service=registry&offline_token=true";
+    let ann = basic("ann", "ann's");
+    let answer = call(&service, Method::GET, uri, &[&ann]).await.json();
+    let refresh = answer["refresh_token"].as_str().unwrap();
+    let redeem = format!("grant_type=refresh_token&service=registry&refresh_token={refresh}");
+    let answer = form(&service, &redeem).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let header = format!("authorization: Bearer {token}");
+    let ping = async || call(&service, Method::GET, "/v2/", &[&header]).await.status;
+    assert_eq!(ping().await, 200);
+    let revoke = async |form: String| {
+        let kind = "content-type: application/x-www-form-urlencoded";
+        let sent = request(&Method::POST, "/v2/token/revoke", &[kind], whole(form));
+        send(&service, sent).await.status.as_u16()
+    };
+    assert_eq!(revoke("token=x".to_owned()).await, 200);
+    assert_eq!(revoke("x=y".to_owned()).await, 400);
+    assert_eq!(ping().await, 200);
+    assert_eq!(
+        revoke(format!("token={token}&token_type_hint=access_token")).await,
+        200
+    );
+    assert_eq!(ping().await, 401);
+    assert_eq!(revoke(format!("token={refresh}")).await, 200);
+    let answer = form(&service, &redeem).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["error"]),
+        (401, &"invalid_grant".into())
+    );
+}
+
+#[tokio::test]
 async fn keys_are_shown_to_everybody() {
     let service = service();
     for path in ["/v2/token/jwks.json", "/.well-known/jwks.json"] {
@@ -296,6 +356,7 @@ async fn keys_are_shown_to_everybody() {
     }
     for (path, allowed) in [
         ("/v2/token", "GET, POST"),
+        ("/v2/token/revoke", "POST"),
         ("/v2/token/jwks.json", "GET, HEAD"),
     ] {
         let answer = call(&service, Method::DELETE, path, &[]).await;
@@ -313,6 +374,7 @@ async fn a_registry_without_tokens_has_nothing_there() {
         (Method::GET, "/v2/token"),
         (Method::POST, "/v2/token"),
         (Method::DELETE, "/v2/token"),
+        (Method::POST, "/v2/token/revoke"),
         (Method::GET, "/v2/token/jwks.json"),
         (Method::GET, "/.well-known/jwks.json"),
     ] {

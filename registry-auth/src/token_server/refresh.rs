@@ -1,0 +1,256 @@
+//! Refresh tokens: what gets a new token without a password.
+//!
+//! One is 256 random bits. Kept is who holds it and a hash of it, so that nobody
+//! who reads the records can use it.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use registry_core::{Error, ErrorKind, Expected, PageRequest, Records, Result};
+use serde::{Deserialize, Serialize};
+
+use super::access_token::{self, subject, word};
+use crate::{Principal, Secret};
+
+/// What refresh tokens start with, so that they are found where they shouldn't be.
+const MARK: &str = "rgr_";
+
+/// How long one is good that nobody uses.
+const UNUSED: Duration = Duration::from_hours(24 * 90);
+
+/// A day: when one was used is kept no more precisely, so that using it costs no
+/// write.
+const DAY: Duration = Duration::from_hours(24);
+
+/// The most of one holder. Of more, the one that was used the longest ago goes.
+const MOST: usize = 64;
+
+/// A refresh token as its holder has it: `rgr_`, 16 digits for the holder, 16 for
+/// the token, `_`, and the secret.
+pub(super) struct RefreshToken {
+    holder: String,
+    id: String,
+    secret: Secret,
+}
+
+/// What is kept of it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// The SHA-256 of the secret.
+    hash: String,
+    service: String,
+    kind: String,
+    holder: String,
+    source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stamp: Option<[u8; 16]>,
+    /// The day of its last use, since 1970.
+    day: u64,
+}
+
+/// A refresh token that was found.
+pub(crate) struct Found {
+    key: String,
+    version: u64,
+    kept: Kept,
+    holder: Principal,
+}
+
+impl Found {
+    /// Who holds it, as far as it was known when it was made.
+    pub(crate) fn holder(&self) -> &Principal {
+        &self.holder
+    }
+
+    /// The [source](crate::Authenticator::source) that knows the holder.
+    pub(crate) fn source(&self) -> &str {
+        &self.kept.source
+    }
+}
+
+impl RefreshToken {
+    fn new(holder: &Principal) -> Result<Self> {
+        let mut secret = zeroize::Zeroizing::new([0_u8; 32]);
+        aws_lc_rs::rand::fill(&mut *secret)
+            .map_err(|source| Error::internal("the system gives no random numbers", source))?;
+        let id = super::identity()?;
+        Ok(Self {
+            holder: holder_key(holder),
+            id: id.get(..16).unwrap_or_default().to_owned(),
+            secret: Secret::new(URL_SAFE_NO_PAD.encode(*secret)),
+        })
+    }
+
+    pub(super) fn parse(text: &Secret) -> Option<Self> {
+        let (names, secret) = text.expose().strip_prefix(MARK)?.split_once('_')?;
+        let (holder, id) = names.split_at_checked(16)?;
+        let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        (id.len() == 16 && names.bytes().all(is_hex)).then(|| Self {
+            holder: holder.to_owned(),
+            id: id.to_owned(),
+            secret: Secret::new(secret),
+        })
+    }
+
+    fn text(&self) -> Secret {
+        let Self { holder, id, secret } = self;
+        Secret::new(format!("{MARK}{holder}{id}_{}", secret.expose()))
+    }
+
+    fn key(&self) -> String {
+        format!("refresh/{}/{}", self.holder, self.id)
+    }
+
+    fn hash(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, self.secret.expose().as_bytes()))
+    }
+}
+
+/// Gives `holder` a refresh token for `service`.
+pub(super) async fn make(
+    records: &dyn Records,
+    holder: &Principal,
+    service: &str,
+    now: SystemTime,
+) -> Result<Secret> {
+    make_room(records, holder).await?;
+    let token = RefreshToken::new(holder)?;
+    let kept = Kept {
+        hash: token.hash(),
+        service: service.to_owned(),
+        kind: word(holder.kind()).to_owned(),
+        holder: subject(holder),
+        source: holder.source().to_owned(),
+        stamp: holder.stamp().copied(),
+        day: day(now),
+    };
+    write(records, &token.key(), Expected::Absent, &kept, now).await?;
+    Ok(token.text())
+}
+
+/// The refresh token that is `text`, if it is one and for `service`.
+pub(super) async fn find(
+    records: &dyn Records,
+    text: &Secret,
+    service: &str,
+) -> Result<Option<Found>> {
+    let Some(token) = RefreshToken::parse(text) else {
+        return Ok(None);
+    };
+    let Some(record) = records.get(&token.key()).await? else {
+        return Ok(None);
+    };
+    let kept: Kept = serde_json::from_slice(&record.value)
+        .map_err(|source| Error::internal("what is kept of a refresh token is damaged", source))?;
+    let is_it = Secret::new(token.hash()).matches(&kept.hash) && kept.service == service;
+    let holder = access_token::holder(&kept.kind, &kept.holder, None);
+    Ok(holder.filter(|_| is_it).map(|holder| Found {
+        holder: match kept.stamp {
+            Some(stamp) => holder.with_stamp(stamp),
+            None => holder,
+        },
+        key: record.key,
+        version: record.version,
+        kept,
+    }))
+}
+
+/// Takes note that the token was used today.
+pub(super) async fn touch(records: &dyn Records, mut found: Found, now: SystemTime) -> Result<()> {
+    if found.kept.day == day(now) {
+        return Ok(());
+    }
+    found.kept.day = day(now);
+    let expected = Expected::Version(found.version);
+    match write(records, &found.key, expected, &found.kept, now).await {
+        // Somebody else used it, too.
+        Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(()),
+        written => written,
+    }
+}
+
+/// Ends the token, and tells whether it was still there: of many who do this, one
+/// hears that it was.
+pub(super) async fn consume(records: &dyn Records, found: &Found) -> Result<bool> {
+    let removed = records.remove(&found.key, Expected::Version(found.version));
+    match removed.await {
+        Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(false),
+        removed => removed,
+    }
+}
+
+/// Ends all tokens of `holder`.
+pub(super) async fn end_all(records: &dyn Records, holder: &Principal) -> Result<()> {
+    loop {
+        let page = all_of(records, holder).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (_, key) in page {
+            records.remove(&key, Expected::Any).await?;
+        }
+    }
+}
+
+async fn make_room(records: &dyn Records, holder: &Principal) -> Result<()> {
+    let mut known = all_of(records, holder).await?;
+    known.sort_unstable();
+    let surplus = known.len().saturating_add(1).saturating_sub(MOST);
+    for (_, key) in known.into_iter().take(surplus) {
+        records.remove(&key, Expected::Any).await?;
+    }
+    Ok(())
+}
+
+/// The keys of tokens of `holder`, each with its last use: the day, and the order
+/// in which it was noted.
+async fn all_of(records: &dyn Records, holder: &Principal) -> Result<Vec<((u64, u64), String)>> {
+    let prefix = format!("refresh/{}/", holder_key(holder));
+    let page = records.list(&prefix, PageRequest::first(MOST.saturating_mul(2)));
+    let records = page.await?.items.into_iter();
+    Ok(records
+        .map(|record| {
+            let kept: Option<Kept> = serde_json::from_slice(&record.value).ok();
+            let day = kept.map_or(0, |kept| kept.day);
+            ((day, record.version), record.key)
+        })
+        .collect())
+}
+
+async fn write(
+    records: &dyn Records,
+    key: &str,
+    expected: Expected,
+    kept: &Kept,
+    now: SystemTime,
+) -> Result<()> {
+    let value = serde_json::to_vec(kept)
+        .map_err(|source| Error::internal("a refresh token could not be kept", source))?;
+    let expires_at = now.checked_add(UNUSED.saturating_add(DAY));
+    records.put(key, expected, value, expires_at).await?;
+    Ok(())
+}
+
+fn day(now: SystemTime) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since
+        .as_secs()
+        .checked_div(DAY.as_secs())
+        .unwrap_or_default()
+}
+
+/// What stands for somebody in keys of records: 16 digits.
+pub(super) fn holder_key(holder: &Principal) -> String {
+    // No kind holds a colon, so nobody is somebody else.
+    let name = format!("{}:{}", word(holder.kind()), subject(holder));
+    let mut key = String::with_capacity(16);
+    for byte in digest(&SHA256, name.as_bytes()).as_ref().iter().take(8) {
+        // Writing into memory doesn't fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}

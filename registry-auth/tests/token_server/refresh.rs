@@ -1,0 +1,346 @@
+//! Refresh tokens, and the end of tokens before their time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use http::{HeaderMap, Method};
+use registry_auth::{
+    AccessControl, Decision, Login, MemoryRecords, Policy, Principal, Question, Refusal, Secret,
+    Sender, TokenAnswer, TokenRequest, TokenServer,
+};
+use registry_core::{
+    Clock, ErrorKind, Expected, PageRequest, Records, RequestOrigin, Result, SystemClock,
+};
+
+use crate::support::{Ahead, People, ann, ask, basic, bearer, challenge, issue, rules};
+
+struct Scene {
+    people: People,
+    records: Arc<MemoryRecords>,
+    clock: Ahead,
+    access: AccessControl,
+}
+
+fn scene() -> Scene {
+    let clock = Ahead::default();
+    let records = Arc::new(MemoryRecords::new().clock(clock.clone()));
+    let people = People::of([ann(), Principal::new("ben"), Principal::robot("ci")]);
+    let server = TokenServer::ephemeral()
+        .unwrap()
+        .records(Arc::clone(&records));
+    let access = AccessControl::new(rules())
+        .authenticator(people.clone())
+        .tokens(server)
+        .clock(clock.clone());
+    Scene {
+        people,
+        records,
+        clock,
+        access,
+    }
+}
+
+const LOGIN: &str = "offline_token=true&service=registry&client_id=docker";
+
+/// The refresh token of a login.
+async fn login(access: &AccessControl, user: &str) -> Secret {
+    let answer = issue(access, Some(&basic(user, user)), LOGIN)
+        .await
+        .unwrap();
+    answer.refresh_token.expect("a refresh token")
+}
+
+async fn redeem(
+    access: &AccessControl,
+    token: &Secret,
+    more: &str,
+) -> Result<TokenAnswer, Refusal> {
+    let form = format!(
+        "grant_type=refresh_token&service=registry&client_id=docker&refresh_token={}{more}",
+        token.expose()
+    );
+    let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+    let headers = HeaderMap::new();
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    access.issue(&sender, &request).await
+}
+
+fn unauthorized<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
+    let refusal = answer.expect_err("refused");
+    assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
+    assert_eq!(refusal.challenge.unwrap(), r#"Basic realm="registry""#);
+}
+
+#[tokio::test]
+async fn a_login_lasts_without_the_password() {
+    let scene = scene();
+    for user in ["ann", "robot$ci"] {
+        let token = login(&scene.access, user).await;
+        for _ in 0..3 {
+            let answer = redeem(
+                &scene.access,
+                &token,
+                "&scope=repository:public/a:pull,push",
+            );
+            let answer = answer.await.unwrap();
+            // The client keeps the one that it has.
+            assert!(answer.refresh_token.is_none());
+            let access = bearer(&answer);
+            let upload = "/v2/public/a/blobs/uploads/";
+            let grant = ask(&scene.access, Some(&access), Method::POST, upload)
+                .await
+                .unwrap();
+            assert_eq!(grant.actor.name.as_deref(), Some(user));
+            scene.clock.go(Duration::from_hours(24 * 80));
+        }
+        // It is no token for the registry, and no password.
+        for authorization in [
+            format!("Bearer {}", token.expose()),
+            basic(user, token.expose()),
+        ] {
+            let refused = ask(&scene.access, Some(&authorization), Method::GET, "/v2/").await;
+            challenge(refused);
+        }
+        scene.clock.go(Duration::from_hours(24 * 92));
+        unauthorized(redeem(&scene.access, &token, "").await);
+    }
+}
+
+#[tokio::test]
+async fn only_who_asks_and_can_be_asked_about_gets_a_refresh_token() {
+    let scene = scene();
+    let password = basic("ann", "ann");
+    let given = async |access: &AccessControl, authorization: Option<&str>, query: &str| {
+        let answer = issue(access, authorization, query).await.unwrap();
+        answer.refresh_token.is_some()
+    };
+    assert!(given(&scene.access, Some(&password), LOGIN).await);
+    assert!(!given(&scene.access, Some(&password), "service=registry").await);
+    assert!(!given(&scene.access, None, LOGIN).await);
+    // A token buys none: it would outlive the token.
+    let token = bearer(&issue(&scene.access, Some(&password), "").await.unwrap());
+    assert!(!given(&scene.access, Some(&token), LOGIN).await);
+    // Nobody could tell when somebody is gone.
+    let login = Login::new(|_, _| async { true });
+    let server = TokenServer::ephemeral()
+        .unwrap()
+        .records(MemoryRecords::new());
+    let access = AccessControl::new(rules())
+        .authenticator(login)
+        .tokens(server);
+    assert!(!given(&access, Some(&password), LOGIN).await);
+    // There is no place to keep them.
+    assert!(
+        !given(
+            &crate::support::registry(&scene.people),
+            Some(&password),
+            LOGIN
+        )
+        .await
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_its_holders_and_its_services() {
+    let scene = scene();
+    let token = login(&scene.access, "ann").await;
+    let text = token.expose();
+    for wrong in [
+        String::new() + "x",
+        format!("{text}x"),
+        text[..text.len() - 1].to_owned(),
+        text.to_uppercase(),
+        text.replace("rgr_", "rgr_0"),
+        text.replace("rgr_", ""),
+        format!("rgr_{}_", "0".repeat(32)),
+    ] {
+        unauthorized(redeem(&scene.access, &Secret::new(wrong), "").await);
+    }
+    let server = TokenServer::ephemeral()
+        .unwrap()
+        .service("other")
+        .records(Arc::clone(&scene.records));
+    let other = AccessControl::new(rules())
+        .authenticator(scene.people.clone())
+        .tokens(server);
+    let form = format!("grant_type=refresh_token&service=other&refresh_token={text}");
+    let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+    let headers = HeaderMap::new();
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    unauthorized(other.issue(&sender, &request).await);
+    // Nothing that is kept is of any use to who reads it.
+    let kept = scene
+        .records
+        .list("", PageRequest::default())
+        .await
+        .unwrap();
+    let secret = text.rsplit_once('_').unwrap().1;
+    for record in kept.items {
+        assert!(!String::from_utf8(record.value).unwrap().contains(secret));
+        assert!(!record.key.contains(secret));
+    }
+    redeem(&scene.access, &token, "").await.unwrap();
+}
+
+#[tokio::test]
+async fn another_password_ends_a_refresh_token() {
+    let scene = scene();
+    let token = login(&scene.access, "ann").await;
+    scene.people.put(Principal::new("ann").with_stamp([2; 16]));
+    unauthorized(redeem(&scene.access, &token, "").await);
+    scene.people.remove("ann");
+    unauthorized(redeem(&scene.access, &token, "").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s_23_one_of_64_redemptions_wins() {
+    let scene = scene();
+    let mut token = login(&scene.access, "ann").await;
+    for _ in 0..5 {
+        let tries = (0..64).map(|_| {
+            let (access, token) = (scene.access.clone(), token.clone());
+            tokio::spawn(async move { redeem(&access, &token, "&access_type=offline").await })
+        });
+        let answers = join_all(tries).await.into_iter().map(Result::unwrap);
+        let mut won: Vec<_> = answers.filter_map(Result::ok).collect();
+        assert_eq!(won.len(), 1);
+        token = won.remove(0).refresh_token.expect("another one");
+    }
+}
+
+#[tokio::test]
+async fn nobody_collects_refresh_tokens() {
+    let scene = scene();
+    let others = login(&scene.access, "ben").await;
+    let mut tokens = Vec::new();
+    for _ in 0..70 {
+        tokens.push(login(&scene.access, "ann").await);
+    }
+    let mut good = Vec::new();
+    for token in &tokens {
+        good.push(redeem(&scene.access, token, "").await.is_ok());
+    }
+    assert_eq!(good.iter().filter(|good| **good).count(), 64);
+    assert!(!good[0] && good[69]);
+    redeem(&scene.access, &others, "").await.unwrap();
+    let distinct: BTreeSet<_> = tokens.iter().map(Secret::expose).collect();
+    assert_eq!(distinct.len(), 70);
+}
+
+/// Disables ann once it is told to.
+#[derive(Debug, Clone, Default)]
+struct Disabled(Arc<AtomicBool>);
+
+impl Policy for Disabled {
+    fn decide(&self, _: &Question<'_>) -> Decision {
+        Decision::ABSTAIN
+    }
+
+    fn is_disabled(&self, principal: &Principal) -> bool {
+        principal.name() == "ann" && self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn s_22_a_disabled_user_has_no_way_in() {
+    let scene = scene();
+    let disabled = Disabled::default();
+    let access = scene.access.clone().policy(disabled.clone());
+    let password = basic("ann", "ann");
+    let refresh = login(&access, "ann").await;
+    let token = bearer(&issue(&access, Some(&password), "").await.unwrap());
+    let form = "grant_type=password&service=registry&username=ann&password=ann";
+    let form = TokenRequest::from_form(form.as_bytes()).unwrap();
+    let headers = HeaderMap::new();
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    for is_disabled in [false, true, false] {
+        disabled.0.store(is_disabled, Ordering::Relaxed);
+        let ways = [
+            ask(&access, Some(&password), Method::GET, "/v2/")
+                .await
+                .is_ok(),
+            ask(&access, Some(&token), Method::GET, "/v2/")
+                .await
+                .is_ok(),
+            issue(&access, Some(&password), "").await.is_ok(),
+            issue(&access, Some(&token), "").await.is_ok(),
+            access.issue(&sender, &form).await.is_ok(),
+            redeem(&access, &refresh, "").await.is_ok(),
+        ];
+        assert_eq!(ways, [!is_disabled; 6]);
+    }
+}
+
+#[tokio::test]
+async fn s_33_revoked_is_refused_at_once() {
+    let scene = scene();
+    let access = &scene.access;
+    let ping = async |token: &str| ask(access, Some(token), Method::GET, "/v2/").await;
+    let new = async || issue(access, Some(&basic("ann", "ann")), "").await.unwrap();
+
+    // By whoever has it.
+    let (first, second) = (new().await, new().await);
+    ping(&bearer(&first)).await.unwrap();
+    access.revoke(&first.token).await.unwrap();
+    let refused = challenge(ping(&bearer(&first)).await);
+    assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+    assert!(issue(access, Some(&bearer(&first)), "").await.is_err());
+    ping(&bearer(&second)).await.unwrap();
+    let refresh = login(access, "ann").await;
+    access.revoke(&refresh).await.unwrap();
+    unauthorized(redeem(access, &refresh, "").await);
+    // What is none is gone already.
+    for token in ["", "x", "a.b.c", refresh.expose(), first.token.expose()] {
+        access.revoke(&Secret::new(token)).await.unwrap();
+    }
+
+    // All at once, and nobody else's.
+    let refresh = login(access, "ann").await;
+    let bens = issue(access, Some(&basic("ben", "ben")), "").await.unwrap();
+    let bens_refresh = login(access, "ben").await;
+    access.revoke_all(&Principal::new("ann")).await.unwrap();
+    challenge(ping(&bearer(&second)).await);
+    unauthorized(redeem(access, &refresh, "").await);
+    ping(&bearer(&bens)).await.unwrap();
+    redeem(access, &bens_refresh, "").await.unwrap();
+    // The password is still good, for tokens of a later second.
+    scene.clock.go(Duration::from_secs(2));
+    ping(&bearer(&new().await)).await.unwrap();
+
+    // What is written down doesn't stay for longer than the tokens would live.
+    scene.clock.go(Duration::from_hours(2));
+    let kept = scene
+        .records
+        .list("revoked/", PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(kept.items.len(), 0);
+}
+
+#[tokio::test]
+async fn a_revocation_that_cannot_be_read_revokes() {
+    let scene = scene();
+    let token = issue(&scene.access, Some(&basic("ann", "ann")), "")
+        .await
+        .unwrap();
+    scene
+        .access
+        .revoke_all(&Principal::new("ann"))
+        .await
+        .unwrap();
+    let kept = scene
+        .records
+        .list("revoked/", PageRequest::default())
+        .await
+        .unwrap();
+    let key = &kept.items[0].key;
+    let later = SystemClock.now() + Duration::from_mins(5);
+    let odd = scene
+        .records
+        .put(key, Expected::Any, b"odd".to_vec(), Some(later));
+    odd.await.unwrap();
+    challenge(ask(&scene.access, Some(&bearer(&token)), Method::GET, "/v2/").await);
+}
