@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use registry_auth::SigningAlgorithm;
+use registry_auth::jwt::Algorithm;
 use registry_http::IpNet;
 use registry_storage::EngineOptions;
 use tracing::Level;
@@ -116,6 +117,8 @@ pub enum Changes {
 pub struct Auth {
     /// Who may log in with a password.
     pub password_file: Option<PasswordFile>,
+    /// The service whose tokens are taken.
+    pub issuer: Option<TokenService>,
     /// What each may do; without it, whoever is logged in may do everything with
     /// content.
     pub policy_file: Option<Said<PathBuf>>,
@@ -126,8 +129,27 @@ pub struct Auth {
 impl Auth {
     /// Whether anybody can log in.
     pub fn has_logins(&self) -> bool {
-        self.password_file.is_some()
+        self.password_file.is_some() || self.issuer.is_some()
     }
+}
+
+/// Another service that gives out tokens.
+#[derive(Debug)]
+pub struct TokenService {
+    /// Where clients ask for them.
+    pub realm: Said<String>,
+    /// Whether that is a path of whatever host clients ask, in place of a URL.
+    pub beside: bool,
+    /// What they are for.
+    pub service: String,
+    /// Who gives them out.
+    pub issuer: String,
+    /// The certificates of its keys.
+    pub certificates: Option<Said<PathBuf>>,
+    /// Its keys.
+    pub keys: Option<Said<PathBuf>>,
+    /// How they may be signed; in every way that is safe if none is named.
+    pub algorithms: Vec<Algorithm>,
 }
 
 /// The server's own tokens.

@@ -4,7 +4,7 @@
 mod bearer;
 
 use http::HeaderValue;
-use registry_core::{ErrorKind, Result};
+use registry_core::{ErrorKind, Result, Scopes};
 
 #[cfg(feature = "token")]
 pub(crate) use self::bearer::Bearer;
@@ -14,8 +14,15 @@ pub(crate) use self::bearer::Bearer;
 /// There is exactly one scheme: offered two, common clients mix them up.
 ///
 /// RFC 9110, section 11.6.1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Challenge(HeaderValue);
+#[derive(Debug, Clone)]
+pub struct Challenge(Scheme);
+
+#[derive(Debug, Clone)]
+enum Scheme {
+    Basic(HeaderValue),
+    #[cfg(feature = "token")]
+    Bearer(Bearer),
+}
 
 impl Challenge {
     /// Asks for a user name and a password. `realm` is what clients show.
@@ -31,15 +38,50 @@ impl Challenge {
         HeaderValue::from_str(&format!("Basic realm=\"{quoted}\""))
             .ok()
             .filter(|value| value.to_str().is_ok_and(|text| !text.contains('\t')))
-            .map(Self)
+            .map(|value| Self(Scheme::Basic(value)))
             .ok_or_else(|| {
                 ErrorKind::RequestInvalid
                     .error("the realm must be made of printable ASCII characters")
             })
     }
 
-    pub(crate) fn header(&self) -> HeaderValue {
-        self.0.clone()
+    /// Sends clients to `realm`, the URL of another service, for a token that is
+    /// for `service`. That the tokens are taken is up to an authenticator.
+    ///
+    /// RFC 6750, and "Token Authentication Specification" of the Docker registry.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if `realm` isn't an absolute `http` or
+    /// `https` URL of visible ASCII characters without a query.
+    #[cfg(feature = "token")]
+    pub fn bearer(realm: &str, service: &str) -> Result<Self> {
+        Bearer::check_realm(realm)?;
+        Ok(Self(Scheme::Bearer(Bearer::new(Some(realm), service))))
+    }
+
+    /// The same, where the service is at `path` of the host that a client asked.
+    #[cfg(feature = "token")]
+    pub fn bearer_beside(path: &str, service: &str) -> Self {
+        Self(Scheme::Bearer(Bearer::new(None, service).at(path)))
+    }
+
+    /// The header for somebody who asked at `base`, as far as that is known, and
+    /// who lacks a token for `scopes`, if it is tokens that are asked for.
+    pub(crate) fn header(
+        &self,
+        base: Option<&str>,
+        scopes: &Scopes,
+        error: Option<(TokenError, &str)>,
+    ) -> HeaderValue {
+        match &self.0 {
+            Scheme::Basic(value) => {
+                let _ = (base, scopes, error);
+                value.clone()
+            }
+            #[cfg(feature = "token")]
+            Scheme::Bearer(bearer) => bearer.header(base, scopes, error),
+        }
     }
 }
 
@@ -55,17 +97,24 @@ pub(crate) enum TokenError {
 impl Default for Challenge {
     /// Basic, with the realm `registry`.
     fn default() -> Self {
-        Self(HeaderValue::from_static("Basic realm=\"registry\""))
+        Self(Scheme::Basic(HeaderValue::from_static(
+            "Basic realm=\"registry\"",
+        )))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use registry_core::Scopes;
+
     use super::Challenge;
 
     #[test]
     fn the_realm_is_quoted() {
-        let header = |realm| Challenge::basic(realm).map(|challenge| challenge.header());
+        let header = |realm| {
+            Challenge::basic(realm)
+                .map(|challenge| challenge.header(None, &Scopes::default(), None))
+        };
         assert_eq!(
             header("my registry").unwrap(),
             "Basic realm=\"my registry\""

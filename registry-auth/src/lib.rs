@@ -64,6 +64,7 @@
 //! All are off unless asked for:
 //!
 //! * `htpasswd`: users from a password file.
+//! * `issuer`: tokens that another service gives out, by [`Issuer`].
 //! * `policy`: rules from a file, and time zones by their names in a
 //!   [`TimeWindow`].
 //! * `records`: accounts, keys and revocations in a file (`FileRecords`).
@@ -80,6 +81,8 @@ mod glob;
 mod guard;
 #[cfg(feature = "htpasswd")]
 mod htpasswd;
+#[cfg(feature = "issuer")]
+mod issuer;
 #[cfg(feature = "token")]
 pub mod jwt;
 mod login;
@@ -115,6 +118,8 @@ pub use glob::Glob;
 pub use guard::GuardLimits;
 #[cfg(feature = "htpasswd")]
 pub use htpasswd::{Htpasswd, PASSWORD_MAX};
+#[cfg(feature = "issuer")]
+pub use issuer::{Issuer, TrustIssuer};
 pub use login::{Login, LoginAnswer};
 pub use network::{Network, Networks};
 pub use pattern::Pattern;

@@ -47,7 +47,6 @@ impl<'a> Sender<'a> {
         &self.origin
     }
 
-    #[cfg(feature = "token")]
     pub(crate) fn registry_base(&self) -> Option<&'a str> {
         self.base
     }

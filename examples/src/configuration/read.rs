@@ -90,6 +90,17 @@ struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
+impl<'a> Reader<'a> {
+    /// The texts at `path`. One may stand without a list around it.
+    fn items(&self, path: &str) -> &'a [Node] {
+        let node = self.tree.at(path);
+        match node.map(|node| &node.value) {
+            Some(Value::List(items)) => items,
+            _ => node.map(std::slice::from_ref).unwrap_or_default(),
+        }
+    }
+}
+
 impl Reader<'_> {
     fn text(&self, path: &str) -> Option<&str> {
         self.tree.at(path)?.text()
@@ -269,13 +280,7 @@ impl Reader<'_> {
 
     fn trusted_proxies(&mut self) -> Vec<IpNet> {
         let mut networks = Vec::new();
-        let node = self.tree.at("http.trustedproxies");
-        let items = match node.map(|node| &node.value) {
-            Some(Value::List(items)) => items.as_slice(),
-            // One may stand without a list around it.
-            _ => node.map(std::slice::from_ref).unwrap_or_default(),
-        };
-        for item in items {
+        for item in self.items("http.trustedproxies") {
             let text = item.text().unwrap_or_default();
             // An address alone is a network of one.
             let network = text.parse::<IpNet>().ok();

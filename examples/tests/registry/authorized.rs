@@ -153,6 +153,40 @@ async fn everybody_pulls_with_a_token_and_some_push_with_one() {
 }
 
 #[tokio::test]
+async fn tokens_of_another_service_open_what_they_cover() {
+    // The other service is a registry, too.
+    let service = setup(&["ann"], "").start();
+    let keys = service.get("/v2/token/jwks.json").await.1;
+    let realm = format!("http://{}/v2/token", service.address);
+    let program = Setup::serve(&format!(
+        "version: 0.1\nstorage: inmemory\nhttp: {{addr: '127.0.0.1:0'}}\nauth:\n  token:\n    \
+         realm: {realm}\n    service: registry\n    issuer: registry\n    jwks: keys.json\n    \
+         signingalgorithms: [ES256]\n"
+    ))
+    .file("keys.json", keys)
+    .start();
+    assert_eq!(
+        program.challenge("/v2/people/ann/app/tags/list").await,
+        format!(
+            r#"Bearer realm="{realm}",service="registry",scope="repository:people/ann/app:pull""#
+        )
+    );
+    let ann = token(&program, Some("ann"), "repository:people/ann/app:pull,push").await;
+    let upload = async |repository: &str| {
+        let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
+        let request = Client::new().post(url).bearer_auth(&ann);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(upload("people/ann/app").await, StatusCode::ACCEPTED);
+    assert_eq!(upload("people/ben/app").await, StatusCode::UNAUTHORIZED);
+    // A password is not for this server.
+    assert_eq!(
+        push(&program, Some("ann"), "people/ann/app").await,
+        StatusCode::UNAUTHORIZED
+    );
+}
+
+#[tokio::test]
 async fn passwords_alone_are_asked_for_where_tokens_are_off() {
     let program = setup(&["ann"], "  tokenserver: {enabled: false}\n").start();
     let challenge = program.challenge("/v2/").await;

@@ -47,7 +47,7 @@ impl AccessControl {
             // Here a password is asked for, not one more token.
             Refusal {
                 challenge: (error.kind() == ErrorKind::Unauthorized)
-                    .then(|| self.0.challenge.header()),
+                    .then(|| self.0.challenge.header(None, &Scopes::default(), None)),
                 error,
             }
         })

@@ -91,8 +91,6 @@ impl Inner {
                 .challenge()
                 .header(sender.registry_base(), scopes, fault);
         }
-        #[cfg(not(feature = "token"))]
-        let _ = (sender, scopes, fault);
-        self.challenge.header()
+        self.challenge.header(sender.registry_base(), scopes, fault)
     }
 }

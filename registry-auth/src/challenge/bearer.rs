@@ -14,6 +14,9 @@ const TOKEN_PATH: &str = "/v2/token";
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
     realm: Option<String>,
+    /// Where tokens are to be had below the address that was asked, without a
+    /// realm.
+    path: String,
     service: String,
 }
 
@@ -23,8 +26,15 @@ impl Bearer {
     pub(crate) fn new(realm: Option<&str>, service: &str) -> Self {
         Self {
             realm: realm.map(str::to_owned),
+            path: TOKEN_PATH.to_owned(),
             service: service.to_owned(),
         }
+    }
+
+    /// Tokens are to be had at `path`, without a realm.
+    pub(super) fn at(mut self, path: &str) -> Self {
+        self.path = format!("/{}", path.trim_start_matches('/'));
+        self
     }
 
     /// Refuses what clients can't ask. They add a query of their own.
@@ -51,7 +61,7 @@ impl Bearer {
     ) -> HeaderValue {
         let realm = match &self.realm {
             Some(realm) => realm.clone(),
-            None => format!("{}{TOKEN_PATH}", base.unwrap_or_default()),
+            None => format!("{}{}", base.unwrap_or_default(), self.path),
         };
         let mut value = format!(
             "Bearer realm={},service={}",

@@ -1,11 +1,13 @@
 //! The ways to sign a token.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
 };
+use registry_core::{Error, ErrorKind, Result};
 
 /// How a token is signed (RFC 7518, RFC 8037).
 ///
@@ -32,6 +34,19 @@ pub enum Algorithm {
     Ps384,
     /// RSA with PSS padding and SHA-512.
     Ps512,
+}
+
+impl FromStr for Algorithm {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::named(name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            ErrorKind::RequestInvalid.error(format!(
+                "tokens signed with `{name}` aren't taken; use some of {known}"
+            ))
+        })
+    }
 }
 
 impl Algorithm {

@@ -1,6 +1,8 @@
 //! Putting the libraries together as the configuration says.
 
-use registry_auth::{AccessControl, Challenge, Htpasswd, PolicyFile, Rules, TokenServer};
+use registry_auth::{
+    AccessControl, Challenge, Htpasswd, Issuer, PolicyFile, Rules, TokenServer, TrustIssuer,
+};
 use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
@@ -8,7 +10,7 @@ use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptio
 use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
-    Auth, Changes, Configuration, Http, PasswordFile, Problem, Said, Storage,
+    Auth, Changes, Configuration, Http, PasswordFile, Problem, Said, Storage, TokenService,
 };
 
 /// Where the keys that sign tokens are, below the data.
@@ -119,14 +121,40 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
             let rules = Rules::new().signed_in("**", &content);
             AccessControl::new(rules.check().map_err(wrong(&file.path))?)
         }
+        (None, None) if auth.issuer.is_some() => AccessControl::new(TrustIssuer),
         (None, None) => AccessControl::open(),
     };
+    if let Some(service) = &auth.issuer {
+        access = access
+            .authenticator(issuer(service)?)
+            .challenge(if service.beside {
+                Challenge::bearer_beside(&service.realm.value, &service.service)
+            } else {
+                let realm = &service.realm;
+                Challenge::bearer(&realm.value, &service.service).map_err(wrong(realm))?
+            });
+    }
     if let Some(PasswordFile { realm, path }) = &auth.password_file {
         let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
         let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
         access = access.authenticator(users).challenge(challenge);
     }
     Ok(access)
+}
+
+/// The service whose tokens are taken.
+fn issuer(service: &TokenService) -> Result<Issuer, Problem> {
+    let mut issuer = Issuer::new(&service.issuer, &service.service);
+    if !service.algorithms.is_empty() {
+        issuer = issuer.algorithms(service.algorithms.iter().copied());
+    }
+    if let Some(path) = &service.certificates {
+        issuer = issuer.certificates(&path.value).map_err(wrong(path))?;
+    }
+    if let Some(path) = &service.keys {
+        issuer = issuer.keys(&path.value).map_err(wrong(path))?;
+    }
+    Ok(issuer)
 }
 
 /// The same, with tokens if there are to be any. They are bound to the
@@ -141,6 +169,8 @@ pub(crate) fn with_tokens(
     configuration: &Configuration,
     engine: &Engine,
 ) -> Result<AccessControl, Failure> {
+    // What tokens of others cover is bound to repositories, too.
+    let access = access.epochs(engine.clone());
     let Some(tokens) = &configuration.auth.tokens else {
         return Ok(access);
     };
@@ -165,7 +195,7 @@ pub(crate) fn with_tokens(
     if let Some(lifetime) = &tokens.lifetime {
         server = server.lifetime(lifetime.value).map_err(wrong(lifetime))?;
     }
-    Ok(access.tokens(server).epochs(engine.clone()))
+    Ok(access.tokens(server))
 }
 
 /// What is wrong with how tokens are given out, as far as it shows without the

@@ -77,6 +77,7 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
     let users = match (&auth.policy_file, &auth.password_file) {
         (Some(file), _) => format!("whom {} names", file.value.display()),
         (None, Some(file)) => format!("those in {}", file.path.value.display()),
+        (None, None) if auth.has_logins() => "those with a token for it".to_owned(),
         (None, None) => "everybody who can reach it".to_owned(),
     };
     let rights = rights(configuration.changes);

@@ -3,16 +3,22 @@
 use std::time::Duration;
 
 use registry_auth::SigningAlgorithm;
+use registry_auth::jwt::Algorithm;
 
-use super::super::{Auth, PasswordFile, Said, Tokens, choice, duration};
+use super::super::{Auth, PasswordFile, Said, TokenService, Tokens, choice, duration};
 use super::Reader;
 
+/// Where the Docker registry sends clients if it isn't told.
+const AUTO_REDIRECT: &str = "/auth/token/";
+
+const ISSUER: &str = "auth.token";
 const POLICY: &str = "auth.policy";
 const TOKENS: &str = "auth.tokenserver";
 
 impl Reader<'_> {
     pub(super) fn auth(&mut self) -> Auth {
         let password_file = self.password_file();
+        let issuer = self.issuer();
         let policy_file = match self.tree.at(POLICY) {
             Some(_) => self.required(POLICY, "path").map(Said::into_path),
             None => None,
@@ -20,6 +26,7 @@ impl Reader<'_> {
         let tokens = self.tokens(password_file.is_some(), policy_file.is_some());
         Auth {
             password_file,
+            issuer,
             policy_file,
             tokens,
         }
@@ -42,6 +49,60 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn issuer(&mut self) -> Option<TokenService> {
+        if !matches!(choice::chosen(self.tree, "auth"), Ok(Some("token"))) {
+            return None;
+        }
+        let path = |name| self.said(&format!("{ISSUER}.{name}")).map(Said::into_path);
+        let (certificates, keys) = (path("rootcertbundle"), path("jwks"));
+        if certificates.is_none() && keys.is_none() {
+            let origin = self.origin_of(ISSUER)?;
+            self.problems.push(origin.problem(format!(
+                "`{ISSUER}` needs the keys of the issuer: name a file of certificates in \
+                 `rootcertbundle`, or one of keys in `jwks`"
+            )));
+        }
+        let beside = self.is(&format!("{ISSUER}.autoredirect"), false);
+        let realm = if beside {
+            let path = self.said(&format!("{ISSUER}.autoredirectpath"));
+            let origin = self.origin_of(ISSUER);
+            path.or_else(|| {
+                let value = AUTO_REDIRECT.to_owned();
+                Some(Said {
+                    value,
+                    origin: origin?,
+                })
+            })
+        } else {
+            self.required(ISSUER, "realm")
+        };
+        let service = self.required(ISSUER, "service");
+        let issuer = self.required(ISSUER, "issuer");
+        Some(TokenService {
+            algorithms: self.algorithms(),
+            realm: realm?,
+            beside,
+            service: service?.value,
+            issuer: issuer?.value,
+            certificates,
+            keys,
+        })
+    }
+
+    fn algorithms(&mut self) -> Vec<Algorithm> {
+        let mut algorithms = Vec::new();
+        for item in self.items(&format!("{ISSUER}.signingalgorithms")) {
+            match item.text().unwrap_or_default().parse() {
+                Ok(algorithm) => algorithms.push(algorithm),
+                Err(error) => {
+                    let error: registry_core::Error = error;
+                    self.problems.push(item.origin.problem(error.to_string()));
+                }
+            }
+        }
+        algorithms
     }
 
     /// A policy can let everybody pull and only some push, for which clients need
