@@ -10,14 +10,18 @@
 mod server_support;
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use registry_http::{Peer, Server, TestServer};
+use registry_core::{Access, Algorithm, Blob, BlobBody, Digest, OpenOptions, Registry, Result};
+use registry_http::{Limits, Peer, RegistryService, Server, TestServer};
 use server_support::{Seen, echo, exchange, get, http1, http2, statuses, text};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -102,6 +106,42 @@ async fn a_length_set_by_hand_stays() {
         length(&two.send_request(get("http://a/empty")).await.unwrap()),
         "0"
     );
+}
+
+/// Meets a defect in the middle of the first blob that it is asked for.
+#[derive(Debug, Default)]
+struct BreaksOff(AtomicUsize);
+
+#[async_trait]
+impl Registry for BreaksOff {
+    async fn open_blob(&self, _: &Access, digest: &Digest, _: OpenOptions) -> Result<Blob> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst);
+        let parts = futures::stream::iter(0..2).map(move |part| {
+            assert!(number > 0 || part == 0, "a defect");
+            Ok(Bytes::from_static(b"part"))
+        });
+        Ok(Blob {
+            digest: *digest,
+            size: 8,
+            range: 0..8,
+            body: BlobBody::Stream(parts.boxed()),
+        })
+    }
+}
+
+/// What else goes over the connection does so still.
+#[tokio::test]
+async fn s_65_a_defect_in_the_middle_of_an_answer_ends_that_answer_only() {
+    let limits = Limits::default().max_downloads(1);
+    let service = RegistryService::new(BreaksOff::default()).limits(limits);
+    let server = TestServer::with_service(service).await;
+    let mut client = http2(server.address()).await;
+    let path = format!("http://a/v2/a/blobs/{}", Algorithm::Sha256.digest(b"x"));
+    let broken = client.send_request(get(&path)).await.unwrap();
+    assert_eq!(broken.status(), StatusCode::OK);
+    broken.into_body().collect().await.unwrap_err();
+    let whole = client.send_request(get(&path)).await.unwrap();
+    assert_eq!(text(whole).await, "partpart");
 }
 
 #[tokio::test]

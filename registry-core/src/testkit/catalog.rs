@@ -46,6 +46,38 @@ pub async fn pages_of_repositories_add_up(registry: &dyn Registry) {
     }
 }
 
+/// What is there all the time is listed once, whatever comes into being between
+/// two pages.
+pub async fn what_stays_is_listed_once_while_others_come(registry: &dyn Registry) {
+    filled(registry).await;
+    let image = &ImageBuilder::new("everywhere").build();
+    let all = &CatalogAccess::trusted();
+    for limit in 1..=3 {
+        let mut pages = 0;
+        let found = all_pages(Some(limit), |page| {
+            pages += 1;
+            async move {
+                // Not for ever, since some come behind all others.
+                if pages <= 4 {
+                    for start in ["a", "a/b/d", "z"] {
+                        let name = trusted(&format!("{start}{limit}{pages}"));
+                        image.push(registry, &name, &["latest"]).await;
+                    }
+                }
+                registry.repositories(all, page).await
+            }
+        })
+        .await;
+        let found = names(&found);
+        assert!(found.is_sorted_by(|one, next| one < next), "{found:?}");
+        let stayed: Vec<_> = found
+            .into_iter()
+            .filter(|name| NAMES.contains(name))
+            .collect();
+        assert_eq!(stayed, NAMES, "{limit}");
+    }
+}
+
 /// What the caller may not see neither appears nor shortens a page.
 pub async fn only_what_may_be_seen_is_counted(registry: &dyn Registry) {
     filled(registry).await;

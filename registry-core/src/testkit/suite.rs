@@ -88,6 +88,7 @@ macro_rules! registry_clauses {
     (catalog, $registry:expr) => {
         $crate::registry_clauses!(@ catalog, $registry,
             pages_of_repositories_add_up
+            what_stays_is_listed_once_while_others_come
             only_what_may_be_seen_is_counted
             a_list_goes_on_behind_any_position
             a_page_of_none_is_empty
@@ -145,6 +146,8 @@ macro_rules! registry_clauses {
     (tags, $registry:expr) => {
         $crate::registry_clauses!(@ tags, $registry,
             pages_of_tags_add_up
+            pages_of_names_that_begin_others_add_up
+            what_stays_is_listed_once_while_others_come
             a_list_goes_on_behind_any_position
             a_page_of_none_is_empty
             an_unknown_repository_has_no_list

@@ -36,6 +36,49 @@ pub async fn pages_of_tags_add_up(registry: &dyn Registry) {
     }
 }
 
+/// Of many names that begin others none is left out, however small the pages.
+pub async fn pages_of_names_that_begin_others_add_up(registry: &dyn Registry) {
+    let first = ["0", "A", "_", "a"];
+    let next = ["", "-", ".", "0", "A", "_", "a"];
+    let names_of = |first: &&str| next.map(|next| format!("{first}{next}"));
+    let all: Vec<String> = first.iter().flat_map(names_of).collect();
+    let pushed: Vec<&str> = all.iter().rev().map(String::as_str).collect();
+    let access = trusted("team/app");
+    let image = ImageBuilder::new("tagged").build();
+    image.push(registry, &access, &pushed).await;
+    for limit in 1..=all.len() + 1 {
+        let found = all_pages(Some(limit), |page| registry.tags(&access, page)).await;
+        assert_eq!(names(&found), all, "{limit}");
+    }
+}
+
+/// What is there all the time is listed once, whatever is pushed between two
+/// pages.
+pub async fn what_stays_is_listed_once_while_others_come(registry: &dyn Registry) {
+    let access = &tagged(registry).await;
+    let image = &ImageBuilder::new("tagged").build();
+    for limit in 1..=4 {
+        let mut pages = 0;
+        let found = all_pages(Some(limit), |page| {
+            pages += 1;
+            async move {
+                // Not for ever, since some come behind all others.
+                if pages <= 9 {
+                    let others = ["0.1", "a", "z"].map(|start| format!("{start}{limit}{pages}"));
+                    let others = others.each_ref().map(String::as_str);
+                    image.push(registry, access, &others).await;
+                }
+                registry.tags(access, page).await
+            }
+        })
+        .await;
+        let found = names(&found);
+        assert!(found.is_sorted_by(|one, next| one < next), "{found:?}");
+        let stayed: Vec<_> = found.into_iter().filter(|tag| TAGS.contains(tag)).collect();
+        assert_eq!(stayed, TAGS, "{limit}");
+    }
+}
+
 /// A list goes on behind a position, whether or not a tag is there.
 pub async fn a_list_goes_on_behind_any_position(registry: &dyn Registry) {
     let access = tagged(registry).await;

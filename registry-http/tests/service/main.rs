@@ -13,6 +13,7 @@
 mod blobs;
 mod crowded;
 mod crowded_manifests;
+mod defects;
 mod error_details;
 mod every_answer;
 mod exchange;
