@@ -151,7 +151,9 @@ impl AccessControl {
         operation: &Operation,
     ) -> Result<Grant, Refusal> {
         let granted = async {
+            self.0.count_sender(sender)?;
             let principal = self.0.identify(sender).await?;
+            self.0.count_known(principal.as_ref())?;
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
             let outlived = self.0.outlived(operation, &caller).await?;
             let caller = Arc::new(caller.having_outlived(outlived));

@@ -20,7 +20,7 @@ use base64::Engine;
 use http::{HeaderMap, HeaderValue, Method};
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Decision, GuardLimits, Htpasswd, Policy,
-    Principal, Question, Rate, RateLimits, Rules, Sender,
+    Principal, Question, Rate, RateLimits, Rules, Sender, TokenRequest, TokenServer,
 };
 use registry_core::{Clock, Error, ErrorKind, Operation, RequestOrigin, Result};
 use tempfile::TempDir;
@@ -442,4 +442,36 @@ async fn an_address_and_an_identity_ask_at_their_rate() {
     }
     per_identity.watch.go(Duration::from_millis(500));
     assert_eq!(per_identity.outcome("ann:right", HERE).await, Outcome::In);
+}
+
+/// The same where tokens are given out.
+#[tokio::test]
+async fn whoever_asks_for_tokens_is_counted_however_it_asks() {
+    let per_address = RateLimits {
+        per_address: Some(Rate::per_second(3)),
+        per_identity: None,
+    };
+    let per_identity = RateLimits {
+        per_address: None,
+        per_identity: Some(Rate::per_second(3)),
+    };
+    let headers = HeaderMap::new();
+    for limits in [per_address, per_identity] {
+        let door = Door::new().limited(limits);
+        let access = door.access.tokens(TokenServer::ephemeral().unwrap());
+        let form = b"grant_type=password&username=ann&password=right&service=registry&client_id=x";
+        let request = TokenRequest::from_form(form).unwrap();
+        let issue = async || {
+            let origin = RequestOrigin {
+                address: Some(HERE.parse().unwrap()),
+                ..RequestOrigin::default()
+            };
+            let answer = access.issue(&Sender::new(&headers, origin), &request).await;
+            outcome(answer.map(drop).map_err(|refusal| refusal.error))
+        };
+        for _ in 0..3 {
+            assert_eq!(issue().await, Outcome::In, "{limits:?}");
+        }
+        assert_eq!(issue().await, Outcome::Wait(1), "{limits:?}");
+    }
 }

@@ -9,8 +9,6 @@ use crate::{Caller, Credentials, Principal, PrincipalKind, Sender, wrong_credent
 impl Inner {
     /// Who sends, if anybody says so.
     pub(super) async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>, Refused> {
-        let address = sender.origin().address;
-        self.rates.of_address(address, self.clock.now())?;
         // Clients send what they have saved for the host: without anybody to
         // judge it, it is neither right nor wrong.
         if !self.can_login() {
@@ -56,17 +54,26 @@ impl Inner {
             }
             _ => {}
         }
-        if let Ok(Some(principal)) = &known
-            && principal.kind() != PrincipalKind::Anonymous
-        {
-            self.rates.of_identity(principal, self.clock.now())?;
-        }
         known.map_err(|error| match credentials {
             Credentials::Bearer(_) if error.kind() == ErrorKind::Unauthorized => {
                 Refused::Token(error)
             }
             _ => Refused::Error(error),
         })
+    }
+
+    /// Counts a request, whoever sends it.
+    pub(super) fn count_sender(&self, sender: &Sender<'_>) -> Result<()> {
+        let address = sender.origin().address;
+        self.rates.of_address(address, self.clock.now())
+    }
+
+    /// Counts a request of somebody, if that is anybody in particular.
+    pub(super) fn count_known(&self, known: Option<&Principal>) -> Result<()> {
+        match known.filter(|known| known.kind() != PrincipalKind::Anonymous) {
+            Some(known) => self.rates.of_identity(known, self.clock.now()),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn can_login(&self) -> bool {

@@ -100,6 +100,7 @@ impl Inner {
         request: &TokenRequest,
     ) -> Result<TokenAnswer, Refused> {
         let server = self.server()?;
+        self.count_sender(sender)?;
         server.check(request)?;
         let now = self.clock.now();
         let known = match request.grant() {
@@ -116,6 +117,7 @@ impl Inner {
                 self.known_by(&credentials, sender).await?
             }
         };
+        self.count_known(known.as_ref())?;
         let holder = known.unwrap_or_else(|| Principal::anonymous().found_by(NOBODY));
         let complete = match holder.kind() {
             PrincipalKind::Anonymous => false,
