@@ -11,6 +11,7 @@ use registry_core::{BlobBody, ByteStream, Error, ErrorKind};
 
 use crate::access_log::Exchange;
 use crate::file_body::FileBody;
+use crate::file_queue::AwaitsSending;
 #[cfg(feature = "server")]
 use crate::file_queue::FileQueue;
 use crate::patience::Patience;
@@ -115,6 +116,17 @@ impl Body {
         }
     }
 
+    /// All is handed over, but what the connection is to send by itself may still
+    /// fail.
+    fn end_when_sent(&mut self) {
+        if let Content::File(file, _) = &self.content
+            && let Some(queue) = file.queue()
+            && let Some(attendant) = self.attendant.take()
+        {
+            self.attendant = queue.keep(attendant);
+        }
+    }
+
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         let (next, left) = match &mut self.content {
             Content::Empty => return Poll::Ready(None),
@@ -185,6 +197,9 @@ impl http_body::Body for Body {
                 None => attendant.complete = true,
             }
         }
+        if at_end {
+            self.end_when_sent();
+        }
         Poll::Ready(next.map(|next| next.map(Frame::data)))
     }
 
@@ -198,6 +213,13 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.len())
+    }
+}
+
+impl AwaitsSending for Attendant {
+    fn unsent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_sub(bytes);
+        self.complete = false;
     }
 }
 

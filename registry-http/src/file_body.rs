@@ -127,6 +127,11 @@ impl FileBody {
         }
     }
 
+    /// Where parts may wait to be sent.
+    pub(crate) fn queue(&self) -> Option<&FileQueue> {
+        self.queue.as_ref()
+    }
+
     fn left(&self) -> u64 {
         self.range.end.saturating_sub(self.range.start)
     }

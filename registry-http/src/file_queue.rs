@@ -12,11 +12,13 @@
 //! the connection up before a wrong byte is sent.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use registry_core::FileSlice;
+use tokio::time::Instant;
 
 /// The largest part that is sent at once: a large page of the system's cache.
 pub(crate) const PART: usize = 2 << 20;
@@ -33,8 +35,24 @@ pub(crate) struct FileQueue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    parts: Mutex<VecDeque<FileSlice>>,
+    parts: Mutex<VecDeque<Part>>,
     is_closed: AtomicBool,
+}
+
+/// A part of a file that waits to be sent.
+struct Part {
+    slice: FileSlice,
+    /// When it was last known to be in memory.
+    seen: Instant,
+    /// Who is to know when it was sent.
+    awaited_by: Option<Box<dyn AwaitsSending>>,
+}
+
+/// What lasts until a body was sent. Dropped when it was, or when it can't be any
+/// more.
+pub(crate) trait AwaitsSending: Send {
+    /// The last `bytes` bytes of the body were not sent, and won't be.
+    fn unsent(&mut self, bytes: u64);
 }
 
 impl FileQueue {
@@ -52,27 +70,59 @@ impl FileQueue {
             if parts.is_empty() {
                 SENDING.fetch_add(1, Ordering::Relaxed);
             }
-            parts.push_back(part);
+            parts.push_back(Part {
+                slice: part,
+                seen: Instant::now(),
+                awaited_by: None,
+            });
         }
         Bytes::from_static(stand_in)
     }
 
-    /// The part to be sent next, if there is one.
-    pub(crate) fn first(&self) -> Option<FileSlice> {
-        self.lock().front().cloned()
+    /// The part to be sent next, if there is one, and when it was last known to
+    /// be in memory.
+    pub(crate) fn first(&self) -> Option<(FileSlice, Instant)> {
+        let parts = self.lock();
+        let first = parts.front()?;
+        Some((first.slice.clone(), first.seen))
+    }
+
+    /// The first part is in memory now.
+    pub(crate) fn seen(&self) {
+        if let Some(first) = self.lock().front_mut() {
+            first.seen = Instant::now();
+        }
     }
 
     /// `count` bytes of the first part were sent.
     pub(crate) fn sent(&self, count: u64) {
         let mut parts = self.lock();
-        if let Some(first) = parts.front_mut() {
-            first.range.start = first.range.start.saturating_add(count);
-            if first.range.start >= first.range.end {
-                parts.pop_front();
-                if parts.is_empty() {
-                    SENDING.fetch_sub(1, Ordering::Relaxed);
-                }
+        let Some(first) = parts.front_mut() else {
+            return;
+        };
+        let range = &mut first.slice.range;
+        range.start = range.start.saturating_add(count);
+        if range.start < range.end {
+            return;
+        }
+        let done = parts.pop_front();
+        if parts.is_empty() {
+            SENDING.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(parts);
+        // Whoever awaited it may have something to do.
+        drop(done);
+    }
+
+    /// Keeps `body`, whose last part was queued last, until that was sent; gives it
+    /// back if there is nothing to wait for.
+    pub(crate) fn keep<A: AwaitsSending + 'static>(&self, body: Box<A>) -> Option<Box<A>> {
+        match self.lock().back_mut() {
+            Some(last) => {
+                last.awaited_by = Some(body);
+                None
             }
+            None => Some(body),
         }
     }
 
@@ -90,7 +140,7 @@ impl FileQueue {
         self.0.is_closed.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<FileSlice>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Part>> {
         self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,6 +151,20 @@ impl Drop for Shared {
         if !parts.is_empty() {
             SENDING.fetch_sub(1, Ordering::Relaxed);
         }
+        let mut unsent = 0_u64;
+        for part in parts.drain(..) {
+            let range = part.slice.range;
+            unsent = unsent.saturating_add(range.end.saturating_sub(range.start));
+            if let Some(mut body) = part.awaited_by {
+                body.unsent(std::mem::take(&mut unsent));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.slice.fmt(f)
     }
 }
 

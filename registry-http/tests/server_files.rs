@@ -13,8 +13,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,7 +30,7 @@ use registry_core::{
 };
 use registry_http::{Body, RegistryService, TestServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tower::ServiceExt;
 
 const PART: u64 = 2 << 20;
@@ -44,6 +46,8 @@ struct Content {
     bytes: Bytes,
     cached: fn(u64) -> bool,
     reads: AtomicUsize,
+    /// Where the test runs, which must never wait for the disk.
+    worker: ThreadId,
 }
 
 impl OneFile {
@@ -56,6 +60,7 @@ impl OneFile {
             bytes,
             cached,
             reads: AtomicUsize::new(0),
+            worker: std::thread::current().id(),
         }))
     }
 
@@ -75,12 +80,14 @@ impl OneFile {
 impl FileContent for Content {
     fn try_read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if (self.cached)(offset) {
-            return self.read_at(buffer, offset);
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            return self.file.read_at(buffer, offset);
         }
         Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        assert!(std::thread::current().id() != self.worker);
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.file.read_at(buffer, offset)
     }
@@ -277,4 +284,88 @@ async fn a_client_that_leaves_takes_nothing_from_the_next() {
     }
     let answers = pipeline(&server, &[get(&registry.path(), "")]).await;
     assert!(answers[0].as_deref() == Some(&registry.0.bytes[..]));
+}
+
+/// A client that takes nothing for a while, and in the meantime the system needs
+/// the memory for something else.
+#[tokio::test]
+async fn what_is_not_in_memory_any_more_is_read_in_the_background() {
+    static DROPPED: AtomicBool = AtomicBool::new(false);
+    let registry = OneFile::new(|_| !DROPPED.load(Ordering::Relaxed));
+    let server = TestServer::start(registry.clone()).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut stream = socket.connect(server.address()).await.unwrap();
+    let request = get(&registry.path(), "Connection: close\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 1]).await.unwrap();
+    DROPPED.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(registry.reads(), 0);
+    // The part that was seen in memory, and is not all sent, ends within this.
+    let mut taken = vec![0; usize::try_from(PART).unwrap()];
+    stream.read_exact(&mut taken).await.unwrap();
+    assert!(registry.reads() > 1);
+    stream.read_to_end(&mut taken).await.unwrap();
+    assert!(taken.ends_with(&registry.0.bytes));
+}
+
+/// What the program logs, as lines of JSON.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// The line of the access log about the request of this identity.
+    async fn about(&self, id: &str) -> serde_json::Value {
+        loop {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            let mut lines = lines.filter(|line: &serde_json::Value| {
+                line["target"] == "registry::access" && line["fields"]["id"] == id
+            });
+            if let Some(line) = lines.next() {
+                return line["fields"].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_what_was_sent_is_logged_as_sent() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json();
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+
+    let registry = OneFile::new(|_| true);
+    let server = TestServer::start(registry.clone()).await;
+    let size = SIZE as u64;
+    let request = |id: &str| get(&registry.path(), &format!("X-Request-Id: {id}\r\n"));
+    assert!(pipeline(&server, &[request("whole")]).await[0].is_some());
+    let line = log.about("whole").await;
+    assert_eq!(
+        (&line["sent"], &line["complete"]),
+        (&size.into(), &true.into())
+    );
+
+    // The very last part can't be sent.
+    let last = size % PART;
+    registry.0.file.set_len(size - last).unwrap();
+    assert!(pipeline(&server, &[request("broken")]).await[0].is_none());
+    let line = log.about("broken").await;
+    let sent = &(size - last).into();
+    assert_eq!((&line["sent"], &line["complete"]), (sent, &false.into()));
 }

@@ -1,15 +1,19 @@
 //! Writing to a socket, where files go from the system's cache to the network
 //! without being copied here.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use registry_core::FileSlice;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::mapped;
 use crate::file_queue::{FileQueue, sending, stands_in};
@@ -17,6 +21,9 @@ use crate::file_queue::{FileQueue, sending, stands_in};
 /// The most that is sent by one call. The receiver then copies what is still
 /// in the processor's caches.
 const AT_ONCE: u64 = 256 << 10;
+
+/// How long what was seen in memory is taken to stay there.
+const RECENTLY: Duration = Duration::from_millis(100);
 
 /// The most that is copied by one call where sending doesn't work.
 const COPIED: usize = 64 << 10;
@@ -34,6 +41,10 @@ pub(super) struct SendFile {
     queue: FileQueue,
     /// Whether the receiver is on this machine.
     is_local: bool,
+    /// What was read of the first part, to be sent in place of its beginning.
+    read: Bytes,
+    /// Reads such, in the background.
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl SendFile {
@@ -45,13 +56,23 @@ impl SendFile {
             stream,
             queue,
             is_local,
+            read: Bytes::new(),
+            reading: None,
         }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let part = self.queue.first().ok_or_else(out_of_step)?;
-        if self.queue.is_closed() {
+        let (part, seen) = self.queue.first().ok_or_else(out_of_step)?;
+        if self.queue.is_closed() || !self.read.is_empty() || self.reading.is_some() {
             return self.poll_copy(cx, &part);
+        }
+        // A client that is slow may take a part long after it was seen in memory.
+        if seen.elapsed() > RECENTLY {
+            if !part.file.is_cached(part.range.clone()) {
+                self.reading = Some(start_reading(&part));
+                return self.poll_copy(cx, &part);
+            }
+            self.queue.seen();
         }
         let file = part.file.file().ok_or_else(out_of_step)?;
         let length = part.range.end.saturating_sub(part.range.start);
@@ -90,29 +111,56 @@ impl SendFile {
         }
     }
 
-    /// Sends the beginning of a part in the usual way. It was in memory a
-    /// moment ago, so that reading it hardly ever waits.
+    /// Sends the beginning of a part in the usual way: read here if it is in
+    /// memory, and in the background if it has to come from the disk.
     fn poll_copy(&mut self, cx: &mut Context<'_>, part: &FileSlice) -> Poll<io::Result<usize>> {
-        ready!(self.stream.poll_write_ready(cx))?;
-        let length = part.range.end.saturating_sub(part.range.start);
-        let length = usize::try_from(length).map_or(COPIED, |length| length.min(COPIED));
-        let mut buffer = vec![0; length];
-        let offset = part.range.start;
-        let read = match part.file.try_read_at(&mut buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                part.file.read_at(&mut buffer, offset)
+        if self.read.is_empty() && self.reading.is_none() {
+            let length = part.range.end.saturating_sub(part.range.start);
+            let length = usize::try_from(length).map_or(COPIED, |length| length.min(COPIED));
+            let mut buffer = vec![0; length];
+            match part.file.try_read_at(&mut buffer, part.range.start) {
+                Ok(count) => {
+                    buffer.truncate(count);
+                    self.read = buffer.into();
+                }
+                // In the background it waits, or fails again.
+                Err(_) => self.reading = Some(start_reading(part)),
             }
-            read => read,
-        };
-        let bytes = match read {
-            Ok(0) => return Poll::Ready(Err(unreadable(io::ErrorKind::UnexpectedEof.into()))),
-            Ok(count) => buffer.get(..count).unwrap_or_default(),
-            Err(error) => return Poll::Ready(Err(unreadable(error))),
-        };
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        }
+        if let Some(reading) = &mut self.reading {
+            let read = ready!(Pin::new(reading).poll(cx));
+            self.reading = None;
+            let read = read.map_err(io::Error::other).and_then(|read| read);
+            self.read = read.map_err(unreadable)?;
+        }
+        if self.read.is_empty() {
+            return Poll::Ready(Err(unreadable(io::ErrorKind::UnexpectedEof.into())));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.read))?;
+        self.read.advance(written.min(self.read.len()));
         self.queue.sent(written as u64);
         Poll::Ready(Ok(written))
     }
+}
+
+/// Reads the beginning of a part where waiting for the disk holds up nobody.
+fn start_reading(part: &FileSlice) -> JoinHandle<io::Result<Bytes>> {
+    let part = part.clone();
+    tokio::task::spawn_blocking(move || {
+        let length = part.range.end.saturating_sub(part.range.start);
+        let length = length.min(AT_ONCE);
+        let mut buffer = vec![0; usize::try_from(length).unwrap_or_default()];
+        loop {
+            match part.file.read_at(&mut buffer, part.range.start) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    buffer.truncate(count);
+                    return Ok(buffer.into());
+                }
+            }
+        }
+    })
 }
 
 /// Whether the system, or this file's file system, doesn't do it at all.
@@ -245,7 +293,7 @@ mod tests {
         (sending, queue, client.unwrap())
     }
 
-    fn push(queue: &FileQueue) -> bytes::Bytes {
+    fn push(queue: &FileQueue) -> Bytes {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(DIGITS).unwrap();
         let file = Arc::new(Content(file));
