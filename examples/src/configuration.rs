@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use registry_auth::SigningAlgorithm;
 use registry_auth::jwt::Algorithm;
+use registry_auth::{RateLimits, SigningAlgorithm};
 use registry_http::IpNet;
 use registry_storage::EngineOptions;
 use tracing::Level;
@@ -124,6 +124,8 @@ pub struct Auth {
     pub policy_file: Option<Said<PathBuf>>,
     /// Tokens in place of passwords.
     pub tokens: Option<Tokens>,
+    /// How many requests are taken.
+    pub rates: RateLimits,
 }
 
 impl Auth {

@@ -18,6 +18,7 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "tag",
     "policy",
     "tokenserver",
+    "limits",
 ];
 
 fn is_choice(name: &str) -> bool {

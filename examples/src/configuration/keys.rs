@@ -48,6 +48,9 @@ pub(crate) struct Key {
 /// More threads than the last never make a disk faster, and each takes memory.
 const THREADS: Kind = Kind::Between(2, 4096);
 
+/// Requests a second.
+const RATE: Kind = Kind::Between(1, 1_000_000);
+
 const LEVELS: &[&str] = &[
     "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace",
 ];
@@ -163,6 +166,9 @@ pub(crate) const KEYS: &[Key] = &[
         "auth.tokenserver.algorithm",
         Kind::Choice(&["es256", "eddsa"]),
     ),
+    yes("auth.limits", Kind::Section),
+    yes("auth.limits.peraddress", RATE),
+    yes("auth.limits.peridentity", RATE),
     yes("auth.token", Kind::Section),
     yes("auth.token.realm", Kind::Text),
     yes("auth.token.service", Kind::Text),

@@ -153,6 +153,58 @@ async fn everybody_pulls_with_a_token_and_some_push_with_one() {
 }
 
 #[tokio::test]
+async fn a_login_lasts_without_the_password_until_it_is_revoked() {
+    let program = setup(&["ann"], "").start();
+    let url = format!("http://{}/v2/token", program.address);
+    let form = async |path: &str, text: String| {
+        let request = Client::new().post(format!("{url}{path}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.body(text).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    };
+    let login = "grant_type=password&username=ann&password=correct&service=registry\
+                 &client_id=test&access_type=offline&scope=repository:people/ann/app:pull,push";
+    let (status, answer) = form("", login.to_owned()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let refresh = answer["refresh_token"].as_str().unwrap();
+    let redeem = format!(
+        "grant_type=refresh_token&refresh_token={refresh}&service=registry&client_id=test\
+         &scope=repository:people/ann/app:pull"
+    );
+    let (status, answer) = form("", redeem.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(answer["access_token"].is_string());
+    // It isn't kept as it is.
+    let records = std::fs::read_to_string(program.path("data/auth/records.log")).unwrap();
+    let secret = refresh.rsplit('_').next().unwrap();
+    assert!(!records.is_empty() && !records.contains(secret));
+
+    let (status, _) = form("/revoke", format!("token={refresh}")).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, answer) = form("", redeem).await;
+    assert!(status.is_client_error(), "{status} {answer}");
+}
+
+#[tokio::test]
+async fn whoever_asks_too_often_is_told_when_to_come_back() {
+    let program = setup(&["ann"], "  limits: {peraddress: 3}\n").start();
+    let mut refused = None;
+    for _ in 0..50 {
+        let url = format!("http://{}/v2/public/app/tags/list", program.address);
+        let answer = Client::new().get(url).send().await.unwrap();
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("it never is too much");
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert!(refused.text().await.unwrap().contains("TOOMANYREQUESTS"));
+}
+
+#[tokio::test]
 async fn tokens_of_another_service_open_what_they_cover() {
     // The other service is a registry, too.
     let service = setup(&["ann"], "").start();

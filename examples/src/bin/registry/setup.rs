@@ -1,7 +1,8 @@
 //! Putting the libraries together as the configuration says.
 
 use registry_auth::{
-    AccessControl, Challenge, Htpasswd, Issuer, PolicyFile, Rules, TokenServer, TrustIssuer,
+    AccessControl, Challenge, FileRecords, Htpasswd, Issuer, MemoryRecords, PolicyFile, Rules,
+    TokenServer, TrustIssuer,
 };
 use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
@@ -15,6 +16,9 @@ use registry_examples::configuration::{
 
 /// Where the keys that sign tokens are, below the data.
 const TOKEN_KEYS: &str = "auth/keys";
+
+/// Where what outlives tokens is kept, below the data.
+const RECORDS: &str = "auth";
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
@@ -107,7 +111,7 @@ pub(crate) fn connections(limits: Limits) -> Limits {
 ///
 /// If a file can't be used, or the realm isn't plain text.
 pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
-    let mut access = match (&auth.policy_file, &auth.password_file) {
+    let access = match (&auth.policy_file, &auth.password_file) {
         (Some(path), _) => AccessControl::new(PolicyFile::open(&path.value).map_err(wrong(path))?),
         (None, Some(file)) => {
             // A password is for content. Who manages the registry is said elsewhere.
@@ -124,6 +128,7 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
         (None, None) if auth.issuer.is_some() => AccessControl::new(TrustIssuer),
         (None, None) => AccessControl::open(),
     };
+    let mut access = access.rates(auth.rates);
     if let Some(service) = &auth.issuer {
         access = access
             .authenticator(issuer(service)?)
@@ -195,6 +200,10 @@ pub(crate) fn with_tokens(
     if let Some(lifetime) = &tokens.lifetime {
         server = server.lifetime(lifetime.value).map_err(wrong(lifetime))?;
     }
+    let server = match &configuration.storage {
+        Storage::Filesystem(root) => server.records(FileRecords::open(root.join(RECORDS))?),
+        Storage::Memory => server.records(MemoryRecords::new()),
+    };
     Ok(access.tokens(server))
 }
 

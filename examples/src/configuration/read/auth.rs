@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use registry_auth::SigningAlgorithm;
 use registry_auth::jwt::Algorithm;
+use registry_auth::{Rate, RateLimits, SigningAlgorithm};
 
 use super::super::{Auth, PasswordFile, Said, TokenService, Tokens, choice, duration};
 use super::Reader;
@@ -29,7 +29,16 @@ impl Reader<'_> {
             issuer,
             policy_file,
             tokens,
+            rates: RateLimits {
+                per_address: self.rate("auth.limits.peraddress"),
+                per_identity: self.rate("auth.limits.peridentity"),
+            },
         }
+    }
+
+    /// So many requests a second.
+    fn rate(&self, path: &str) -> Option<Rate> {
+        Some(Rate::per_second(self.text(path)?.parse().ok()?))
     }
 
     fn password_file(&mut self) -> Option<PasswordFile> {
