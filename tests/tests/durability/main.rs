@@ -12,6 +12,7 @@
 mod failing_disk;
 mod large_blob;
 mod order;
+mod sending;
 mod trace;
 
 use registry_tests::harness::{Tool, not_run, tool};
