@@ -18,12 +18,14 @@ use registry_core::{
 
 use self::decide::{Known, Policies};
 use self::refusal::Refused;
+#[cfg(feature = "keys")]
+use crate::Keys;
 use crate::guard::Guard;
 use crate::policy::Open;
 use crate::rate::Rates;
 #[cfg(feature = "token")]
 use crate::token_server::TokenServer;
-use crate::{Authenticator, Challenge, GuardLimits, Policy, RateLimits, Sender};
+use crate::{Authenticator, Challenge, GuardLimits, Policy, Principal, RateLimits, Sender};
 
 /// Who gets in, and what for. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ struct Inner {
     authenticators: Vec<Arc<dyn Authenticator>>,
     policies: Policies,
     challenge: Challenge,
+    #[cfg(feature = "keys")]
+    keys: Option<Keys>,
     #[cfg(feature = "token")]
     tokens: Option<Arc<TokenServer>>,
     epochs: Option<Arc<dyn Epochs>>,
@@ -56,6 +60,8 @@ impl AccessControl {
             authenticators: Vec::new(),
             policies: Policies::new(policy),
             challenge: Challenge::default(),
+            #[cfg(feature = "keys")]
+            keys: None,
             #[cfg(feature = "token")]
             tokens: None,
             epochs: None,
@@ -82,6 +88,13 @@ impl AccessControl {
     /// `registry`.
     pub fn challenge(mut self, challenge: Challenge) -> Self {
         Arc::make_mut(&mut self.0).challenge = challenge;
+        self
+    }
+
+    /// Lets in whoever has one of these keys.
+    #[cfg(feature = "keys")]
+    pub fn keys(mut self, keys: Keys) -> Self {
+        Arc::make_mut(&mut self.0).keys = Some(keys);
         self
     }
 
@@ -128,6 +141,19 @@ impl AccessControl {
     pub fn clock(mut self, clock: impl Clock) -> Self {
         Arc::make_mut(&mut self.0).clock = Arc::new(clock);
         self
+    }
+
+    /// Who `sender` is; nobody if it doesn't say. For what isn't an operation, such
+    /// as pages of the program's own.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`authorize`](Self::authorize) about credentials.
+    pub async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>, Refusal> {
+        self.0
+            .identify(sender)
+            .await
+            .map_err(|refused| self.0.refusal(refused, sender))
     }
 
     /// Decides whether `operation` may go on for `sender`.

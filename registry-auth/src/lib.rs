@@ -65,6 +65,7 @@
 //!
 //! * `htpasswd`: users from a password file.
 //! * `issuer`: tokens that another service gives out, by [`Issuer`].
+//! * `keys`: API keys, and accounts for programs (`Keys`).
 //! * `policy`: rules from a file, and time zones by their names in a
 //!   [`TimeWindow`].
 //! * `records`: accounts, keys and revocations in a file (`FileRecords`).
@@ -85,6 +86,8 @@ mod htpasswd;
 mod issuer;
 #[cfg(feature = "token")]
 pub mod jwt;
+#[cfg(feature = "keys")]
+mod keys;
 mod login;
 mod network;
 mod pattern;
@@ -120,6 +123,8 @@ pub use guard::GuardLimits;
 pub use htpasswd::{Htpasswd, PASSWORD_MAX};
 #[cfg(feature = "issuer")]
 pub use issuer::{Issuer, TrustIssuer};
+#[cfg(feature = "keys")]
+pub use keys::{ApiKey, Keys, NewKey, Robot, RobotChange};
 pub use login::{Login, LoginAnswer};
 pub use network::{Network, Networks};
 pub use pattern::Pattern;

@@ -32,6 +32,8 @@ use crate::remembered::Remembered;
 use crate::{MemoryRecords, Principal, Secret, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
+#[cfg(feature = "keys")]
+pub(crate) use self::refresh::holder_key;
 pub(crate) use self::request::TokenGrant;
 pub use self::request::{TOKEN_REQUEST_MAX, TokenRequest};
 pub use self::signing_key::SigningAlgorithm;
@@ -441,8 +443,8 @@ impl TokenServer {
     }
 }
 
-/// A name that no other token has.
-fn identity() -> Result<String> {
+/// A name that nothing else has: 32 digits.
+pub(crate) fn identity() -> Result<String> {
     let mut bytes = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|source| Error::internal("the system gives no random numbers", source))?;

@@ -30,6 +30,7 @@
 //! * `server`: `serve` and `Server`, the listener for HTTP/1.1 and 2, with or without TLS.
 //! * `client`: registries across the network, as registries.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
+//! * `keys`: API keys and accounts for programs, a feature of `registry_auth`.
 //! * `policy`: rules from a file, a feature of `registry_auth`.
 //! * `token`: short-lived tokens in place of passwords, a feature of `registry_auth`.
 //! * `testkit`: a server for tests.

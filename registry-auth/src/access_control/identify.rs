@@ -77,6 +77,10 @@ impl Inner {
     }
 
     pub(super) fn can_login(&self) -> bool {
+        #[cfg(feature = "keys")]
+        if self.keys.is_some() {
+            return true;
+        }
         !self.authenticators.is_empty()
     }
 
@@ -84,6 +88,10 @@ impl Inner {
     async fn find(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
         #[cfg(feature = "token")]
         if let Some(holder) = self.holder(caller.credentials).await? {
+            return Ok(Some(holder));
+        }
+        #[cfg(feature = "keys")]
+        if let Some(holder) = self.key_holder(caller.credentials).await? {
             return Ok(Some(holder));
         }
         for authenticator in &self.authenticators {

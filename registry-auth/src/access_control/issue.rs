@@ -9,6 +9,8 @@ use registry_core::{Actions, ErrorKind, RepositoryName, Result, Scopes};
 use super::decide::Known;
 use super::refusal::Refused;
 use super::{AccessControl, Inner};
+#[cfg(feature = "keys")]
+use crate::keys::{KeyHolder, SOURCE};
 use crate::token_server::{Issue, TokenGrant, TokenServer};
 use crate::{
     Credentials, Principal, PrincipalKind, Refusal, Secret, Sender, Standing, TokenAnswer,
@@ -242,6 +244,24 @@ impl Inner {
         }
     }
 
+    /// Whose key the credentials are, limited to what it covers.
+    #[cfg(feature = "keys")]
+    pub(super) async fn key_holder(&self, credentials: &Credentials) -> Result<Option<Principal>> {
+        let Some(keys) = &self.keys else {
+            return Ok(None);
+        };
+        let (user, source) = match keys.find(credentials, self.clock.now()).await? {
+            None => return Ok(None),
+            Some(KeyHolder::Robot(robot)) => return Ok(Some(robot.found_by(SOURCE))),
+            Some(KeyHolder::User(user, source)) => (user, source),
+        };
+        if let Some((source, Standing::Current(now))) = self.standing(&user, &source).await? {
+            return Ok(Some(now.found_by(source).limited_as(&user)));
+        }
+        tracing::info!(%user, "the owner of a key is gone, or can't be asked about");
+        Err(wrong_credentials())
+    }
+
     /// What has become of somebody whom `source` knew, by the authenticators
     /// that are called so. Nothing if none of them knows it any more.
     async fn standing(
@@ -249,6 +269,11 @@ impl Inner {
         principal: &Principal,
         source: &str,
     ) -> Result<Option<(&'static str, Standing)>> {
+        #[cfg(feature = "keys")]
+        if let Some(keys) = self.keys.as_ref().filter(|_| source == SOURCE) {
+            let standing = keys.standing(principal).await?;
+            return Ok((standing != Standing::Gone).then_some((SOURCE, standing)));
+        }
         let mut unsure = None;
         for authenticator in &self.authenticators {
             if authenticator.source() != source {

@@ -244,7 +244,7 @@ fn day(now: SystemTime) -> u64 {
 }
 
 /// What stands for somebody in keys of records: 16 digits.
-pub(super) fn holder_key(holder: &Principal) -> String {
+pub(crate) fn holder_key(holder: &Principal) -> String {
     // No kind holds a colon, so nobody is somebody else.
     let name = format!("{}:{}", word(holder.kind()), subject(holder));
     let mut key = String::with_capacity(16);

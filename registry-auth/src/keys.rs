@@ -1,0 +1,446 @@
+//! API keys, and robots: accounts for programs.
+
+mod kept;
+mod text;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use registry_core::{ErrorKind, Expected, Page, PageRequest, Records, Result, Scopes};
+
+use self::kept::{KeptKey, KeptRobot, seconds, time};
+use self::text::KeyText;
+use crate::token_server::{holder_key, identity};
+use crate::{
+    Credentials, Principal, PrincipalKind, Secret, Standing, TokenIssuer, TokenLimits,
+    wrong_credentials,
+};
+
+/// The [source](crate::Authenticator::source) of robots.
+pub(crate) const SOURCE: &str = "keys";
+
+/// The most keys of one owner.
+const KEYS_MAX: usize = 64;
+
+/// The longest name of a robot, and the longest text that belongs to one.
+const TEXT_MAX: usize = 128;
+
+/// The most groups of a robot.
+const GROUPS_MAX: usize = 64;
+
+/// How precisely it is kept when a key was used.
+const USED: Duration = Duration::from_mins(1);
+
+/// Keys for programs, of users and of robots. A robot is an account for programs:
+/// it has keys, and no password. Cheap to clone.
+///
+/// A key is shown once, when it is made; kept is a hash of it. It is used as the
+/// password of its owner (`robot$ci` is the name of the robot `ci`), with no name
+/// at all, or as a token, and means the same each time. With scopes it gives no
+/// more than they cover, and for a repository that was deleted since it gives
+/// nothing.
+///
+/// A key of a user is good as long as the user's own login is: if that can't be
+/// asked whether the user is still there, it isn't.
+///
+/// [`AccessControl::keys`](crate::AccessControl::keys) lets their holders in.
+#[derive(Clone)]
+pub struct Keys {
+    records: Arc<dyn Records>,
+}
+
+/// An account for programs.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Robot {
+    /// Its name, without `robot$`.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The groups it is in.
+    pub groups: BTreeSet<String>,
+    /// Whether none of its keys is taken for now.
+    pub disabled: bool,
+    /// When it was made.
+    pub created_at: SystemTime,
+}
+
+/// What is to be different about a robot.
+#[derive(Debug, Clone, Default)]
+pub struct RobotChange {
+    /// What it is for.
+    pub description: Option<String>,
+    /// The groups it is in, all of them.
+    pub groups: Option<BTreeSet<String>>,
+    /// Whether none of its keys is taken.
+    pub disabled: Option<bool>,
+}
+
+/// A key, without its secret.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Which one of its owner's it is.
+    pub id: String,
+    /// What it is for.
+    pub label: String,
+    /// What it covers; everything that its owner may do if absent.
+    pub scopes: Option<Scopes>,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// When it is no good any more; never if absent.
+    pub expires_at: Option<SystemTime>,
+    /// When it was last used, give or take a minute.
+    pub used_at: Option<SystemTime>,
+}
+
+/// What a new key is to be like.
+#[derive(Debug, Clone, Default)]
+pub struct NewKey {
+    /// What it is for.
+    pub label: String,
+    /// What it covers; everything that its owner may do if absent.
+    pub scopes: Option<Scopes>,
+    /// When it is no good any more; never if absent.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Whose key was shown.
+pub(crate) enum KeyHolder {
+    /// A robot's.
+    Robot(Principal),
+    /// A user's, about whom this source is to be asked; limited as the key is.
+    User(Principal, String),
+}
+
+impl Keys {
+    /// The keys and robots in `records`.
+    pub fn new(records: impl Records) -> Self {
+        Self {
+            records: Arc::new(records),
+        }
+    }
+
+    /// Makes the robot called `name`.
+    ///
+    /// # Errors
+    ///
+    /// * [`RequestInvalid`](ErrorKind::RequestInvalid) if the name isn't 1 to 128
+    ///   lower-case letters, digits and `.`, `_`, `-`, starting with a letter or
+    ///   digit, or if something else is too long.
+    /// * [`PreconditionFailed`](ErrorKind::PreconditionFailed) if there is one.
+    pub async fn create_robot(
+        &self,
+        name: &str,
+        change: RobotChange,
+        now: SystemTime,
+    ) -> Result<Robot> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_name = |byte: u8| is_plain(byte) || matches!(byte, b'.' | b'_' | b'-');
+        if name.len() > TEXT_MAX
+            || !name.bytes().all(is_name)
+            || !name.bytes().next().is_some_and(is_plain)
+        {
+            return Err(ErrorKind::RequestInvalid.error(
+                "the name of a robot must be 1 to 128 lower-case letters, digits, and `.`, `_`, `-`",
+            ));
+        }
+        let kept = KeptRobot {
+            id: short(&identity()?),
+            description: String::new(),
+            groups: BTreeSet::new(),
+            disabled: false,
+            created: seconds(now),
+        };
+        let kept = kept.changed(change)?;
+        let (key, value) = (robot_key(name), kept.write()?);
+        let written = self.records.put(&key, Expected::Absent, value, None);
+        written.await.map_err(|error| match error.kind() {
+            ErrorKind::PreconditionFailed => {
+                ErrorKind::PreconditionFailed.error("there is a robot of this name")
+            }
+            _ => error,
+        })?;
+        Ok(kept.shown(name))
+    }
+
+    /// The robot called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the records.
+    pub async fn robot(&self, name: &str) -> Result<Option<Robot>> {
+        let kept = self.kept_robot(name).await?;
+        Ok(kept.map(|(kept, _)| kept.shown(name)))
+    }
+
+    /// All robots, in the order of names, which are the positions.
+    ///
+    /// # Errors
+    ///
+    /// Those of the records.
+    pub async fn robots(&self, mut page: PageRequest) -> Result<Page<Robot>> {
+        page.after = page.after.map(|name| robot_key(&name));
+        let found = self.records.list("robot/", page).await?;
+        let name = |key: &str| key.strip_prefix("robot/").unwrap_or(key).to_owned();
+        let robots = found.items.iter().map(|record| {
+            let kept = KeptRobot::read(&record.value)?;
+            Ok(kept.shown(&name(&record.key)))
+        });
+        Ok(Page {
+            items: robots.collect::<Result<_>>()?,
+            next: found.next.as_deref().map(name),
+        })
+    }
+
+    /// Changes the robot called `name`. It counts for the next request.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is none, and those of
+    /// [`create_robot`](Self::create_robot).
+    pub async fn change_robot(&self, name: &str, change: RobotChange) -> Result<Robot> {
+        let (kept, version) = self.kept_robot(name).await?.ok_or_else(no_robot)?;
+        let kept = kept.changed(change)?;
+        let expected = Expected::Version(version);
+        self.records
+            .put(&robot_key(name), expected, kept.write()?, None)
+            .await?;
+        Ok(kept.shown(name))
+    }
+
+    /// Deletes the robot called `name`, and its keys. Another one of the same name
+    /// has nothing in common with it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is none.
+    pub async fn delete_robot(&self, name: &str) -> Result<()> {
+        // First, so that its keys are no good from here on.
+        if !self.records.remove(&robot_key(name), Expected::Any).await? {
+            return Err(no_robot());
+        }
+        let prefix = keys_of(&Principal::robot(name));
+        let page = PageRequest::first(KEYS_MAX.saturating_mul(2));
+        for record in self.records.list(&prefix, page).await?.items {
+            self.records.remove(&record.key, Expected::Any).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a key of `owner`, who is a user as its authenticator made it, or a
+    /// robot. The secret is nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// * [`RequestInvalid`](ErrorKind::RequestInvalid) if the owner is neither, if
+    ///   it has 64 keys already, or if the label is too long.
+    /// * [`NotFound`](ErrorKind::NotFound) if there is no such robot.
+    pub async fn create(
+        &self,
+        owner: &Principal,
+        key: NewKey,
+        now: SystemTime,
+    ) -> Result<(ApiKey, Secret)> {
+        let robot = match owner.kind() {
+            PrincipalKind::Robot => {
+                let (kept, _) = self.kept_robot(owner.name()).await?.ok_or_else(no_robot)?;
+                Some(kept.id)
+            }
+            PrincipalKind::User => None,
+            _ => {
+                return Err(ErrorKind::RequestInvalid
+                    .error("only users and robots have keys; make a robot for it"));
+            }
+        };
+        kept::check_text(&key.label)?;
+        let page = PageRequest::first(KEYS_MAX);
+        if self.records.list(&keys_of(owner), page).await?.items.len() >= KEYS_MAX {
+            return Err(ErrorKind::RequestInvalid.error(format!(
+                "there are {KEYS_MAX} keys already; revoke those not in use"
+            )));
+        }
+        let text = KeyText::new(holder_key(owner), short(&identity()?))?;
+        let kept = KeptKey {
+            hash: text.hash().expose().to_owned(),
+            owner: owner.name().to_owned(),
+            robot,
+            source: owner.source().to_owned(),
+            label: key.label,
+            scopes: key.scopes.map(|scopes| scopes.to_string()),
+            created: seconds(now),
+            used: None,
+        };
+        let record = format!("{}{}", keys_of(owner), text.id);
+        let value = kept.write()?;
+        self.records
+            .put(&record, Expected::Absent, value, key.expires_at)
+            .await?;
+        Ok((kept.shown(&text.id, key.expires_at), text.text()))
+    }
+
+    /// The keys of `owner`, in the order of ids, which are the positions.
+    ///
+    /// # Errors
+    ///
+    /// Those of the records.
+    pub async fn list(&self, owner: &Principal, mut page: PageRequest) -> Result<Page<ApiKey>> {
+        let prefix = keys_of(owner);
+        page.after = page.after.map(|id| format!("{prefix}{id}"));
+        let found = self.records.list(&prefix, page).await?;
+        let id = |key: &str| key.strip_prefix(&prefix).unwrap_or(key).to_owned();
+        let keys = found.items.iter().map(|record| {
+            let kept = KeptKey::read(&record.value)?;
+            Ok(kept.shown(&id(&record.key), record.expires_at))
+        });
+        Ok(Page {
+            items: keys.collect::<Result<_>>()?,
+            next: found.next.as_deref().map(id),
+        })
+    }
+
+    /// Ends the key `id` of `owner`. It is refused from the next request on.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if `owner` has no such key, although
+    /// another may have it.
+    pub async fn revoke(&self, owner: &Principal, id: &str) -> Result<()> {
+        let key = format!("{}{id}", keys_of(owner));
+        if self.records.remove(&key, Expected::Any).await? {
+            Ok(())
+        } else {
+            Err(ErrorKind::NotFound.error("there is no such key"))
+        }
+    }
+
+    /// Whose key the credentials are. Nothing if they are none.
+    pub(crate) async fn find(
+        &self,
+        credentials: &Credentials,
+        now: SystemTime,
+    ) -> Result<Option<KeyHolder>> {
+        let (user, secret) = match credentials {
+            Credentials::Basic { user, password } => (Some(user.as_str()), password),
+            Credentials::Bearer(token) => (None, token),
+            Credentials::None => return Ok(None),
+        };
+        if !KeyText::is_meant(secret) {
+            return Ok(None);
+        }
+        let text = KeyText::parse(secret).ok_or_else(wrong_credentials)?;
+        let key = format!("key/{}/{}", text.owner, text.id);
+        let record = self.records.get(&key).await?;
+        let record = record.ok_or_else(wrong_credentials)?;
+        let kept = KeptKey::read(&record.value)?;
+        if !text.hash().matches(&kept.hash) {
+            return Err(wrong_credentials());
+        }
+        let holder = match &kept.robot {
+            Some(id) => {
+                let robot = self.kept_robot(&kept.owner).await?;
+                let robot = robot.filter(|(robot, _)| robot.id == *id && !robot.disabled);
+                let (robot, _) = robot.ok_or_else(wrong_credentials)?;
+                robot.principal(&kept.owner, &text.id)
+            }
+            None => Principal::new(&*kept.owner),
+        };
+        let fits = |user: &str| matches!(user, "" | "<token>") || user == holder.to_string();
+        if !user.is_none_or(fits) {
+            return Err(wrong_credentials());
+        }
+        let holder = match &kept.scopes {
+            Some(scopes) => {
+                let scopes = Scopes::parse([scopes.as_str()]);
+                let created_at = time(kept.created);
+                holder.limited(TokenLimits::new(scopes, TokenIssuer::Own, created_at))
+            }
+            None => holder,
+        };
+        let source = kept.source.clone();
+        self.note_use(&record.key, record.version, record.expires_at, kept, now)
+            .await;
+        Ok(Some(match holder.kind() {
+            PrincipalKind::Robot => KeyHolder::Robot(holder),
+            _ => KeyHolder::User(holder, source),
+        }))
+    }
+
+    /// What has become of a robot to whom a token was given for one of its keys.
+    pub(crate) async fn standing(&self, robot: &Principal) -> Result<Standing> {
+        // Of which robot it is, is in the stamp, too, which whoever asks compares.
+        let Some(key_id) = robot.stamp().map(kept::key_id) else {
+            return Ok(Standing::Gone);
+        };
+        let key = format!("{}{key_id}", keys_of(robot));
+        let kept = self.kept_robot(robot.name()).await?;
+        Ok(match kept {
+            Some((kept, _)) if !kept.disabled && self.records.get(&key).await?.is_some() => {
+                Standing::Current(kept.principal(robot.name(), &key_id))
+            }
+            _ => Standing::Gone,
+        })
+    }
+
+    /// Keeps when a key was used. It is no harm if that can't be written.
+    async fn note_use(
+        &self,
+        key: &str,
+        version: u64,
+        expires_at: Option<SystemTime>,
+        mut kept: KeptKey,
+        now: SystemTime,
+    ) {
+        let ago = kept.used.map(|used| now.duration_since(time(used)));
+        if ago.is_some_and(|ago| ago.unwrap_or_default() < USED) {
+            return;
+        }
+        kept.used = Some(seconds(now));
+        let noted = async {
+            let expected = Expected::Version(version);
+            self.records
+                .put(key, expected, kept.write()?, expires_at)
+                .await
+        };
+        if let Err(error) = noted.await
+            && error.kind() != ErrorKind::PreconditionFailed
+        {
+            tracing::warn!(%error, "it could not be kept when a key was used");
+        }
+    }
+
+    async fn kept_robot(&self, name: &str) -> Result<Option<(KeptRobot, u64)>> {
+        let Some(record) = self.records.get(&robot_key(name)).await? else {
+            return Ok(None);
+        };
+        Ok(Some((KeptRobot::read(&record.value)?, record.version)))
+    }
+}
+
+fn robot_key(name: &str) -> String {
+    format!("robot/{name}")
+}
+
+/// What the keys of the records about the keys of `owner` start with.
+fn keys_of(owner: &Principal) -> String {
+    format!("key/{}/", holder_key(owner))
+}
+
+/// 16 digits that tell apart what there are few of.
+fn short(identity: &str) -> String {
+    identity.get(..16).unwrap_or_default().to_owned()
+}
+
+fn no_robot() -> registry_core::Error {
+    ErrorKind::NotFound.error("there is no robot of this name")
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("records", &self.records)
+            .finish()
+    }
+}

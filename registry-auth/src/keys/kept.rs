@@ -1,0 +1,155 @@
+//! What is kept of robots and keys.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use registry_core::{Error, ErrorKind, Result, Scopes};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{ApiKey, GROUPS_MAX, Robot, RobotChange, TEXT_MAX};
+use crate::Principal;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeptRobot {
+    /// Which of the robots that had this name: 16 digits.
+    pub(super) id: String,
+    pub(super) description: String,
+    pub(super) groups: BTreeSet<String>,
+    pub(super) disabled: bool,
+    pub(super) created: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeptKey {
+    pub(super) hash: String,
+    pub(super) owner: String,
+    /// Which robot it is of; absent if of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) robot: Option<String>,
+    pub(super) source: String,
+    pub(super) label: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scopes: Option<String>,
+    pub(super) created: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) used: Option<u64>,
+}
+
+impl KeptRobot {
+    pub(super) fn changed(mut self, change: RobotChange) -> Result<Self> {
+        if let Some(description) = change.description {
+            check_text(&description)?;
+            self.description = description;
+        }
+        if let Some(groups) = change.groups {
+            if groups.len() > GROUPS_MAX || groups.contains("") {
+                return Err(ErrorKind::RequestInvalid
+                    .error("a robot has 64 groups at most, each with a name"));
+            }
+            groups.iter().try_for_each(|group| check_text(group))?;
+            self.groups = groups;
+        }
+        self.disabled = change.disabled.unwrap_or(self.disabled);
+        Ok(self)
+    }
+
+    /// The robot as the holder of one of its keys.
+    pub(super) fn principal(&self, name: &str, key: &str) -> Principal {
+        let robot = self
+            .groups
+            .iter()
+            .fold(Principal::robot(name), |robot, group| {
+                robot.member_of(group.as_str())
+            });
+        match stamp(&self.id, key) {
+            Some(stamp) => robot.with_stamp(stamp),
+            None => robot,
+        }
+    }
+
+    pub(super) fn shown(&self, name: &str) -> Robot {
+        Robot {
+            name: name.to_owned(),
+            description: self.description.clone(),
+            groups: self.groups.clone(),
+            disabled: self.disabled,
+            created_at: time(self.created),
+        }
+    }
+
+    pub(super) fn read(value: &[u8]) -> Result<Self> {
+        read(value)
+    }
+
+    pub(super) fn write(&self) -> Result<Vec<u8>> {
+        write(self)
+    }
+}
+
+impl KeptKey {
+    pub(super) fn shown(&self, id: &str, expires_at: Option<SystemTime>) -> ApiKey {
+        ApiKey {
+            id: id.to_owned(),
+            label: self.label.clone(),
+            scopes: self.scopes.as_deref().map(|scopes| Scopes::parse([scopes])),
+            created_at: time(self.created),
+            expires_at,
+            used_at: self.used.map(time),
+        }
+    }
+
+    pub(super) fn read(value: &[u8]) -> Result<Self> {
+        read(value)
+    }
+
+    pub(super) fn write(&self) -> Result<Vec<u8>> {
+        write(self)
+    }
+}
+
+fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value)
+        .map_err(|source| Error::internal("what is kept of a robot or key is damaged", source))
+}
+
+fn write<T: Serialize>(kept: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(kept)
+        .map_err(|source| Error::internal("a robot or key could not be kept", source))
+}
+
+/// Refuses what is too long to be shown, or could not be.
+pub(super) fn check_text(text: &str) -> Result<()> {
+    if text.len() > TEXT_MAX || text.contains(char::is_control) {
+        return Err(ErrorKind::RequestInvalid
+            .error("a label, description or group must have 128 bytes at most, in one line"));
+    }
+    Ok(())
+}
+
+/// A robot and one of its keys as the stamp of a principal: tokens that were given
+/// for the key end with it.
+fn stamp(robot: &str, key: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(&format!("{robot}{key}"), 16).ok()?;
+    Some(number.to_be_bytes())
+}
+
+/// The id of the key that is in a stamp.
+pub(super) fn key_id(stamp: &[u8; 16]) -> String {
+    let number = u128::from_be_bytes(*stamp) & u128::from(u64::MAX);
+    format!("{number:016x}")
+}
+
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+pub(super) fn time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .unwrap_or(UNIX_EPOCH)
+}

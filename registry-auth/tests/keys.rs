@@ -1,0 +1,625 @@
+//! Keys and robots: who gets in with them, what for, and until when.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use http::{HeaderMap, Method};
+use registry_auth::{
+    AccessControl, Authenticator, Caller, Credentials, Keys, Login, MemoryRecords, NewKey,
+    Principal, RobotChange, Rules, Secret, Sender, Standing, TokenRequest, TokenServer,
+    wrong_credentials,
+};
+use registry_core::{
+    Action, Actions, Clock, Epochs, ErrorKind, Expected, Operation, PageRequest, Records,
+    RepositoryEpoch, RepositoryName, RequestOrigin, Result, Scopes, SystemClock,
+};
+
+/// The machine's clock, so many seconds ahead.
+#[derive(Debug, Clone, Default)]
+struct Ahead(Arc<AtomicU64>);
+
+impl Ahead {
+    fn go(&self, time: Duration) {
+        self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> SystemTime {
+        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Knows ann by her name, as long as she is there, with her groups of the time.
+#[derive(Debug, Clone)]
+struct Ann(Arc<Mutex<Option<Principal>>>);
+
+#[async_trait]
+impl Authenticator for Ann {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let Credentials::Basic { user, password } = caller.credentials else {
+            return Ok(None);
+        };
+        let ann = self.0.lock().unwrap().clone();
+        let ann = ann.filter(|_| user == "ann" && password.matches("ann's"));
+        ann.map(Some).ok_or_else(wrong_credentials)
+    }
+
+    fn source(&self) -> &'static str {
+        "people"
+    }
+
+    async fn standing(&self, _: &Principal) -> Result<Standing> {
+        let ann = self.0.lock().unwrap().clone();
+        Ok(ann.map_or(Standing::Gone, Standing::Current))
+    }
+}
+
+/// Whether `team/a` was deleted just now.
+#[derive(Debug, Clone, Default)]
+struct Deleted(Arc<AtomicBool>);
+
+#[async_trait]
+impl Epochs for Deleted {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        let is_deleted = repository.as_str() == "team/a" && self.0.load(Ordering::Relaxed);
+        Ok(RepositoryEpoch {
+            number: u64::from(is_deleted),
+            since: is_deleted.then(|| SystemClock.now()),
+        })
+    }
+}
+
+struct Scene {
+    ann: Ann,
+    records: Arc<MemoryRecords>,
+    keys: Keys,
+    clock: Ahead,
+    deleted: Deleted,
+    access: AccessControl,
+}
+
+fn scene() -> Scene {
+    let clock = Ahead::default();
+    let records = Arc::new(MemoryRecords::new().clock(clock.clone()));
+    let keys = Keys::new(Arc::clone(&records));
+    let ann = Ann(Arc::new(Mutex::new(Some(
+        Principal::new("ann").member_of("team"),
+    ))));
+    let rules = Rules::new()
+        .group("team", "team/*", &[Action::Pull, Action::Push])
+        .sentence("robot ci may pull, push ci/**");
+    let server = TokenServer::ephemeral()
+        .unwrap()
+        .records(Arc::clone(&records));
+    let deleted = Deleted::default();
+    let access = AccessControl::new(rules)
+        .authenticator(ann.clone())
+        .keys(keys.clone())
+        .tokens(server)
+        .epochs(deleted.clone())
+        .clock(clock.clone());
+    Scene {
+        ann,
+        records,
+        keys,
+        clock,
+        deleted,
+        access,
+    }
+}
+
+impl Scene {
+    async fn robot(&self, name: &str) -> Principal {
+        let made = self
+            .keys
+            .create_robot(name, RobotChange::default(), self.clock.now());
+        made.await.unwrap();
+        Principal::robot(name)
+    }
+
+    async fn key(&self, owner: &Principal, new: NewKey) -> (String, Secret) {
+        let made = self.keys.create(owner, new, self.clock.now()).await;
+        let (key, secret) = made.unwrap();
+        (key.id, secret)
+    }
+
+    /// Ann as her authenticator makes her.
+    async fn ann(&self) -> Principal {
+        let headers = headers(&basic("ann", "ann's"));
+        self.access
+            .identify(&Sender::new(&headers, RequestOrigin::default()))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let pair = format!("{user}:{password}");
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(pair)
+    )
+}
+
+fn bearer(secret: &Secret) -> String {
+    format!("Bearer {}", secret.expose())
+}
+
+fn headers(authorization: &str) -> HeaderMap {
+    [(
+        "authorization".parse().unwrap(),
+        authorization.parse().unwrap(),
+    )]
+    .into_iter()
+    .collect()
+}
+
+/// What may be done in a repository, and who is said to do it; or why not.
+async fn ask(
+    access: &AccessControl,
+    authorization: &str,
+    method: Method,
+    path: &str,
+) -> Result<(Actions, Option<String>), ErrorKind> {
+    let operation = Operation::parse(&method, path, None).unwrap();
+    let headers = headers(authorization);
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    match access.authorize(&sender, &operation).await {
+        Ok(grant) => Ok((
+            grant
+                .target
+                .map_or(Actions::NONE, |access| access.actions()),
+            grant.actor.name.clone(),
+        )),
+        Err(refusal) => Err(refusal.error.kind()),
+    }
+}
+
+async fn token(access: &AccessControl, authorization: &str, query: &str) -> Option<String> {
+    let headers = headers(authorization);
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let request = TokenRequest::from_query(query).unwrap();
+    let answer = access.issue(&sender, &request).await.ok()?;
+    Some(bearer(&answer.token))
+}
+
+const CI: &str = "/v2/ci/app/tags/list";
+
+#[tokio::test]
+async fn s_18_a_key_means_the_same_however_it_is_sent() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let scopes = Some(Scopes::parse(["repository:ci/app:pull"]));
+    let new = NewKey {
+        scopes,
+        ..NewKey::default()
+    };
+    let (_, secret) = scene.key(&robot, new).await;
+    let text = secret.expose();
+    let ways = [
+        basic("robot$ci", text),
+        basic("", text),
+        basic("<token>", text),
+        bearer(&secret),
+    ];
+    for way in &ways {
+        let may = ask(&scene.access, way, Method::GET, CI).await.unwrap();
+        assert_eq!(
+            may,
+            (Action::Pull.into(), Some("robot$ci".to_owned())),
+            "{way}"
+        );
+        let push = "/v2/ci/app/blobs/uploads/";
+        let refused = ask(&scene.access, way, Method::POST, push).await;
+        assert_eq!(refused, Err(ErrorKind::Unauthorized), "{way}");
+        // Nor does a token that it gets.
+        let query = "scope=repository:ci/app:pull,push";
+        let token = token(&scene.access, way, query).await.unwrap();
+        let may = ask(&scene.access, &token, Method::GET, CI).await.unwrap();
+        assert_eq!(may.1.as_deref(), Some("robot$ci"));
+        assert!(
+            ask(&scene.access, &token, Method::POST, push)
+                .await
+                .is_err()
+        );
+    }
+    // It is nobody else's, and no name.
+    for way in [
+        basic("ci", text),
+        basic("ann", text),
+        basic("robot$other", text),
+        basic(text, ""),
+        basic(text, text),
+    ] {
+        let refused = ask(&scene.access, &way, Method::GET, CI).await;
+        assert_eq!(refused, Err(ErrorKind::Unauthorized), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_key_is_refused() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let (id, secret) = scene.key(&robot, NewKey::default()).await;
+    let text = secret.expose();
+    assert_eq!(text.len(), "rgk_".len() + 32 + 1 + 43 + 1 + 8);
+    assert!(text.contains(&id));
+    ask(&scene.access, &basic("robot$ci", text), Method::GET, CI)
+        .await
+        .unwrap();
+    let mut wrong: Vec<String> = (0..text.len())
+        .map(|at| {
+            let other = if text.as_bytes()[at] == b'0' {
+                "1"
+            } else {
+                "0"
+            };
+            format!("{}{other}{}", &text[..at], &text[at + 1..])
+        })
+        .collect();
+    // With a checksum that is right.
+    let (signed, _) = text.rsplit_once('_').unwrap();
+    let last = if signed.ends_with('A') { 'E' } else { 'A' };
+    let forged = format!("{}{last}", &signed[..signed.len() - 1]);
+    wrong.push(format!(
+        "{forged}_{:08x}",
+        crc32c::crc32c(forged.as_bytes())
+    ));
+    wrong.extend([
+        "rgk_".to_owned(),
+        "rgk__".to_owned(),
+        text[..text.len() - 1].to_owned(),
+    ]);
+    for wrong in wrong {
+        let refused = ask(&scene.access, &basic("robot$ci", &wrong), Method::GET, CI).await;
+        assert!(
+            matches!(
+                refused,
+                Err(ErrorKind::Unauthorized | ErrorKind::TooManyRequests)
+            ),
+            "{wrong}"
+        );
+        let refused = ask(&scene.access, &format!("Bearer {wrong}"), Method::GET, CI).await;
+        assert_eq!(refused, Err(ErrorKind::Unauthorized), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let new = NewKey {
+        label: "build".to_owned(),
+        ..NewKey::default()
+    };
+    let (id, secret) = scene.key(&robot, new).await;
+    let listed = scene
+        .keys
+        .list(&robot, PageRequest::default())
+        .await
+        .unwrap();
+    let [key] = &listed.items[..] else {
+        panic!("{listed:?}");
+    };
+    assert_eq!(
+        (&key.id, key.label.as_str(), key.used_at),
+        (&id, "build", None)
+    );
+    let secret_part = secret.expose().split('_').nth(2).unwrap();
+    let kept = scene
+        .records
+        .list("", PageRequest::default())
+        .await
+        .unwrap();
+    for record in kept.items {
+        let value = String::from_utf8(record.value).unwrap();
+        assert!(!value.contains(secret_part) && !record.key.contains(secret_part));
+    }
+    assert!(!format!("{:?} {secret:?}", scene.keys).contains(secret_part));
+
+    // When it was used is kept, to the minute.
+    let used = async || {
+        ask(&scene.access, &bearer(&secret), Method::GET, CI)
+            .await
+            .unwrap();
+        let listed = scene
+            .keys
+            .list(&robot, PageRequest::default())
+            .await
+            .unwrap();
+        listed.items[0].used_at.expect("it was used")
+    };
+    let first = used().await;
+    scene.clock.go(Duration::from_secs(30));
+    assert_eq!(used().await, first);
+    scene.clock.go(Duration::from_mins(1));
+    assert!(used().await >= first + Duration::from_mins(1));
+}
+
+#[tokio::test]
+async fn a_key_ends_when_it_should() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let expires_at = Some(scene.clock.now() + Duration::from_mins(2));
+    let new = NewKey {
+        expires_at,
+        ..NewKey::default()
+    };
+    let (_, short) = scene.key(&robot, new).await;
+    let (id, long) = scene.key(&robot, NewKey::default()).await;
+    let good = async |authorization: &str| {
+        ask(&scene.access, authorization, Method::GET, "/v2/")
+            .await
+            .is_ok()
+    };
+    let tokens = [
+        token(&scene.access, &bearer(&short), "").await.unwrap(),
+        token(&scene.access, &bearer(&long), "").await.unwrap(),
+    ];
+    assert!(good(&bearer(&short)).await && good(&tokens[0]).await);
+    scene.clock.go(Duration::from_secs(121));
+    // And with it the tokens that it got.
+    assert!(!good(&bearer(&short)).await && !good(&tokens[0]).await);
+    assert!(good(&bearer(&long)).await && good(&tokens[1]).await);
+    scene.keys.revoke(&robot, &id).await.unwrap();
+    assert!(!good(&bearer(&long)).await && !good(&tokens[1]).await);
+    let again = scene.keys.revoke(&robot, &id).await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn s_17_a_key_of_another_robot_is_absent() {
+    let scene = scene();
+    let (one, other) = (scene.robot("one").await, scene.robot("other").await);
+    let (id, secret) = scene.key(&one, NewKey::default()).await;
+    for stranger in [&other, &Principal::new("one"), &Principal::robot("none")] {
+        let error = scene.keys.revoke(stranger, &id).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let listed = scene
+            .keys
+            .list(stranger, PageRequest::default())
+            .await
+            .unwrap();
+        assert!(listed.items.is_empty());
+    }
+    for id in ["", "*", "../../robot/one", &format!("{id}x")] {
+        assert!(scene.keys.revoke(&one, id).await.is_err(), "{id}");
+    }
+    ask(&scene.access, &bearer(&secret), Method::GET, "/v2/")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_robot_that_is_disabled_or_gone_has_no_way_in() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let (_, secret) = scene.key(&robot, NewKey::default()).await;
+    let token = token(&scene.access, &bearer(&secret), "").await.unwrap();
+    let ways = async || {
+        let by_key = ask(&scene.access, &bearer(&secret), Method::GET, "/v2/")
+            .await
+            .is_ok();
+        let by_token = ask(&scene.access, &token, Method::GET, "/v2/")
+            .await
+            .is_ok();
+        assert_eq!(by_key, by_token);
+        by_key
+    };
+    assert!(ways().await);
+    for disabled in [true, false] {
+        let change = RobotChange {
+            disabled: Some(disabled),
+            ..RobotChange::default()
+        };
+        let changed = scene.keys.change_robot("ci", change).await.unwrap();
+        assert_eq!(changed.disabled, disabled);
+        assert_eq!(ways().await, !disabled);
+    }
+    let kept = scene.records.list("key/", PageRequest::default()).await;
+    scene.keys.delete_robot("ci").await.unwrap();
+    assert!(!ways().await);
+    // One that is made later has nothing in common with it but the name.
+    scene.robot("ci").await;
+    assert!(!ways().await);
+    // Not even if a crash had left its keys.
+    for record in kept.unwrap().items {
+        let put = scene
+            .records
+            .put(&record.key, Expected::Any, record.value, None);
+        put.await.unwrap();
+    }
+    assert!(!ways().await);
+    scene.keys.delete_robot("ci").await.unwrap();
+    scene.robot("ci").await;
+    let listed = scene
+        .keys
+        .list(&robot, PageRequest::default())
+        .await
+        .unwrap();
+    assert!(listed.items.is_empty());
+    let (_, new) = scene.key(&robot, NewKey::default()).await;
+    ask(&scene.access, &bearer(&new), Method::GET, "/v2/")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn groups_of_a_robot_are_those_of_now() {
+    let scene = scene();
+    let robot = scene.robot("other").await;
+    let (_, secret) = scene.key(&robot, NewKey::default()).await;
+    let pull = async || {
+        ask(
+            &scene.access,
+            &bearer(&secret),
+            Method::GET,
+            "/v2/team/a/tags/list",
+        )
+        .await
+    };
+    assert_eq!(pull().await, Err(ErrorKind::Denied));
+    for (groups, may) in [(vec!["team"], true), (vec!["others"], false)] {
+        let change = RobotChange {
+            groups: Some(groups.into_iter().map(str::to_owned).collect()),
+            ..RobotChange::default()
+        };
+        scene.keys.change_robot("other", change).await.unwrap();
+        assert_eq!(pull().await.is_ok(), may);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_a_user_is_good_as_long_as_the_user_is() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    let (_, secret) = scene.key(&ann, NewKey::default()).await;
+    let pull = async |way: &str| ask(&scene.access, way, Method::GET, "/v2/team/a/tags/list").await;
+    for way in [basic("ann", secret.expose()), bearer(&secret)] {
+        assert_eq!(pull(&way).await.unwrap().1.as_deref(), Some("ann"));
+    }
+    // Her password is still her password.
+    pull(&basic("ann", "ann's")).await.unwrap();
+    let way = bearer(&secret);
+    *scene.ann.0.lock().unwrap() = Some(Principal::new("ann"));
+    assert_eq!(pull(&way).await, Err(ErrorKind::Denied));
+    *scene.ann.0.lock().unwrap() = None;
+    assert_eq!(pull(&way).await, Err(ErrorKind::Unauthorized));
+
+    // Where nobody can be asked about the owner, nobody is let in.
+    let access = AccessControl::new(Rules::new().signed_in("**", &[Action::Pull]))
+        .authenticator(Login::new(|_, _| async { false }))
+        .keys(scene.keys.clone());
+    let (_, secret) = scene.key(&Principal::new("ben"), NewKey::default()).await;
+    assert!(
+        ask(&access, &bearer(&secret), Method::GET, "/v2/")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_key_for_a_repository_ends_with_it() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    let new = NewKey {
+        scopes: Some(Scopes::parse([
+            "repository:team/a:pull repository:team/b:pull",
+        ])),
+        ..NewKey::default()
+    };
+    let (_, secret) = scene.key(&ann, new).await;
+    let pull = async |name: &str| {
+        let path = format!("/v2/team/{name}/tags/list");
+        ask(&scene.access, &bearer(&secret), Method::GET, &path)
+            .await
+            .is_ok()
+    };
+    assert!(pull("a").await && pull("b").await);
+    scene.deleted.0.store(true, Ordering::Relaxed);
+    assert!(!pull("a").await && pull("b").await);
+}
+
+#[tokio::test]
+async fn what_can_not_be_made_is_refused() {
+    let scene = scene();
+    let now = scene.clock.now();
+    let long = "a".repeat(129);
+    for name in ["", "A", "a b", "a/b", "-a", "robot$a", "ä", "a\n", &long] {
+        let error = scene
+            .keys
+            .create_robot(name, RobotChange::default(), now)
+            .await;
+        assert_eq!(
+            error.unwrap_err().kind(),
+            ErrorKind::RequestInvalid,
+            "{name}"
+        );
+    }
+    let robot = scene.robot("ci").await;
+    let again = scene
+        .keys
+        .create_robot("ci", RobotChange::default(), now)
+        .await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::PreconditionFailed);
+    for change in [
+        RobotChange {
+            description: Some(long.clone()),
+            ..RobotChange::default()
+        },
+        RobotChange {
+            groups: Some(BTreeSet::from([String::new()])),
+            ..RobotChange::default()
+        },
+        RobotChange {
+            groups: Some((0..65).map(|number| number.to_string()).collect()),
+            ..RobotChange::default()
+        },
+    ] {
+        let error = scene.keys.change_robot("ci", change).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestInvalid);
+    }
+    let error = scene.keys.change_robot("no", RobotChange::default()).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
+    let error = scene.keys.delete_robot("no").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    let make = async |owner: &Principal, label: &str| {
+        let new = NewKey {
+            label: label.to_owned(),
+            ..NewKey::default()
+        };
+        scene
+            .keys
+            .create(owner, new, now)
+            .await
+            .map_err(|error| error.kind())
+    };
+    let kind = make(&Principal::robot("no"), "").await.unwrap_err();
+    assert_eq!(kind, ErrorKind::NotFound);
+    for owner in [Principal::anonymous(), Principal::workload("a", "b")] {
+        assert_eq!(
+            make(&owner, "").await.unwrap_err(),
+            ErrorKind::RequestInvalid
+        );
+    }
+    assert_eq!(
+        make(&robot, "a\nb").await.unwrap_err(),
+        ErrorKind::RequestInvalid
+    );
+    for _ in 0..64 {
+        make(&robot, "").await.unwrap();
+    }
+    assert_eq!(
+        make(&robot, "").await.unwrap_err(),
+        ErrorKind::RequestInvalid
+    );
+    let first = scene
+        .keys
+        .list(&robot, PageRequest::first(40))
+        .await
+        .unwrap();
+    let mut rest = PageRequest::first(40);
+    rest.after = first.next;
+    let rest = scene.keys.list(&robot, rest).await.unwrap();
+    assert_eq!((first.items.len(), rest.items.len()), (40, 24));
+    let robots = scene.keys.robots(PageRequest::default()).await.unwrap();
+    assert_eq!(
+        (robots.items.len(), robots.items[0].name.as_str()),
+        (1, "ci")
+    );
+}
