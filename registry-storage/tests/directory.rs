@@ -597,7 +597,7 @@ async fn a_deleted_repository_is_gone_and_its_name_begins_another_epoch() {
     let upload = engine.begin_upload(&access, UploadOptions::default());
     let upload = upload.await.unwrap();
 
-    let before = std::time::SystemTime::now();
+    let before = registry_core::Clock::now(&registry_core::SystemClock);
     engine.delete_repository(&access).await.unwrap();
     let deleted = epoch(&engine).await;
     assert_eq!(deleted.number, 1);
