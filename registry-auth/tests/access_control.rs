@@ -145,6 +145,15 @@ async fn without_logins_nobody_is_asked_to_log_in() {
 }
 
 #[tokio::test]
+async fn where_nobody_gains_by_a_login_none_is_asked_for() {
+    let access = AccessControl::new(Rules::new().anonymous("**", &[Action::Pull]))
+        .authenticator(Login::new(|_, _| async { true }));
+    for target in ["/v2/", "/v2/_catalog"] {
+        ask(&access, None, Method::GET, target).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn wrong_credentials_are_refused_even_where_none_are_needed() {
     let access = private_registry();
     for authorization in [

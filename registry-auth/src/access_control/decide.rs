@@ -117,16 +117,13 @@ impl Inner {
                 grant.target = Some(self.target(operation, &need, caller)?);
             }
         }
-        if let Operation::MountBlob { from, .. } = operation {
+        if matches!(operation, Operation::MountBlob { .. }) {
             match operation.source_need() {
                 Some(need) => grant.source = self.source(operation, &need, caller)?,
-                None if from.is_none() => {
-                    if caller.is_limited(Scopes::anywhere) {
-                        return Err(Refused::Uncovered(Scopes::of(operation)));
-                    }
-                    grant.catalog = Some(self.policies.catalog(caller));
+                None if caller.is_limited(Scopes::anywhere) => {
+                    return Err(Refused::Uncovered(Scopes::of(operation)));
                 }
-                None => {}
+                None => grant.catalog = Some(self.policies.catalog(caller)),
             }
         }
         Ok(grant)

@@ -55,9 +55,7 @@ impl Inner {
             _ => {}
         }
         known.map_err(|error| match credentials {
-            Credentials::Bearer(_) if error.kind() == ErrorKind::Unauthorized => {
-                Refused::Token(error)
-            }
+            Credentials::Bearer(_) => Refused::Token(error),
             _ => Refused::Error(error),
         })
     }

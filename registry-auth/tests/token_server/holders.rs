@@ -293,3 +293,13 @@ async fn a_right_that_depends_on_a_tag_is_covered_although_nothing_is_granted_ye
     let denied = delete("v1").await.unwrap_err();
     assert_eq!(denied.error.kind(), ErrorKind::Denied);
 }
+
+#[tokio::test]
+async fn an_answer_says_for_the_log_who_got_it() {
+    let access = registry(&People::of([ann()]));
+    for (authorization, name) in [(Some(basic("ann", "ann")), Some("ann")), (None, None)] {
+        let answer = issue(&access, authorization.as_deref(), "").await.unwrap();
+        assert_eq!(answer.actor.name.as_deref(), name);
+        assert!(answer.actor.request.is_some());
+    }
+}
