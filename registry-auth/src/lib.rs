@@ -110,7 +110,7 @@ mod tag_pattern;
 mod time_window;
 #[cfg(feature = "token")]
 mod token_server;
-#[cfg(any(feature = "htpasswd", feature = "policy"))]
+#[cfg(any(feature = "htpasswd", feature = "issuer", feature = "policy"))]
 mod watched_file;
 
 pub use access_control::{AccessControl, Explanation, Grant, Inquiry, Refusal};
