@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use registry_auth::jwt::Algorithm;
-use registry_auth::{RateLimits, SigningAlgorithm};
-use registry_http::IpNet;
+use registry_auth::{CertificateName, RateLimits, SigningAlgorithm};
+use registry_http::{ClientAuth, IpNet};
 use registry_storage::EngineOptions;
 use tracing::Level;
 
@@ -119,6 +119,8 @@ pub struct Auth {
     pub password_file: Option<PasswordFile>,
     /// The service whose tokens are taken.
     pub issuer: Option<TokenService>,
+    /// What a client's certificate calls its holder, if that is a login.
+    pub certificate_name: Option<CertificateName>,
     /// What each may do; without it, whoever is logged in may do everything with
     /// content.
     pub policy_file: Option<Said<PathBuf>>,
@@ -131,7 +133,7 @@ pub struct Auth {
 impl Auth {
     /// Whether anybody can log in.
     pub fn has_logins(&self) -> bool {
-        self.password_file.is_some() || self.issuer.is_some()
+        self.password_file.is_some() || self.issuer.is_some() || self.certificate_name.is_some()
     }
 }
 
@@ -214,6 +216,17 @@ pub struct TlsFiles {
     pub key: Said<PathBuf>,
     /// Whether TLS 1.2 is refused.
     pub newest_only: bool,
+    /// Those who vouch for clients; without any, clients need no certificates.
+    pub client_authorities: Vec<Said<PathBuf>>,
+    /// Whether clients need one, if somebody vouches for them.
+    pub client_auth: ClientAuth,
+}
+
+impl TlsFiles {
+    /// Whether only clients come in for whom somebody vouches.
+    pub fn requires_certificates(&self) -> bool {
+        !self.client_authorities.is_empty() && self.client_auth == ClientAuth::Required
+    }
 }
 
 /// The listener for those who watch the server.

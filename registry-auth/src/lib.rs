@@ -76,6 +76,8 @@
 
 mod access_control;
 mod authenticator;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod challenge;
 mod credentials;
 mod glob;
@@ -115,6 +117,8 @@ mod watched_file;
 
 pub use access_control::{AccessControl, Explanation, Grant, Inquiry, Refusal};
 pub use authenticator::{Authenticator, Caller, Standing};
+#[cfg(feature = "certificate")]
+pub use certificate::{CertificateName, Certificates};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
 pub use glob::Glob;

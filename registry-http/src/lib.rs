@@ -82,7 +82,7 @@ pub use peer::Peer;
 pub use registry_auth;
 pub use registry_core;
 #[cfg(feature = "server")]
-pub use server::{Server, Tls, TlsVersion, serve};
+pub use server::{ClientAuth, Server, Tls, TlsVersion, serve};
 pub use service::{RegistryService, ResponseFuture};
 #[cfg(feature = "testkit")]
 pub use test_server::TestServer;

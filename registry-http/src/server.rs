@@ -3,6 +3,7 @@
 
 mod accept;
 mod activity;
+mod client_auth;
 mod connection;
 mod head;
 #[cfg(target_os = "linux")]
@@ -25,6 +26,7 @@ use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use registry_auth::ClientCertificate;
 use registry_core::{ErrorKind, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -33,6 +35,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
+pub use self::client_auth::ClientAuth;
 pub use self::tls::{Tls, TlsVersion};
 
 use self::connection::{Connection, Protocol, Spoken};
@@ -161,6 +164,7 @@ impl Server {
                         files,
                         peer,
                         scheme: Scheme::HTTP,
+                        certificate: None,
                     };
                     protocol.clone().serve(connection, service.clone(), stop)
                 })
@@ -198,16 +202,22 @@ impl Server {
                     async move {
                         let handshake = acceptor.accept(stream);
                         let stream = timeout(protocol.limits.tls_handshake, handshake).await??;
-                        let spoken = match stream.get_ref().1.alpn_protocol() {
+                        let (_, session) = stream.get_ref();
+                        let spoken = match session.alpn_protocol() {
                             Some(b"h2") => Spoken::Http2,
                             _ => Spoken::Http1,
                         };
+                        let chain = session.peer_certificates().unwrap_or_default();
+                        let certificate = chain
+                            .first()
+                            .map(|own| ClientCertificate::from_der(own.as_ref()));
                         let connection = Connection {
                             io: stream,
                             spoken,
                             files: None,
                             peer,
                             scheme: Scheme::HTTPS,
+                            certificate,
                         };
                         protocol.serve(connection, service, stop).await
                     }

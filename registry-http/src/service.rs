@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use ipnet::IpNet;
-use registry_auth::{AccessControl, Sender};
+use registry_auth::{AccessControl, ClientCertificate, Sender};
 use registry_core::{
     Error, ErrorDetail, ErrorKind, ManifestRules, Randomness, Registry, RequestOrigin, Result,
     SystemRandomness,
@@ -44,8 +44,9 @@ use crate::{Body, Limits, Peer};
 /// path prefix, in any program that speaks `http` types, on a Tokio runtime.
 ///
 /// Among the extensions of a request it finds what a listener knows of the
-/// connection: the [`Peer`], and [`Scheme::HTTPS`] if it is secure. Both are put
-/// there by `Server`, or by a listener of the program's own.
+/// connection: the [`Peer`], [`Scheme::HTTPS`] if it is secure, and the
+/// [`ClientCertificate`] that was checked, if any was. They are put there by
+/// `Server`, or by a listener of the program's own.
 ///
 /// Until told otherwise it lets everybody do everything, deletes what it is
 /// asked to, and keeps its list of repositories to itself.
@@ -267,6 +268,10 @@ impl Settings {
             let (headers, trusted) = (&parts.headers, &self.trusted_proxies);
             let client = forwarded::client(peer, headers, trusted);
             let scheme = forwarded::scheme(peer, headers, trusted);
+            // A proxy proves who it is itself, not for whom it asks.
+            if forwarded::is_trusted(peer.address, trusted) {
+                parts.extensions.remove::<ClientCertificate>();
+            }
             parts.extensions.insert(client);
             if let Some(scheme) = scheme {
                 parts.extensions.insert(scheme);
@@ -357,7 +362,9 @@ impl Settings {
             .gives_tokens()
             .then(|| self.locations.base(origin.secure, origin.host.as_deref()))
             .flatten();
-        let sender = Sender::new(&parts.headers, origin).base(base.as_deref());
+        let sender = Sender::new(&parts.headers, origin)
+            .base(base.as_deref())
+            .certificate(parts.extensions.get());
         let Some(operation) = endpoint.operation() else {
             // Boxed, as it is rare, and would take room in every request.
             #[cfg(feature = "token")]

@@ -16,6 +16,7 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "cache",
     "redirect",
     "tag",
+    "certificate",
     "policy",
     "tokenserver",
     "limits",

@@ -85,6 +85,10 @@ const OWN_CACHE: &str = "manifests are always cached in memory";
 /// long, and tells nothing.
 const NAME_MAX: usize = 64;
 
+/// The Docker registry's words for whether clients need a certificate.
+const CLIENT_AUTH: Kind = Kind::Choice(&["require-and-verify-client-cert", CERTIFICATE_IF_GIVEN]);
+pub(crate) const CERTIFICATE_IF_GIVEN: &str = "verify-client-cert-if-given";
+
 /// All keys, each behind the section that it is in.
 pub(crate) const KEYS: &[Key] = &[
     yes("version", Kind::Choice(&["0.1"])),
@@ -152,6 +156,12 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.htpasswd.realm", Kind::Text),
     yes("auth.htpasswd.path", Kind::Text),
     yes("auth.none", Kind::Section),
+    // Ours: what a client's certificate calls its holder.
+    yes("auth.certificate", Kind::Section),
+    yes(
+        "auth.certificate.name",
+        Kind::Choice(&["cn", "email", "dns", "spiffe"]),
+    ),
     // Ours, beside any way to log in: what everybody may do, and tokens.
     yes("auth.policy", Kind::Section),
     yes("auth.policy.path", Kind::Text),
@@ -206,8 +216,8 @@ pub(crate) const KEYS: &[Key] = &[
     yes("http.tls.certificate", Kind::Text),
     yes("http.tls.key", Kind::Text),
     yes("http.tls.minimumtls", Kind::Choice(&["tls1.2", "tls1.3"])),
-    not("http.tls.clientcas"),
-    not("http.tls.clientauth"),
+    yes("http.tls.clientcas", Kind::Texts),
+    yes("http.tls.clientauth", CLIENT_AUTH),
     not("http.tls.ciphersuites"),
     not("http.tls.letsencrypt"),
     yes("http.debug", Kind::Section),
@@ -266,6 +276,9 @@ pub(crate) const WORDS_ELSEWHERE: &[(&str, &str)] = &[
     ("http.net", "unix"),
     ("http.tls.minimumtls", "tls1.0"),
     ("http.tls.minimumtls", "tls1.1"),
+    // Certificates that nobody vouches for say nothing.
+    ("http.tls.clientauth", "request-client-cert"),
+    ("http.tls.clientauth", "require-any-client-cert"),
     ("validation.manifests.indexes.platforms", "none"),
     ("validation.manifests.indexes.platforms", "list"),
 ];

@@ -9,10 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use registry_http::IpNet;
+use registry_http::{ClientAuth, IpNet};
 use registry_storage::EngineOptions;
 use tracing::Level;
 
+use super::keys::CERTIFICATE_IF_GIVEN;
 use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
@@ -266,7 +267,11 @@ impl Reader<'_> {
     fn tls(&mut self) -> Option<TlsFiles> {
         const SECTION: &str = "http.tls";
         let has = |name| self.text(&format!("{SECTION}.{name}")).is_some();
-        if !has("certificate") && !has("key") {
+        let has_clients = ["clientcas", "clientauth"]
+            .into_iter()
+            .any(|name| self.tree.at(&format!("{SECTION}.{name}")).is_some());
+        // Whom nobody vouches for mustn't come in for want of a certificate.
+        if !has("certificate") && !has("key") && !has_clients {
             return None;
         }
         let certificate = self.required(SECTION, "certificate");
@@ -275,7 +280,33 @@ impl Reader<'_> {
             certificate: certificate?.into_path(),
             key: key?.into_path(),
             newest_only: self.text("http.tls.minimumtls") == Some("tls1.3"),
+            client_authorities: self.client_authorities(),
+            client_auth: match self.text("http.tls.clientauth") {
+                Some(CERTIFICATE_IF_GIVEN) => ClientAuth::Optional,
+                _ => ClientAuth::Required,
+            },
         })
+    }
+
+    fn client_authorities(&mut self) -> Vec<Said<PathBuf>> {
+        let files: Vec<_> = self
+            .items("http.tls.clientcas")
+            .iter()
+            .filter_map(|item| {
+                let value = item.text()?.into();
+                let origin = item.origin.clone();
+                Some(Said { value, origin })
+            })
+            .collect();
+        if files.is_empty()
+            && let Some(origin) = self.origin_of("http.tls.clientauth")
+        {
+            self.problems.push(origin.problem(
+                "`http.tls.clientauth` needs `http.tls.clientcas`, the certificates of those who \
+                 vouch for clients",
+            ));
+        }
+        files
     }
 
     fn trusted_proxies(&mut self) -> Vec<IpNet> {

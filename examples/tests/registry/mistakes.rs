@@ -29,7 +29,26 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("http:\n  trustedproxies: {a: b}\n", 2, "takes a list"),
     ("http:\n  tls:\n    key: k.pem\n", 2, "needs `certificate`"),
     ("http:\n  tls:\n    letsencrypt: {}\n", 3, "isn't supported"),
-    ("http:\n  tls:\n    clientcas: [a]\n", 3, "isn't supported"),
+    (
+        "http:\n  tls:\n    clientcas: [a]\n",
+        2,
+        "needs `certificate`",
+    ),
+    (
+        "http:\n  tls:\n    certificate: c\n    key: k\n    clientauth: verify-client-cert-if-given\n",
+        5,
+        "needs `http.tls.clientcas`",
+    ),
+    (
+        "http:\n  tls:\n    clientauth: request-client-cert\n",
+        3,
+        "isn't supported",
+    ),
+    (
+        "auth:\n  certificate: {name: cn}\n",
+        2,
+        "needs `http.tls.clientcas`",
+    ),
     ("http:\n  net: unix\n", 2, "isn't supported"),
     ("http:\n  draintimeout: 10\n", 2, "write one such as 30s"),
     (
@@ -177,6 +196,11 @@ const UNUSABLE: &[(&str, usize, &str)] = &[
         "the key missing can't be read",
     ),
     (
+        "http:\n  tls:\n    certificate: own.pem\n    key: own.key\n    clientcas:\n      - missing\n",
+        8,
+        "the certificate missing can't be read",
+    ),
+    (
         "auth:\n  htpasswd:\n    realm: r\n    path: missing\n",
         6,
         "the password file missing can't be read",
@@ -209,6 +233,8 @@ fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
             Setup::new()
                 .file("config.yml", &file)
                 .file("c.pem", certificate.cert.pem())
+                .file("own.pem", certificate.cert.pem())
+                .file("own.key", certificate.signing_key.serialize_pem())
                 .file("users", &users)
         };
         let end = setup().arguments(&["check", "config.yml"]).run();

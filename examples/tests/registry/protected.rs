@@ -1,6 +1,7 @@
 //! With passwords and certificates.
 
-use reqwest::{Certificate, Client, StatusCode};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use reqwest::{Certificate, Client, Identity, StatusCode};
 
 use crate::program::{Setup, eventually};
 
@@ -110,4 +111,57 @@ async fn it_warns_if_others_reach_it_and_need_no_login() {
     let users = format!("  plaintext: true\n{USERS}");
     assert_eq!(warning("0.0.0.0:0", &users).await, None);
     assert_eq!(warning("127.0.0.1:0", "").await, None);
+}
+
+/// A certificate of `name`, and its key, as one PEM file.
+fn client(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    let both = format!("{}{}", certificate.pem(), key.serialize_pem());
+    Identity::from_pem(both.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn clients_come_in_with_certificates() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let policy = "version: 1\nrules:\n  - user ann is writer of ann/**\n";
+    let ask = async |needed: &str, shown: Option<Identity>| {
+        let file = format!(
+            "version: 0.1\nstorage: inmemory\nhttp:\n  addr: 127.0.0.1:0\n  tls:\n    \
+             certificate: c.pem\n    key: k.pem\n    clientcas: [clients.pem]\n{needed}\
+             auth:\n  certificate: {{name: cn}}\n  policy: {{path: policy.yml}}\n"
+        );
+        let program = Setup::serve(&file)
+            .file("c.pem", made.cert.pem())
+            .file("k.pem", made.signing_key.serialize_pem())
+            .file("clients.pem", &authority)
+            .file("policy.yml", policy)
+            .start();
+        let port = program.address.strip_prefix("127.0.0.1:").unwrap();
+        let server = Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+        let client = Client::builder().tls_certs_only([server]);
+        let client = match shown {
+            Some(shown) => client.identity(shown),
+            None => client,
+        };
+        let url = format!("https://localhost:{port}/v2/ann/app/blobs/uploads/");
+        let answer = client.build().unwrap().post(url).send().await;
+        answer.ok().map(|answer| answer.status())
+    };
+    let optional = "    clientauth: verify-client-cert-if-given\n";
+    for needed in ["", optional] {
+        let ann = ask(needed, Some(client(&issuer, "ann"))).await;
+        assert_eq!(ann, Some(StatusCode::ACCEPTED));
+        let ben = ask(needed, Some(client(&issuer, "ben"))).await;
+        assert_eq!(ben, Some(StatusCode::FORBIDDEN));
+    }
+    assert_eq!(ask(optional, None).await, Some(StatusCode::UNAUTHORIZED));
+    assert_eq!(ask("", None).await, None);
 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use registry_auth::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
@@ -54,6 +55,8 @@ pub(super) struct Connection<T> {
     pub(super) files: Option<FileQueue>,
     pub(super) peer: Peer,
     pub(super) scheme: Scheme,
+    /// What the client proved to be, if it did.
+    pub(super) certificate: Option<ClientCertificate>,
 }
 
 /// Which version a connection speaks.
@@ -88,6 +91,7 @@ impl Protocol {
             files,
             peer,
             scheme,
+            certificate,
         } = connection;
         let limits = &*self.limits;
         let activity = Activity::new(limits);
@@ -106,6 +110,7 @@ impl Protocol {
             service,
             peer,
             scheme,
+            certificate,
             activity: Arc::clone(&activity),
             limits: Arc::clone(&self.limits),
             // Over HTTP/2 the parts of a body are wrapped in frames.

@@ -14,6 +14,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use registry_auth::ClientCertificate;
 use tower_service::Service;
 
 use super::activity::{Activity, Ticket};
@@ -39,6 +40,7 @@ pub(super) struct Requests<S> {
     pub(super) service: S,
     pub(super) peer: Peer,
     pub(super) scheme: Scheme,
+    pub(super) certificate: Option<ClientCertificate>,
     pub(super) activity: Arc<Activity>,
     pub(super) limits: Arc<Limits>,
     /// Where the connection takes files that it sends by itself.
@@ -71,6 +73,9 @@ where
         }
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.scheme.clone());
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         let is_http2 = request.version() == Version::HTTP_2;
         let mut service = self.service.clone();
         let files = self.files.clone();

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::client_auth::{ClientAuth, Clients};
 use registry_core::{Error, ErrorKind, Result};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig, SupportedProtocolVersion};
@@ -23,9 +25,10 @@ use tokio::time::sleep;
 /// may be writing them.
 const SETTLED: Duration = Duration::from_millis(50);
 
-/// A certificate and its key, from two PEM files.
+/// A certificate and its key, from two PEM files, and who vouches for clients, if
+/// they are asked for certificates.
 ///
-/// Both files are looked at every few seconds. Once they change and fit each
+/// The files are looked at every few seconds. Once they change and fit each
 /// other, new connections get the new certificate; until then, the old one
 /// stays, and the log says why. Files may be replaced, written in place, or
 /// swapped behind a symbolic link.
@@ -35,6 +38,7 @@ const SETTLED: Duration = Duration::from_millis(50);
 pub struct Tls {
     files: Arc<Files>,
     current: Arc<Current>,
+    clients: Option<Arc<Clients>>,
     minimum: TlsVersion,
     interval: Duration,
 }
@@ -62,7 +66,7 @@ struct Files {
 struct Current(RwLock<Arc<CertifiedKey>>);
 
 /// What changes when one of the files does, wherever symbolic links lead.
-type Stamp = [Option<(u64, Option<SystemTime>, [i64; 4])>; 2];
+type Stamp = Vec<Option<(u64, Option<SystemTime>, [i64; 4])>>;
 
 impl Tls {
     /// Reads a chain of certificates, the server's own first, and its private
@@ -84,9 +88,34 @@ impl Tls {
         Ok(Self {
             files: Arc::new(files),
             current: Arc::new(Current(RwLock::new(Arc::new(pair)))),
+            clients: None,
             minimum: TlsVersion::default(),
             interval: Duration::from_secs(5),
         })
+    }
+
+    /// Asks clients for certificates, which one of the authorities in these PEM
+    /// files must have signed. Who shows one of anybody else's gets no
+    /// connection. The service finds it among the extensions of each request, as
+    /// a [`ClientCertificate`](registry_auth::ClientCertificate).
+    ///
+    /// These files are looked at, too. A connection that is open stays as it is;
+    /// none is resumed without looking at its certificate anew.
+    ///
+    /// It blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be read or holds no certificate that can vouch for others.
+    pub fn client_authorities(
+        mut self,
+        files: impl IntoIterator<Item = impl Into<PathBuf>>,
+        needed: ClientAuth,
+    ) -> Result<Self> {
+        let files = files.into_iter().map(Into::into).collect();
+        let clients = Clients::open(files, needed, &self.files.provider)?;
+        self.clients = Some(Arc::new(clients));
+        Ok(self)
     }
 
     /// Refuses clients that only speak an older version than `version`, in
@@ -104,11 +133,22 @@ impl Tls {
 
     pub(super) fn config(&self, http2: bool) -> Result<Arc<ServerConfig>> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Current>::clone(&self.current);
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.files.provider))
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.files.provider))
             .with_protocol_versions(self.minimum.and_later())
-            .map_err(|source| Error::internal("TLS could not be set up", source))?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
+            .map_err(|source| Error::internal("TLS could not be set up", source))?;
+        let mut config = match &self.clients {
+            None => builder.with_no_client_auth().with_cert_resolver(resolver),
+            Some(clients) => {
+                let verifier: Arc<dyn ClientCertVerifier> = Arc::<Clients>::clone(clients);
+                let mut config = builder
+                    .with_client_cert_verifier(verifier)
+                    .with_cert_resolver(resolver);
+                // Who was vouched for may no longer be.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config
+            }
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         if http2 {
             config.alpn_protocols.insert(0, b"h2".to_vec());
@@ -132,6 +172,15 @@ impl Tls {
     }
 
     async fn reload(&self) {
+        if let Some(clients) = self.clients.clone() {
+            match spawn_blocking(move || clients.reload()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the new authorities of clients can't be used; the old ones stay");
+                }
+                Err(error) => tracing::error!(%error, "the authorities could not be read again"),
+            }
+        }
         let files = Arc::clone(&self.files);
         let certificate = self.files.certificate.display();
         match spawn_blocking(move || files.read()).await {
@@ -168,24 +217,31 @@ impl Tls {
 
     async fn stamp(&self) -> Option<Stamp> {
         let files = Arc::clone(&self.files);
-        spawn_blocking(move || [stamp(&files.certificate), stamp(&files.key)])
-            .await
-            .ok()
+        let clients = self.clients.clone();
+        spawn_blocking(move || {
+            let authorities = clients.iter().flat_map(|clients| clients.files());
+            let own = [&files.certificate, &files.key].into_iter();
+            own.chain(authorities).map(|file| stamp(file)).collect()
+        })
+        .await
+        .ok()
     }
+}
+
+/// The certificates in a file, of which there is at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, pem::Error>>)
+        .map_err(|source| unreadable("certificate", path, source))?;
+    if certificates.is_empty() {
+        return Err(unreadable("certificate", path, pem::Error::NoItemsFound));
+    }
+    Ok(certificates)
 }
 
 impl Files {
     fn read(&self) -> Result<CertifiedKey> {
-        let certificates = CertificateDer::pem_file_iter(&self.certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, pem::Error>>)
-            .map_err(|source| unreadable("certificate", &self.certificate, source))?;
-        if certificates.is_empty() {
-            return Err(unreadable(
-                "certificate",
-                &self.certificate,
-                pem::Error::NoItemsFound,
-            ));
-        }
+        let certificates = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|source| unreadable("key", &self.key, source))?;
         let pair = CertifiedKey::from_der(certificates, key, &self.provider);
@@ -269,6 +325,7 @@ impl fmt::Debug for Tls {
             .field("certificate", &self.files.certificate)
             .field("key", &self.files.key)
             .field("minimum", &self.minimum)
+            .field("clients", &self.clients)
             .finish_non_exhaustive()
     }
 }

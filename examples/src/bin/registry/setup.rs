@@ -1,8 +1,8 @@
 //! Putting the libraries together as the configuration says.
 
 use registry_auth::{
-    AccessControl, Challenge, FileRecords, Htpasswd, Issuer, MemoryRecords, PolicyFile, Rules,
-    TokenServer, TrustIssuer,
+    AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, MemoryRecords,
+    PolicyFile, Rules, TokenServer, TrustIssuer,
 };
 use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
@@ -111,10 +111,11 @@ pub(crate) fn connections(limits: Limits) -> Limits {
 ///
 /// If a file can't be used, or the realm isn't plain text.
 pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
-    let access = match (&auth.policy_file, &auth.password_file) {
-        (Some(path), _) => AccessControl::new(PolicyFile::open(&path.value).map_err(wrong(path))?),
-        (None, Some(file)) => {
-            // A password is for content. Who manages the registry is said elsewhere.
+    let has_users = auth.password_file.is_some() || auth.certificate_name.is_some();
+    let access = match &auth.policy_file {
+        Some(path) => AccessControl::new(PolicyFile::open(&path.value).map_err(wrong(path))?),
+        None if has_users => {
+            // A login is for content. Who manages the registry is said elsewhere.
             let content = [
                 Action::List,
                 Action::Pull,
@@ -122,13 +123,15 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
                 Action::Overwrite,
                 Action::Delete,
             ];
-            let rules = Rules::new().signed_in("**", &content);
-            AccessControl::new(rules.check().map_err(wrong(&file.path))?)
+            AccessControl::new(Rules::new().signed_in("**", &content))
         }
-        (None, None) if auth.issuer.is_some() => AccessControl::new(TrustIssuer),
-        (None, None) => AccessControl::open(),
+        None if auth.issuer.is_some() => AccessControl::new(TrustIssuer),
+        None => AccessControl::open(),
     };
     let mut access = access.rates(auth.rates);
+    if let Some(name) = auth.certificate_name {
+        access = access.authenticator(Certificates::new(name));
+    }
     if let Some(service) = &auth.issuer {
         access = access
             .authenticator(issuer(service)?)
@@ -244,11 +247,18 @@ pub(crate) fn tls(http: &Http) -> Result<Option<Tls>, Problem> {
             wrong(certificate)(error)
         }
     })?;
-    Ok(Some(if files.newest_only {
+    let tls = if files.newest_only {
         tls.minimum_version(TlsVersion::V1_3)
     } else {
         tls
-    }))
+    };
+    let Some(first) = files.client_authorities.first() else {
+        return Ok(Some(tls));
+    };
+    let authorities = files.client_authorities.iter().map(|file| &file.value);
+    tls.client_authorities(authorities, files.client_auth)
+        .map(Some)
+        .map_err(wrong(first))
 }
 
 /// Whether the host of absolute URLs and the headers of all answers can be

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 
-use registry_examples::configuration::{Changes, Configuration, Storage};
+use registry_examples::configuration::{Changes, Configuration, Storage, TlsFiles};
 
 /// What is dangerous about a server that others than this machine reach and
 /// that knows nobody; nothing if it isn't one.
 pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Option<String> {
     let auth = &configuration.auth;
-    if auth.has_logins() || auth.policy_file.is_some() || address.ip().to_canonical().is_loopback()
-    {
+    let tls = configuration.http.tls.as_ref();
+    let is_closed = auth.has_logins()
+        || auth.policy_file.is_some()
+        || tls.is_some_and(TlsFiles::requires_certificates);
+    if is_closed || address.ip().to_canonical().is_loopback() {
         return None;
     }
     let rights = rights(configuration.changes);
@@ -77,6 +80,7 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
     let users = match (&auth.policy_file, &auth.password_file) {
         (Some(file), _) => format!("whom {} names", file.value.display()),
         (None, Some(file)) => format!("those in {}", file.path.value.display()),
+        (None, None) if auth.certificate_name.is_some() => "those with a certificate".to_owned(),
         (None, None) if auth.has_logins() => "those with a token for it".to_owned(),
         (None, None) => "everybody who can reach it".to_owned(),
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use registry_auth::jwt::Algorithm;
-use registry_auth::{Rate, RateLimits, SigningAlgorithm};
+use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
 
 use super::super::{Auth, PasswordFile, Said, TokenService, Tokens, choice, duration};
 use super::Reader;
@@ -11,6 +11,7 @@ use super::Reader;
 /// Where the Docker registry sends clients if it isn't told.
 const AUTO_REDIRECT: &str = "/auth/token/";
 
+const CERTIFICATE: &str = "auth.certificate";
 const ISSUER: &str = "auth.token";
 const POLICY: &str = "auth.policy";
 const TOKENS: &str = "auth.tokenserver";
@@ -23,10 +24,14 @@ impl Reader<'_> {
             Some(_) => self.required(POLICY, "path").map(Said::into_path),
             None => None,
         };
-        let tokens = self.tokens(password_file.is_some(), policy_file.is_some());
+        let certificate_name = self.certificate_name();
+        let has_users = password_file.is_some() || certificate_name.is_some();
+        // Where another service gives out tokens, clients ask that one.
+        let tokens = self.tokens(has_users && issuer.is_none(), policy_file.is_some());
         Auth {
             password_file,
             issuer,
+            certificate_name,
             policy_file,
             tokens,
             rates: RateLimits {
@@ -112,6 +117,19 @@ impl Reader<'_> {
             }
         }
         algorithms
+    }
+
+    fn certificate_name(&mut self) -> Option<CertificateName> {
+        let origin = self.origin_of(CERTIFICATE)?;
+        if self.items("http.tls.clientcas").is_empty() {
+            self.problems.push(origin.problem(format!(
+                "`{CERTIFICATE}` needs `http.tls.clientcas`, the certificates of those who vouch \
+                 for clients"
+            )));
+        }
+        // Another word was reported before.
+        let name = self.text("auth.certificate.name");
+        Some(name.and_then(|name| name.parse().ok()).unwrap_or_default())
     }
 
     /// A policy can let everybody pull and only some push, for which clients need

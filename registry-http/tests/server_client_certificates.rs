@@ -1,0 +1,272 @@
+//! Clients that prove who they are when they connect.
+#![cfg(all(feature = "testkit", feature = "certificate"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use registry_auth::{AccessControl, CertificateName, Certificates, Login, Principal, Rules};
+use registry_http::{ClientAuth, RegistryService, Server, Tls};
+use registry_storage::Engine;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+
+/// Somebody who signs certificates.
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        Self {
+            certificate,
+            issuer,
+        }
+    }
+
+    fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Shown {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages.push(usage);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Shown { certificate, key }
+    }
+
+    fn client(&self, name: &str) -> Shown {
+        self.sign(name, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+}
+
+/// A certificate and its key.
+struct Shown {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+/// A server, whose own certificate an authority of its own signed.
+struct Running {
+    address: SocketAddr,
+    task: JoinHandle<registry_core::Result<()>>,
+    authority: Authority,
+    directory: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Running {
+    /// Asks clients for certificates that `clients` signed.
+    async fn start(clients: &Authority, needed: ClientAuth, trusted: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let authority = Authority::new("the server's");
+        let own = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+        std::fs::write(path("own.crt"), own.certificate.pem()).unwrap();
+        std::fs::write(path("own.key"), own.key.serialize_pem()).unwrap();
+        std::fs::write(path("clients.crt"), clients.certificate.pem()).unwrap();
+        let tls = Tls::open(path("own.crt"), path("own.key"))
+            .unwrap()
+            .reload_interval(Duration::from_millis(50))
+            .client_authorities([path("clients.crt")], needed)
+            .unwrap();
+        let rules = Rules::new()
+            .sentence("user ann is writer of ann/**")
+            .sentence("anyone is reader of open/**");
+        let passwords = Login::new(|user, password| async move {
+            password.matches("right").then(|| Principal::new(user))
+        });
+        let access = AccessControl::new(rules)
+            .authenticator(Certificates::new(CertificateName::CommonName))
+            .authenticator(passwords);
+        let service = RegistryService::new(Engine::memory())
+            .access(access)
+            .trusted_proxies(trusted.iter().map(|network| network.parse().unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder().listen_tls(listener, &tls, service);
+        let task = tokio::spawn(server.unwrap().run());
+        Self {
+            address,
+            task,
+            authority,
+            directory,
+        }
+    }
+
+    fn clients(&self) -> PathBuf {
+        self.directory.path().join("clients.crt")
+    }
+
+    /// What a client that shows this is answered at `/v2/ann/app/tags/list`; nothing
+    /// if it gets no answer.
+    async fn ask(&self, shown: Option<&Shown>, headers: &[(&str, &str)]) -> Option<StatusCode> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match shown {
+            None => config.with_no_client_auth(),
+            Some(shown) => {
+                let chain: Vec<CertificateDer<'static>> = vec![shown.certificate.der().clone()];
+                let key = PrivateKeyDer::try_from(shown.key.serialize_der()).unwrap();
+                config.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = connector.connect(name, stream).await.ok()?;
+        let (mut requests, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                .await
+                .ok()?;
+        tokio::spawn(connection);
+        let mut request = Request::get("/v2/ann/app/tags/list").header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let answer = requests.send_request(request).await.ok()?;
+        Some(answer.status())
+    }
+}
+
+/// `ann` may see that there is nothing; others may not even that.
+const KNOWN: Option<StatusCode> = Some(StatusCode::NOT_FOUND);
+const ANOTHER: Option<StatusCode> = Some(StatusCode::FORBIDDEN);
+const UNKNOWN: Option<StatusCode> = Some(StatusCode::UNAUTHORIZED);
+
+#[tokio::test]
+async fn a_certificate_is_a_login_if_an_authority_vouches_for_it() {
+    let clients = Authority::new("the clients'");
+    let running = Running::start(&clients, ClientAuth::Optional, &[]).await;
+    assert_eq!(running.ask(Some(&clients.client("ann")), &[]).await, KNOWN);
+    assert_eq!(
+        running.ask(Some(&clients.client("ben")), &[]).await,
+        ANOTHER
+    );
+    assert_eq!(running.ask(None, &[]).await, UNKNOWN);
+    // Of somebody else, who calls itself the same.
+    let others = Authority::new("the clients'");
+    assert_eq!(running.ask(Some(&others.client("ann")), &[]).await, None);
+    // For servers only.
+    let server = clients.sign("ann", ExtendedKeyUsagePurpose::ServerAuth);
+    assert_eq!(running.ask(Some(&server), &[]).await, None);
+}
+
+#[tokio::test]
+async fn without_a_certificate_there_is_no_connection_where_one_is_required() {
+    let clients = Authority::new("the clients'");
+    let running = Running::start(&clients, ClientAuth::Required, &[]).await;
+    assert_eq!(running.ask(None, &[]).await, None);
+    assert_eq!(running.ask(Some(&clients.client("ann")), &[]).await, KNOWN);
+}
+
+/// Base64 of `ben:right` and `ben:wrong`.
+#[tokio::test]
+async fn credentials_of_a_request_go_before_the_certificate_of_its_connection() {
+    let clients = Authority::new("the clients'");
+    let running = Running::start(&clients, ClientAuth::Optional, &[]).await;
+    let ann = clients.client("ann");
+    let as_ben = [("authorization", "Basic YmVuOnJpZ2h0")];
+    assert_eq!(running.ask(Some(&ann), &as_ben).await, ANOTHER);
+    let wrong = [("authorization", "Basic YmVuOndyb25n")];
+    assert_eq!(running.ask(Some(&ann), &wrong).await, UNKNOWN);
+}
+
+/// A proxy proves who it is, and nothing about its clients.
+#[tokio::test]
+async fn the_certificate_of_a_trusted_proxy_is_nobodys_login() {
+    let clients = Authority::new("the clients'");
+    let proxies = &["127.0.0.0/8"];
+    let running = Running::start(&clients, ClientAuth::Optional, proxies).await;
+    let ann = clients.client("ann");
+    for headers in [&[][..], &[("x-forwarded-for", "192.0.2.1")]] {
+        assert_eq!(running.ask(Some(&ann), headers).await, UNKNOWN);
+    }
+}
+
+#[tokio::test]
+async fn authorities_are_replaced_without_a_restart() {
+    let clients = Authority::new("the clients'");
+    let running = Running::start(&clients, ClientAuth::Optional, &[]).await;
+    let later = Authority::new("the later ones");
+    let (old, new) = (clients.client("ann"), later.client("ann"));
+    assert_eq!(running.ask(Some(&old), &[]).await, KNOWN);
+    assert_eq!(running.ask(Some(&new), &[]).await, None);
+    // What can't be used changes nothing.
+    std::fs::write(running.clients(), "nothing").unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(running.ask(Some(&old), &[]).await, KNOWN);
+    std::fs::write(running.clients(), later.certificate.pem()).unwrap();
+    for _ in 0..100 {
+        if running.ask(Some(&new), &[]).await == KNOWN {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(running.ask(Some(&new), &[]).await, KNOWN);
+    assert_eq!(running.ask(Some(&old), &[]).await, None);
+}
+
+#[test]
+fn authorities_that_can_not_be_used_are_named() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let authority = Authority::new("the server's");
+    let own = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+    std::fs::write(path("own.crt"), own.certificate.pem()).unwrap();
+    std::fs::write(path("own.key"), own.key.serialize_pem()).unwrap();
+    std::fs::write(path("empty.crt"), "").unwrap();
+    let open = || Tls::open(path("own.crt"), path("own.key")).unwrap();
+    for (file, reason) in [
+        ("none.crt", "can't be read"),
+        ("empty.crt", "there is no certificate"),
+        ("own.key", "there is no certificate"),
+    ] {
+        let refused = open().client_authorities([path(file)], ClientAuth::Required);
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains(file) && refused.contains(reason),
+            "{refused}"
+        );
+    }
+    let none: [PathBuf; 0] = [];
+    assert!(
+        open()
+            .client_authorities(none, ClientAuth::Required)
+            .is_err()
+    );
+}
