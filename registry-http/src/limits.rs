@@ -56,8 +56,10 @@ pub struct Limits {
     /// how large they are before a byte of them is read. Then they get 503.
     ///
     /// A manifest holds its share until it is stored. While it is read and
-    /// checked, one at a time, it takes several times its size. Smaller ones
-    /// are bounded by [`max_requests`](Self::max_requests).
+    /// checked, one at a time, it takes several times its size. What is kept of
+    /// it until it is stored takes as much again, all requests together, or as
+    /// much as one takes. Smaller ones are bounded by
+    /// [`max_requests`](Self::max_requests).
     pub manifest_memory: usize,
     /// The slowest manifest of more than 64 KiB, in bytes a second, while
     /// others wait for memory; any that doesn't pause for longer than

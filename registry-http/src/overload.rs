@@ -1,14 +1,19 @@
 //! How much is done at once, and who is turned away beyond that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{ErrorKind, Operation, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::aside::Aside;
-use crate::manifest_memory::{Hold, ManifestMemory};
+use crate::manifest_memory::{Hold, ManifestMemory, STEP};
 use crate::places::{NoPlace, Place, Places};
 use crate::{Limits, Peer};
+
+/// About how much memory a value in a manifest takes, once it is read.
+const VALUE: usize = 256;
 
 /// The room for requests in progress, by what they cost.
 #[derive(Debug, Clone)]
@@ -17,6 +22,9 @@ pub(crate) struct Capacity {
     uploads: Places,
     downloads: Places,
     manifest_memory: ManifestMemory,
+    /// For what was read of manifests, in units of [`STEP`].
+    documents: Arc<Semaphore>,
+    document_room: u32,
     manifest_work: Aside,
     manifest_time: Duration,
     retry_after: Duration,
@@ -26,11 +34,15 @@ impl Capacity {
     /// The room that `limits` give; manifests have up to `max_manifest` bytes.
     pub(crate) fn new(limits: &Limits, max_manifest: usize) -> Self {
         let places = |count: usize| Places::new(count, limits.address_share);
+        let document_room = u32::try_from(limits.manifest_memory.div_ceil(STEP)).unwrap_or(1 << 16);
+        let document_room = document_room.clamp(1, 1 << 16);
         Self {
             requests: places(limits.max_requests),
             uploads: places(limits.max_uploads),
             downloads: places(limits.max_downloads),
             manifest_memory: ManifestMemory::new(limits, max_manifest),
+            documents: Arc::new(Semaphore::new(usize::try_from(document_room).unwrap_or(1))),
+            document_room,
             manifest_work: Aside::new("manifests"),
             manifest_time: limits.manifest_time,
             retry_after: limits.retry_after,
@@ -89,6 +101,27 @@ impl Capacity {
         let grown = timeout_at(deadline, hold.grow(bytes)).await;
         let grown = grown.unwrap_or(Err(NoPlace::AtAll));
         grown.map_err(|none| self.busy(none))
+    }
+
+    /// Memory for what is read of a manifest, if it takes much, until it is
+    /// stored. Waits for others as [`begin_manifest`](Self::begin_manifest) does.
+    ///
+    /// A manifest that takes more than there is has all of it. Nobody who has some
+    /// waits for anybody else's: it is asked for once, when all bytes are there.
+    pub(crate) async fn document(&self, manifest: &[u8]) -> Result<Option<OwnedSemaphorePermit>> {
+        let separates = |byte: &&u8| matches!(byte, b',' | b'{' | b'[');
+        let values = manifest.iter().filter(separates).count();
+        let units = values.saturating_mul(VALUE).div_euclid(STEP);
+        if units == 0 {
+            return Ok(None);
+        }
+        let units =
+            u32::try_from(units).map_or(self.document_room, |units| units.min(self.document_room));
+        let permit = Arc::clone(&self.documents).acquire_many_owned(units);
+        match timeout_at(self.manifest_deadline(), permit).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(self.busy(NoPlace::AtAll)),
+        }
     }
 
     /// Where large manifests are read, one after the other.

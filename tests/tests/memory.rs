@@ -9,6 +9,7 @@
     reason = "a step that fails is the test's result"
 )]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -170,20 +171,27 @@ fn send_until_refused(stream: &mut TcpStream, announced: bool, length: u64) {
 #[test]
 fn many_large_manifests_at_once_are_stored_in_little_memory() {
     let _alone = alone();
-    let server = Launch::new().start();
-    let meter = Meter::of(&server);
-    let statuses = meter.within("stored", STORED, || large_manifests(&server));
-    let stored = statuses.iter().filter(|status| **status == Some(201));
-    // All of them, where the machine has nothing else to do. They come from one address, which gets half of the memory.
-    assert!(stored.count() >= CLIENTS / 2, "{statuses:?}");
-    for status in statuses.into_iter().flatten() {
-        // On a slow machine some wait for too long, and are told to come again.
-        assert!([201, 429, 503].contains(&status), "{status}");
+    // As many descriptors as may be, each with annotations, take less than as many annotations.
+    for (what, manifest) in [
+        ("one long text", one_long_text as fn(usize) -> String),
+        ("annotations", many_annotations),
+    ] {
+        let server = Launch::new().start();
+        let meter = Meter::of(&server);
+        let statuses = meter.within(what, STORED, || large_manifests(&server, manifest));
+        // All of them, where the machine has nothing else to do. They come from one address, which gets half of the
+        // memory.
+        let stored = statuses.iter().filter(|status| **status == Some(201));
+        assert!(stored.count() >= CLIENTS / 2, "{what}: {statuses:?}");
+        for status in statuses.into_iter().flatten() {
+            // On a slow machine some wait for too long, and are told to come again.
+            assert!([201, 429, 503].contains(&status), "{what}: {status}");
+        }
     }
 }
 
-/// A valid manifest of 4 MiB.
-fn large_manifest(number: usize) -> String {
+/// A valid manifest of 4 MiB that is almost all one text.
+fn one_long_text(number: usize) -> String {
     let begin = format!(
         r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"number":"{number}","note":""#
     );
@@ -192,16 +200,27 @@ fn large_manifest(number: usize) -> String {
     format!("{begin}{}{end}", "x".repeat(length))
 }
 
-/// Pushes valid manifests of 4 MiB at the same time; returns the status of each answer. There is none where the server
-/// had enough of a client that still sent what nobody waited for.
-fn large_manifests(server: &Server) -> Vec<Option<u16>> {
+/// One of as many annotations as may be read.
+fn many_annotations(number: usize) -> String {
+    let mut manifest =
+        format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"number":"{number}""#);
+    for annotation in 0..65_000 {
+        let _ = write!(manifest, r#","{annotation}":"""#);
+    }
+    manifest.push_str("}}");
+    manifest
+}
+
+/// Pushes valid manifests at the same time; returns the status of each answer. There is none where the server had enough
+/// of a client that still sent what nobody waited for.
+fn large_manifests(server: &Server, manifest: fn(usize) -> String) -> Vec<Option<u16>> {
     let barrier = Barrier::new(CLIENTS);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (barrier, host) = (&barrier, server.host());
                 scope.spawn(move || {
-                    let manifest = large_manifest(number);
+                    let manifest = manifest(number);
                     let mut stream = connect(host);
                     let limit = Some(Duration::from_mins(3));
                     stream.set_read_timeout(limit).expect("a time limit");

@@ -13,9 +13,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use crate::{ErrorKind, Result};
 
-/// The most JSON values in one document. Far above what a full manifest of
-/// 4096 descriptors needs, it bounds the memory that a hostile one takes.
-const MAX_VALUES: usize = 1 << 18;
+/// The most JSON values in one document. A full manifest of 4096 descriptors
+/// needs no more with ten annotations for each; a hostile one takes hundreds of
+/// bytes of memory for every value.
+const MAX_VALUES: usize = 1 << 16;
 
 /// The key under which `serde_json` hands out numbers if some crate of the
 /// program has turned its feature `arbitrary_precision` on.

@@ -83,6 +83,7 @@ pub(super) async fn put(
     // In a box, so that other requests take no room for it.
     let collected = Box::pin(body.collect(rules.max_size, &settings.capacity, request.peer()));
     let (bytes, _hold) = collected.await?;
+    let _document = settings.capacity.document(&bytes).await?;
     let push = check(settings, reference.clone(), media_type, bytes).await?;
     let precondition = precondition(request, reference).await?;
     let push = push
