@@ -26,7 +26,9 @@ fuzz_target!(|text: &str| {
     for position in text.lines().filter(|line| !line.is_empty()) {
         let operation = Operation::ListTags {
             repository: "a".parse().unwrap(),
-            page: PageRequest::default().limit(Some(2)).after(Some(position.to_owned())),
+            page: PageRequest::default()
+                .limit(Some(2))
+                .after(Some(position.to_owned())),
         };
         let (_, target) = operation.render();
         // As this registry says it, and as others may.
