@@ -121,6 +121,8 @@ pub struct Auth {
     pub issuer: Option<TokenService>,
     /// What a client's certificate calls its holder, if that is a login.
     pub certificate_name: Option<CertificateName>,
+    /// Whether robots and users have keys.
+    pub keys: bool,
     /// What each may do; without it, whoever is logged in may do everything with
     /// content.
     pub policy_file: Option<Said<PathBuf>>,
@@ -133,7 +135,10 @@ pub struct Auth {
 impl Auth {
     /// Whether anybody can log in.
     pub fn has_logins(&self) -> bool {
-        self.password_file.is_some() || self.issuer.is_some() || self.certificate_name.is_some()
+        self.password_file.is_some()
+            || self.issuer.is_some()
+            || self.certificate_name.is_some()
+            || self.keys
     }
 }
 

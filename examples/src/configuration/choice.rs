@@ -19,6 +19,7 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "certificate",
     "policy",
     "tokenserver",
+    "keys",
     "limits",
 ];
 

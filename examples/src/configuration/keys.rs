@@ -176,6 +176,8 @@ pub(crate) const KEYS: &[Key] = &[
         "auth.tokenserver.algorithm",
         Kind::Choice(&["es256", "eddsa"]),
     ),
+    yes("auth.keys", Kind::Section),
+    yes("auth.keys.enabled", Kind::Flag),
     yes("auth.limits", Kind::Section),
     yes("auth.limits.peraddress", RATE),
     yes("auth.limits.peridentity", RATE),

@@ -188,6 +188,73 @@ async fn a_login_lasts_without_the_password_until_it_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_robot_pushes_with_a_key_that_the_command_line_made() {
+    let rules = format!("{POLICY}  - robot ci may push, pull v* to team/**\n");
+    let program = setup(&["ann"], "").file("policy.yml", rules).start();
+    let root = program.path("data");
+    let auth = |arguments: &[&str]| {
+        let root = ["--root", root.to_str().unwrap()];
+        let setup = Setup::new().arguments(&["auth"]).arguments(arguments);
+        setup.arguments(&root).run()
+    };
+    assert!(
+        auth(&["robot", "create", "ci", "--group", "builders"])
+            .status
+            .success()
+    );
+    assert_eq!(auth(&["robot", "create", "ci"]).status.code(), Some(1));
+    assert_eq!(auth(&["key", "create", "other"]).status.code(), Some(1));
+    let end = auth(&[
+        "key",
+        "create",
+        "ci",
+        "--expires",
+        "90d",
+        "--label",
+        "builds",
+        "--json",
+    ]);
+    let key: Value = serde_json::from_str(&end.stdout).expect(&end.stderr);
+    let (secret, id) = (key["secret"].as_str().unwrap(), key["id"].as_str().unwrap());
+    assert!(key["expires_at"].is_string());
+    let listed = auth(&["key", "list", "ci"]).stdout;
+    assert!(listed.contains(id) && !listed.contains(secret), "{listed}");
+
+    let upload = async |repository: &str| {
+        let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
+        let request = Client::new().post(url);
+        let request = request.basic_auth("robot$ci", Some(secret));
+        request.send().await.unwrap().status()
+    };
+    let is = async |expected: StatusCode| {
+        eventually(expected.as_str(), async || {
+            upload("team/app").await == expected
+        })
+        .await;
+    };
+    is(StatusCode::ACCEPTED).await;
+    assert_eq!(upload("people/ann/app").await, StatusCode::FORBIDDEN);
+    // It is found beside the running server.
+    assert!(auth(&["robot", "disable", "ci"]).status.success());
+    is(StatusCode::UNAUTHORIZED).await;
+    assert!(auth(&["robot", "enable", "ci"]).status.success());
+    is(StatusCode::ACCEPTED).await;
+    assert!(auth(&["key", "revoke", "ci", id]).status.success());
+    is(StatusCode::UNAUTHORIZED).await;
+    let listed = auth(&["robot", "list", "--json"]).stdout;
+    let robots: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(robots[0]["groups"][0], "builders");
+    assert_eq!(
+        Setup::new()
+            .arguments(&["auth", "robot", "list"])
+            .run()
+            .status
+            .code(),
+        Some(1)
+    );
+}
+
+#[tokio::test]
 async fn whoever_asks_too_often_is_told_when_to_come_back() {
     let program = setup(&["ann"], "  limits: {peraddress: 3}\n").start();
     let mut refused = None;

@@ -1,4 +1,6 @@
-//! Who may do what, asked beforehand.
+//! Who may do what, asked beforehand, and who there is.
+
+mod robots;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ pub(crate) fn auth(command: AuthCommand) -> Result<ExitCode, Failure> {
     match command {
         AuthCommand::Check(options) => check(&options),
         AuthCommand::Explain(options) => explain(options),
+        AuthCommand::Robot(command) => robots::robot(command),
+        AuthCommand::Key(command) => robots::key(command),
     }
 }
 
@@ -128,7 +132,7 @@ fn opinion_as_json(opinion: &Opinion) -> Value {
     })
 }
 
-fn answer_with(answer: &str, is_good: bool) -> Result<ExitCode, Failure> {
+pub(super) fn answer_with(answer: &str, is_good: bool) -> Result<ExitCode, Failure> {
     io::stdout()
         .write_all(answer.as_bytes())
         .map_err(|error| Failure::new("the answer can't be written", &error))?;

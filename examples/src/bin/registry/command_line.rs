@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use registry_core::{Action, Actions, Error};
@@ -112,6 +113,105 @@ pub(crate) enum AuthCommand {
     ///
     /// It ends with 0 if so, and with 1 if not.
     Explain(Explain),
+    /// Make, list, stop and delete robots: accounts for programs.
+    #[command(subcommand)]
+    Robot(RobotCommand),
+    /// Make, list and revoke the keys that robots log in with.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// Where robots and keys are kept. A server may be using it.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The data directory of the server.
+    #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
+    pub(crate) root: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do about robots.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RobotCommand {
+    /// Make a robot. Rules know it as `robot NAME`; it logs in as `robot$NAME`.
+    Create {
+        /// Its name.
+        name: String,
+        /// A group that it is in (repeat for several).
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        description: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List all robots.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take none of its keys for now.
+    Disable {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take its keys again.
+    Enable {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Delete it, and its keys.
+    Delete {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// What to do about keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key, and show it: this once, as only a hash of it is kept.
+    Create {
+        /// The robot that it is for.
+        robot: String,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        label: String,
+        /// When it ends, such as 90d or 12h from now [default: never].
+        #[arg(long, value_name = "TIME", value_parser = lifetime)]
+        expires: Option<Duration>,
+        /// All that it covers, such as repository:team/app:pull (repeat for several)
+        /// [default: whatever the robot may do].
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the keys of a robot.
+    List {
+        /// The robot.
+        robot: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End a key. It is refused within a second.
+    Revoke {
+        /// The robot.
+        robot: String,
+        /// The id of the key, as the list has it.
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +284,21 @@ pub(crate) struct Verify {
     /// Answer in JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A time such as `90d` or `12h30m`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+    if let Some(days) = days {
+        return 24_u64
+            .checked_mul(days)
+            .map(Duration::from_hours)
+            .ok_or_else(|| "that is too long".to_owned());
+    }
+    let time: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no time; write one such as 90d, 12h or 1h30m"))?;
+    Duration::try_from(time).map_err(|error| error.to_string())
 }
 
 fn actions(names: &str) -> Result<Actions, Error> {

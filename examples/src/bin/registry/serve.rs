@@ -107,7 +107,7 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         None => None,
     };
     let engine = setup::engine(configuration).await?;
-    let access = setup::with_tokens(access, configuration, &engine)?;
+    let access = setup::with_keys(access, configuration, &engine)?;
     let doors = Doors {
         listener,
         tls,

@@ -1,10 +1,13 @@
 //! Putting the libraries together as the configuration says.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use registry_auth::{
-    AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, MemoryRecords,
+    AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, MemoryRecords,
     PolicyFile, Rules, TokenServer, TrustIssuer,
 };
-use registry_core::{Action, Error, ReadOnly, Registry, RegistryExt};
+use registry_core::{Action, Error, ReadOnly, Records, Registry, RegistryExt};
 use registry_http::{Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
@@ -103,7 +106,7 @@ pub(crate) fn connections(limits: Limits) -> Limits {
 }
 
 /// Who may do what: everybody everything, everybody with a password, or what the
-/// policy file says. It gives out no tokens yet: see [`with_tokens`].
+/// policy file says. It gives out no tokens yet: see [`with_keys`].
 ///
 /// Within a runtime.
 ///
@@ -165,21 +168,32 @@ fn issuer(service: &TokenService) -> Result<Issuer, Problem> {
     Ok(issuer)
 }
 
-/// The same, with tokens if there are to be any. They are bound to the
+/// The same, with keys and tokens if there are to be any. They are bound to the
 /// repositories of `engine`, and their keys are kept with its data unless the
 /// configuration names another place.
 ///
 /// # Errors
 ///
 /// If the keys can't be read or made.
-pub(crate) fn with_tokens(
+pub(crate) fn with_keys(
     access: AccessControl,
     configuration: &Configuration,
     engine: &Engine,
 ) -> Result<AccessControl, Failure> {
+    let auth = &configuration.auth;
     // What tokens of others cover is bound to repositories, too.
-    let access = access.epochs(engine.clone());
-    let Some(tokens) = &configuration.auth.tokens else {
+    let mut access = access.epochs(engine.clone());
+    if !auth.keys && auth.tokens.is_none() {
+        return Ok(access);
+    }
+    let records: Arc<dyn Records> = match &configuration.storage {
+        Storage::Filesystem(root) => Arc::new(records(root)?),
+        Storage::Memory => Arc::new(MemoryRecords::new()),
+    };
+    if auth.keys {
+        access = access.keys(Keys::new(Arc::clone(&records)));
+    }
+    let Some(tokens) = &auth.tokens else {
         return Ok(access);
     };
     let mut server = match (&tokens.keys, &configuration.storage) {
@@ -203,11 +217,16 @@ pub(crate) fn with_tokens(
     if let Some(lifetime) = &tokens.lifetime {
         server = server.lifetime(lifetime.value).map_err(wrong(lifetime))?;
     }
-    let server = match &configuration.storage {
-        Storage::Filesystem(root) => server.records(FileRecords::open(root.join(RECORDS))?),
-        Storage::Memory => server.records(MemoryRecords::new()),
-    };
-    Ok(access.tokens(server))
+    Ok(access.tokens(server.records(records)))
+}
+
+/// What is kept about keys and logins beside the data in `root`.
+///
+/// # Errors
+///
+/// If it can't be read or made.
+pub(crate) fn records(root: &Path) -> registry_core::Result<FileRecords> {
+    FileRecords::open(root.join(RECORDS))
 }
 
 /// What is wrong with how tokens are given out, as far as it shows without the

@@ -13,6 +13,7 @@ const AUTO_REDIRECT: &str = "/auth/token/";
 
 const CERTIFICATE: &str = "auth.certificate";
 const ISSUER: &str = "auth.token";
+const KEYS: &str = "auth.keys";
 const POLICY: &str = "auth.policy";
 const TOKENS: &str = "auth.tokenserver";
 
@@ -26,12 +27,15 @@ impl Reader<'_> {
         };
         let certificate_name = self.certificate_name();
         let has_users = password_file.is_some() || certificate_name.is_some();
+        let keys = self.keys(has_users, policy_file.is_some());
         // Where another service gives out tokens, clients ask that one.
-        let tokens = self.tokens(has_users && issuer.is_none(), policy_file.is_some());
+        let has_logins = (has_users || keys) && issuer.is_none();
+        let tokens = self.tokens(has_logins, policy_file.is_some());
         Auth {
             password_file,
             issuer,
             certificate_name,
+            keys,
             policy_file,
             tokens,
             rates: RateLimits {
@@ -39,6 +43,21 @@ impl Reader<'_> {
                 per_identity: self.rate("auth.limits.peridentity"),
             },
         }
+    }
+
+    /// Robots are nobody without rules that name them.
+    fn keys(&mut self, has_passwords: bool, has_policy: bool) -> bool {
+        let enabled = self.is(&format!("{KEYS}.enabled"), has_policy);
+        if enabled && !has_policy && !has_passwords {
+            if let Some(origin) = self.origin_of(KEYS) {
+                self.problems.push(origin.problem(format!(
+                    "`{KEYS}` needs rules that say what robots may do: name a file of them in \
+                     `{POLICY}.path`"
+                )));
+            }
+            return false;
+        }
+        enabled && !matches!(choice::chosen(self.tree, "auth"), Ok(Some("token")))
     }
 
     /// So many requests a second.
@@ -142,7 +161,7 @@ impl Reader<'_> {
                 let origin = self.origin_of(TOKENS)?;
                 self.problems.push(origin.problem(format!(
                     "`{TOKENS}` has nobody to give tokens to; say who may log in, such as with \
-                     `auth.htpasswd`"
+                     `auth.htpasswd` or `auth.keys`"
                 )));
             }
             return None;

@@ -1,0 +1,215 @@
+//! Robots, and the keys that they log in with.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use registry_auth::{ApiKey, Keys, NewKey, Principal, Robot, RobotChange};
+use registry_core::{Clock, ErrorKind, PageRequest, Result, Scopes, SystemClock};
+use serde_json::{Value, json};
+
+use super::answer_with;
+use crate::command_line::{KeyCommand, Place, RobotCommand};
+use crate::problem::Failure;
+use crate::setup;
+
+/// How many are asked for at once.
+const PAGE: usize = 1000;
+
+/// Does what `registry auth robot` is told to.
+pub(super) fn robot(command: RobotCommand) -> Result<ExitCode, Failure> {
+    let change = |disabled| RobotChange {
+        disabled: Some(disabled),
+        ..RobotChange::default()
+    };
+    match command {
+        RobotCommand::Create {
+            name,
+            groups,
+            description,
+            place,
+        } => with_keys(&place, async |keys| {
+            let change = RobotChange {
+                description: Some(description),
+                groups: Some(groups.into_iter().collect()),
+                ..RobotChange::default()
+            };
+            let robot = keys.create_robot(&name, change, SystemClock.now()).await?;
+            Ok(shown(&place, &[robot], robot_as_json, robot_as_line))
+        }),
+        RobotCommand::List { place } => with_keys(&place, async |keys| {
+            let mut robots = Vec::new();
+            let mut page = PageRequest::first(PAGE);
+            loop {
+                let found = keys.robots(page).await?;
+                robots.extend(found.items);
+                match found.next {
+                    Some(next) => page = PageRequest::first(PAGE).after(Some(next)),
+                    None => break,
+                }
+            }
+            Ok(shown(&place, &robots, robot_as_json, robot_as_line))
+        }),
+        RobotCommand::Disable { name, place } => with_keys(&place, async |keys| {
+            let robot = keys.change_robot(&name, change(true)).await?;
+            Ok(shown(&place, &[robot], robot_as_json, robot_as_line))
+        }),
+        RobotCommand::Enable { name, place } => with_keys(&place, async |keys| {
+            let robot = keys.change_robot(&name, change(false)).await?;
+            Ok(shown(&place, &[robot], robot_as_json, robot_as_line))
+        }),
+        RobotCommand::Delete { name, place } => with_keys(&place, async |keys| {
+            keys.delete_robot(&name).await?;
+            Ok(String::new())
+        }),
+    }
+}
+
+/// Does what `registry auth key` is told to.
+pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
+    match command {
+        KeyCommand::Create {
+            robot,
+            label,
+            expires,
+            scopes,
+            place,
+        } => with_keys(&place, async |keys| {
+            let now = SystemClock.now();
+            let expires_at = expires.map(|time| ends(now, time)).transpose()?;
+            let scopes = scopes.iter().map(String::as_str);
+            let new = NewKey {
+                label,
+                scopes: (scopes.len() > 0).then(|| Scopes::parse(scopes)),
+                expires_at,
+            };
+            let (key, secret) = keys.create(&Principal::robot(&robot), new, now).await?;
+            Ok(if place.json {
+                let mut document = key_as_json(&key);
+                if let Some(members) = document.as_object_mut() {
+                    members.insert("secret".into(), secret.expose().into());
+                    members.insert("user".into(), format!("robot${robot}").into());
+                }
+                format!("{document:#}\n")
+            } else {
+                format!(
+                    "{}\n\nThis is the password of `robot${robot}`; it isn't shown again.\n",
+                    secret.expose()
+                )
+            })
+        }),
+        KeyCommand::List { robot, place } => with_keys(&place, async |keys| {
+            let page = PageRequest::first(PAGE);
+            let found = keys.list(&Principal::robot(&robot), page).await?;
+            Ok(shown(&place, &found.items, key_as_json, key_as_line))
+        }),
+        KeyCommand::Revoke { robot, id, place } => with_keys(&place, async |keys| {
+            keys.revoke(&Principal::robot(&robot), &id).await?;
+            Ok(String::new())
+        }),
+    }
+}
+
+/// Opens what is kept beside the data, which has to be there.
+fn with_keys(
+    place: &Place,
+    work: impl AsyncFnOnce(&Keys) -> Result<String>,
+) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let answer = runtime.block_on(async {
+        require(&place.root)?;
+        let keys = Keys::new(setup::records(&place.root)?);
+        work(&keys).await
+    })?;
+    answer_with(&answer, true)
+}
+
+/// A directory that was mistyped isn't made.
+fn require(root: &Path) -> Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    Err(ErrorKind::Unavailable.error(format!(
+        "there is no data directory {}; name the one of the server (--root)",
+        root.display()
+    )))
+}
+
+fn ends(now: SystemTime, time: Duration) -> Result<SystemTime> {
+    Some(time)
+        .filter(|time| !time.is_zero())
+        .and_then(|time| now.checked_add(time))
+        .ok_or_else(|| ErrorKind::RequestInvalid.error("a key must end later than now"))
+}
+
+fn shown<T>(
+    place: &Place,
+    items: &[T],
+    as_json: fn(&T) -> Value,
+    as_line: fn(&T) -> String,
+) -> String {
+    if place.json {
+        let items: Vec<_> = items.iter().map(as_json).collect();
+        return format!("{:#}\n", Value::from(items));
+    }
+    let mut lines: Vec<_> = items.iter().map(as_line).collect();
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn robot_as_json(robot: &Robot) -> Value {
+    json!({
+        "name": robot.name,
+        "description": robot.description,
+        "groups": robot.groups,
+        "disabled": robot.disabled,
+        "created_at": date(robot.created_at),
+    })
+}
+
+fn robot_as_line(robot: &Robot) -> String {
+    let groups: Vec<_> = robot.groups.iter().map(String::as_str).collect();
+    let state = if robot.disabled {
+        "disabled"
+    } else {
+        "enabled"
+    };
+    let (name, groups) = (&robot.name, groups.join(","));
+    format!("{name}\t{state}\t{groups}\t{}", robot.description)
+}
+
+fn key_as_json(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "label": key.label,
+        "scopes": key.scopes.as_ref().map(ToString::to_string),
+        "created_at": date(key.created_at),
+        "expires_at": key.expires_at.map(date),
+        "used_at": key.used_at.map(date),
+    })
+}
+
+fn key_as_line(key: &ApiKey) -> String {
+    let or_never = |time: Option<SystemTime>| time.map_or_else(|| "never".to_owned(), date);
+    let scopes = key.scopes.as_ref().map(ToString::to_string);
+    format!(
+        "{}\tends {}\tused {}\t{}\t{}",
+        key.id,
+        or_never(key.expires_at),
+        or_never(key.used_at),
+        scopes.unwrap_or_default(),
+        key.label
+    )
+}
+
+/// To the second.
+fn date(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(
+        |_| "unknown".to_owned(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
