@@ -251,6 +251,51 @@ async fn a_torn_last_record_is_cut_off() {
     assert_eq!(pushed_in(directory.path()).await, [0, 1]);
 }
 
+/// A crash leaves part of a line, or sectors full of zeros. A line that was
+/// changed otherwise, also the last, was whole and may have been acknowledged.
+#[tokio::test]
+async fn a_changed_last_record_is_damage_and_a_lost_one_is_not() {
+    for (change, lost) in [
+        ("bit", false),
+        ("feed", false),
+        ("zero", false),
+        ("all", true),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        push_all(directory.path(), 0..3).await;
+        let log = segment(directory.path());
+        let mut bytes = fs::read(&log).unwrap();
+        let end = bytes.len();
+        let last = bytes[..end - 1].iter().rposition(|byte| *byte == b'\n');
+        let last = last.unwrap() + 1;
+        match change {
+            "bit" => bytes[last + 100] ^= 1,
+            "feed" => bytes[end - 1] ^= 1,
+            "zero" if (last + 100) % 512 == 0 => bytes[last + 101] = 0,
+            "zero" => bytes[last + 100] = 0,
+            _ => bytes[last..].fill(0),
+        }
+        fs::write(&log, &bytes).unwrap();
+        fs::remove_file(database(directory.path())).unwrap();
+
+        if !lost {
+            let error = rebuild(directory.path()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            let place = format!("at byte {last}");
+            assert!(error.to_string().contains(&place), "{error}");
+            assert_eq!(fs::read(&log).unwrap(), bytes);
+        }
+        let options = RedbOptions::default().skip_damage(!lost);
+        let rebuilt = RedbMetadata::rebuild(directory.path(), options).await;
+        let rebuilt = rebuilt.unwrap();
+        let skipped = u64::from(!lost);
+        assert_eq!((rebuilt.records, rebuilt.skipped), (2, skipped), "{change}");
+        let kept = log.with_extension("log.damaged");
+        assert_eq!(fs::read(kept).unwrap(), bytes);
+        assert_eq!(pushed_in(directory.path()).await, [0, 1]);
+    }
+}
+
 #[tokio::test]
 async fn damage_in_the_change_log_is_named_and_skipped_only_when_asked() {
     let directory = tempfile::tempdir().unwrap();

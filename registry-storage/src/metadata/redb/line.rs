@@ -105,6 +105,24 @@ fn parse(bytes: &[u8]) -> Option<Line> {
     serde_json::from_slice(json).ok()
 }
 
+/// What a disk writes as a whole at least, at a multiple of as many bytes.
+const SECTOR: u64 = 512;
+
+/// Whether a crash can have left these bytes of a line that starts at `start`:
+/// of what wasn't synced, sectors that never reached the disk are full of zeros,
+/// which no line has.
+fn has_lost_sector(bytes: &[u8], offset: u64, start: u64) -> bool {
+    let mut before = None;
+    for (position, byte) in (offset..).zip(bytes) {
+        let begins = *byte == 0 && before != Some(0);
+        if begins && (position == start || position.is_multiple_of(SECTOR)) {
+            return true;
+        }
+        before = Some(*byte);
+    }
+    false
+}
+
 /// A line of a file, as found.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -112,6 +130,9 @@ pub(super) struct Found {
     pub(super) start: u64,
     /// What it says, unless it is damaged or cut short.
     pub(super) line: Option<Line>,
+    /// Whether it is such as a crash leaves of what wasn't synced: cut short, or
+    /// with sectors that were never written. All else was changed afterwards.
+    pub(super) torn: bool,
 }
 
 /// Reads the lines of a file.
@@ -145,6 +166,7 @@ impl Lines {
     pub(super) fn next(&mut self) -> io::Result<Option<Found>> {
         let mut searched = self.consumed;
         let mut too_long = false;
+        let mut torn = false;
         let start = self.offset.saturating_add(self.consumed as u64);
         loop {
             let unseen = self.buffer.get(searched..).unwrap_or_default();
@@ -152,11 +174,14 @@ impl Lines {
                 let feed = searched.saturating_add(feed);
                 let bytes = self.buffer.get(self.consumed..feed).unwrap_or_default();
                 let line = if too_long { None } else { parse(bytes) };
+                torn |= line.is_none() && self.has_lost_sector(bytes, start);
                 self.consumed = feed.saturating_add(1);
-                return Ok(Some(Found { start, line }));
+                return Ok(Some(Found { start, line, torn }));
             }
             if self.buffer.len().saturating_sub(self.consumed) > self.longest {
                 too_long = true;
+                let bytes = self.buffer.get(self.consumed..).unwrap_or_default();
+                torn |= self.has_lost_sector(bytes, start);
                 self.consumed = self.buffer.len();
             }
             self.buffer.drain(..self.consumed);
@@ -164,11 +189,21 @@ impl Lines {
             self.consumed = 0;
             searched = self.buffer.len();
             if !self.fill()? {
+                // Of a whole line, nothing but the line feed was changed.
+                let changed = self.buffer.split_last();
+                let torn = !changed.is_some_and(|(_, whole)| !too_long && parse(whole).is_some());
                 self.consumed = self.buffer.len();
                 let line = None;
-                return Ok((start < self.len).then_some(Found { start, line }));
+                return Ok((start < self.len).then_some(Found { start, line, torn }));
             }
         }
+    }
+
+    /// Whether a sector is missing from these bytes, the first of the buffer that
+    /// aren't done with, of a line that starts at `start`.
+    fn has_lost_sector(&self, bytes: &[u8], start: u64) -> bool {
+        let offset = self.offset.saturating_add(self.consumed as u64);
+        has_lost_sector(bytes, offset, start)
     }
 
     /// Reads on. Returns whether there was anything left.
@@ -297,7 +332,47 @@ mod tests {
             let found = lines_of(&text.as_bytes()[..length]);
             assert_eq!(found.len(), 1);
             assert!(found[0].line.is_none());
+            assert!(found[0].torn);
             assert_eq!(found[0].start, 0);
+        }
+    }
+
+    #[test]
+    fn what_was_never_written_is_told_from_what_was_changed() {
+        let mut text = String::new();
+        for number in 0..100 {
+            write(&line(number), LONGEST, &mut text).unwrap();
+        }
+        let whole = text.into_bytes();
+        let torn = |bytes: &[u8]| {
+            let found = lines_of(bytes).into_iter();
+            let damaged: Vec<_> = found.filter(|found| found.line.is_none()).collect();
+            assert!(!damaged.is_empty());
+            damaged.iter().all(|found| found.torn)
+        };
+        for lost in [512..1024, 512..2048, 1024..whole.len()] {
+            let mut bytes = whole.clone();
+            bytes[lost].fill(0);
+            assert!(torn(&bytes));
+        }
+        // From the end of a line on.
+        let written = whole.iter().rposition(|byte| *byte == b'{').unwrap() - CHECKSUM;
+        let mut bytes = whole.clone();
+        bytes[whole[..written]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .unwrap()
+            + 1..]
+            .fill(0);
+        assert!(torn(&bytes));
+        for position in (0..whole.len()).filter(|position| position % 512 != 0) {
+            // One bit of a space makes a zero.
+            for byte in [0, whole[position] ^ 1] {
+                let mut bytes = whole.clone();
+                bytes[position] = byte;
+                let starts = position == 0 || whole[position - 1] == b'\n';
+                assert_eq!(torn(&bytes), byte == 0 && starts, "at {position}");
+            }
         }
     }
 }

@@ -57,12 +57,14 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
         longest_line: options.longest_line,
         lines: Vec::new(),
         number: 0,
+        damaged: false,
         rebuilt: Rebuilt::default(),
     };
     if let Some(newest) = files.checkpoints.last() {
         rebuild.read_checkpoint(*newest)?;
     }
     rebuild.read_segments(&files)?;
+    let damaged = rebuild.damaged || rebuild.rebuilt.skipped > 0;
     let found = rebuild.finish()?;
     let snapshot = database.begin_read().map_err(failed)?;
     let table = snapshot.open_table(FACTS).map_err(failed)?;
@@ -77,11 +79,11 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     disk.rename(&draft, DATABASE).map_err(unusable)?;
     disk.sync().map_err(unusable)?;
     drop(lock);
-    // The new checkpoint stands for all of these. What was damaged is kept for
-    // whoever wants to look into it.
+    // The new checkpoint stands for all of these. What was damaged, if only by a
+    // crash as it seems, is kept for whoever wants to look into it.
     for first in &files.segments {
         let name = segment_name(*first);
-        if found.skipped > 0 {
+        if damaged {
             let kept = format!("{name}.damaged");
             disk.rename(&name, &kept).map_err(unusable)?;
         } else {
@@ -119,7 +121,28 @@ struct Rebuild<'a> {
     lines: Vec<Line>,
     /// The last record done.
     number: u64,
+    /// Whether a segment isn't as it was written.
+    damaged: bool,
     rebuilt: Rebuilt,
+}
+
+/// Where a segment can't be read.
+#[derive(Debug)]
+struct Damage {
+    file: String,
+    position: u64,
+    /// Whether a crash leaves such of records that were never acknowledged.
+    torn: bool,
+}
+
+impl Damage {
+    fn at(file: String, position: u64) -> Self {
+        Self {
+            file,
+            position,
+            torn: false,
+        }
+    }
 }
 
 impl Rebuild<'_> {
@@ -148,43 +171,78 @@ impl Rebuild<'_> {
         let segments = files.segments.iter();
         let segments: Vec<_> = segments.filter(|first| !replaced.contains(first)).collect();
         let known = self.known(&segments)?;
+        let mut damage = None;
         for first in &segments {
-            let name = segment_name(**first);
-            let mut lines = self.open(&name)?;
-            let mut damaged = None;
-            while let Some(found) = lines.next().map_err(unusable)? {
-                let next = self.number.saturating_add(1);
-                match found.line {
-                    Some(Line::Record { number, .. }) if number < next => {}
-                    Some(Line::Record { number, .. }) if number > next && known < next => {
-                        // What is missing was never acknowledged: this is
-                        // where the power failed.
-                        return Ok(());
-                    }
-                    Some(Line::Record {
-                        number, changes, ..
-                    }) => {
-                        if number > next {
-                            self.skip(&name, damaged.unwrap_or(found.start))?;
-                            self.leave_out_identities()?;
-                        }
-                        self.rebuilt.records = self.rebuilt.records.saturating_add(1);
-                        self.number = number;
-                        for change in changes {
-                            self.take(Line::Fact(Box::new(change)))?;
-                        }
-                    }
-                    Some(line) => self.take(line)?,
-                    None => damaged = damaged.or(Some(found.start)),
-                }
+            // Before this one was begun, all earlier ones were synced.
+            if let Some(Damage { torn, .. }) = &mut damage {
+                *torn = false;
+            }
+            if self.read_segment(&segment_name(**first), known, &mut damage)? {
+                return Ok(());
             }
         }
-        if known > self.number {
-            let name = segments.last().map_or(0, |first| **first);
-            self.skip(&segment_name(name), 0)?;
+        if known > self.number || damage.as_ref().is_some_and(|damage| !damage.torn) {
+            let last = segments.last().map_or(0, |first| **first);
+            let damage = damage.unwrap_or_else(|| Damage::at(segment_name(last), 0));
+            self.skip(&damage.file, damage.position)?;
             self.leave_out_identities()?;
         }
         Ok(())
+    }
+
+    /// Reads the records of a segment. Returns whether it came to where the power
+    /// failed. `damage` is what was met since the last record.
+    fn read_segment(
+        &mut self,
+        name: &str,
+        known: u64,
+        damage: &mut Option<Damage>,
+    ) -> Result<bool> {
+        let mut lines = self.open(name)?;
+        let mut begun = false;
+        while let Some(found) = lines.next().map_err(unusable)? {
+            let next = self.number.saturating_add(1);
+            match found.line {
+                Some(Line::Record { number, .. }) if number < next => begun = true,
+                Some(Line::Record {
+                    number, changes, ..
+                }) => {
+                    let met = damage.take();
+                    let missing = number > next;
+                    // A segment that an open database cut short may be followed
+                    // by one that it had yet to remove.
+                    let crash = met.as_ref().map_or(!begun, |damage| damage.torn);
+                    if missing && crash && known < next {
+                        // What is missing was never acknowledged.
+                        self.damaged = true;
+                        return Ok(true);
+                    }
+                    if missing || !crash && met.is_some() {
+                        let at = met.unwrap_or_else(|| Damage::at(name.to_owned(), found.start));
+                        self.skip(&at.file, at.position)?;
+                    }
+                    if missing {
+                        self.leave_out_identities()?;
+                    }
+                    begun = true;
+                    self.rebuilt.records = self.rebuilt.records.saturating_add(1);
+                    self.number = number;
+                    for change in changes {
+                        self.take(Line::Fact(Box::new(change)))?;
+                    }
+                }
+                Some(line) => self.take(line)?,
+                None => {
+                    self.damaged = true;
+                    let first = damage.get_or_insert_with(|| Damage {
+                        torn: true,
+                        ..Damage::at(name.to_owned(), found.start)
+                    });
+                    first.torn &= found.torn;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The last record that any other says the database held durably.
