@@ -36,7 +36,7 @@ async fn always(
 async fn a_push_may_take_longer_than_the_other_side_may_keep_silent() {
     let server = TestServer::start(Engine::memory()).await;
     let registry = RemoteRegistry::builder(&server.url())
-        .silence(Duration::from_secs(2))
+        .silence(Duration::from_secs(5))
         .build()
         .unwrap();
     let access = trusted("team/app");
@@ -45,7 +45,7 @@ async fn a_push_may_take_longer_than_the_other_side_may_keep_silent() {
         .await
         .unwrap();
     let pieces = futures::stream::iter(0..8).then(|_| async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
         Ok(Bytes::from_static(b"piece"))
     });
     let digest = Algorithm::Sha256.digest("piece".repeat(8).as_bytes());
