@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use registry_core::{BlobBody, ByteStream, Error, ErrorKind};
 
 use crate::access_log::Exchange;
+use crate::answer_memory::{Hold, STEP};
 use crate::file_body::FileBody;
 use crate::file_queue::AwaitsSending;
 #[cfg(feature = "server")]
@@ -19,13 +20,15 @@ use crate::places::{Delivery, Place};
 
 /// How much of what is in memory is handed over at once. With more, a body
 /// would seem to be over long before a slow client has taken it.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = STEP;
 
 /// The body of an answer of [`RegistryService`](crate::RegistryService).
 ///
 /// Its size is known, and it never ends early without an error.
 pub struct Body {
     content: Content,
+    /// The memory that the content occupies, if it is much.
+    memory: Option<Box<Hold>>,
     /// What lasts until the body was sent or given up.
     attendant: Option<Box<Attendant>>,
 }
@@ -89,6 +92,19 @@ impl Body {
         }
     }
 
+    /// How many bytes of memory it occupies, if that is much.
+    pub(crate) fn occupies(&self) -> Option<usize> {
+        match &self.content {
+            Content::Bytes(bytes) => Some(bytes.len()).filter(|size| *size > PIECE),
+            _ => None,
+        }
+    }
+
+    /// Keeps the memory that it occupies until it was sent or given up.
+    pub(crate) fn hold(&mut self, memory: Hold) {
+        self.memory = Some(Box::new(memory));
+    }
+
     /// The same body, which reports to `exchange` and holds `place` until it
     /// was sent or given up, or the client has worn out `patience` and others
     /// need the place.
@@ -131,9 +147,15 @@ impl Body {
         let (next, left) = match &mut self.content {
             Content::Empty => return Poll::Ready(None),
             Content::Bytes(bytes) => {
-                let piece = bytes.split_to(bytes.len().min(PIECE));
+                let mut piece = bytes.split_to(bytes.len().min(PIECE));
+                if self.memory.is_some() {
+                    // A slice would keep all of the memory for as long as the
+                    // connection has it.
+                    piece = Bytes::copy_from_slice(&piece);
+                }
                 if bytes.is_empty() {
                     self.content = Content::Empty;
+                    self.memory = None;
                 }
                 let some = Some(piece).filter(|piece| !piece.is_empty());
                 return Poll::Ready(some.map(Ok));
@@ -178,6 +200,7 @@ impl http_body::Body for Body {
             ready!(self.poll_content(cx))
         } else {
             self.content = Content::Empty;
+            self.memory = None;
             Some(Err(ErrorKind::RequestIncomplete.error(
                 "the answer was taken too slowly; ask for the rest later",
             )))
@@ -233,6 +256,7 @@ impl From<Content> for Body {
     fn from(content: Content) -> Self {
         Self {
             content,
+            memory: None,
             attendant: None,
         }
     }

@@ -10,11 +10,14 @@ mod tag;
 pub(crate) mod token;
 mod upload;
 
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use registry_auth::Grant;
 use registry_core::{Access, CatalogAccess, ErrorKind, Operation, PageRequest, Result};
 
+use crate::answer_memory::Hold;
+use crate::overload::Capacity;
 use crate::request_body::RequestBody;
 use crate::service::Settings;
 use crate::{Body, Peer};
@@ -36,7 +39,9 @@ impl<'r> Request<'r> {
     pub(crate) async fn handle(&self, body: RequestBody) -> Result<Response<Body>> {
         match self.operation {
             Operation::Ping => Ok(ping::ping()),
-            Operation::ListRepositories { page } => catalog::list(self, page).await,
+            Operation::ListRepositories { page } => {
+                self.hold(|| Box::pin(catalog::list(self, page))).await
+            }
             Operation::StatBlob { digest, .. } => blob::stat(self, digest).await,
             Operation::GetBlob { digest, .. } => blob::get(self, digest).await,
             Operation::DeleteBlob { digest, .. } => blob::delete(self, digest).await,
@@ -52,18 +57,52 @@ impl<'r> Request<'r> {
             }
             Operation::CancelUpload { id, .. } => upload::cancel(self, id).await,
             Operation::StatManifest { reference, .. } => manifest::stat(self, reference).await,
-            Operation::GetManifest { reference, .. } => manifest::get(self, reference).await,
+            Operation::GetManifest { reference, .. } => {
+                self.hold(|| Box::pin(manifest::get(self, reference))).await
+            }
             Operation::PutManifest {
                 reference, tags, ..
             } => manifest::put(self, reference, tags, body).await,
             Operation::DeleteManifest { reference, .. } => manifest::delete(self, reference).await,
-            Operation::ListTags { page, .. } => tag::list(self, page).await,
+            Operation::ListTags { page, .. } => self.hold(|| Box::pin(tag::list(self, page))).await,
             Operation::ListReferrers {
                 subject,
                 filter,
                 page,
                 ..
-            } => referrer::list(self, subject, filter, page).await,
+            } => {
+                self.hold(|| Box::pin(referrer::list(self, subject, filter, page)))
+                    .await
+            }
+        }
+    }
+
+    /// The answer that `make` gives, with memory for as long as the client takes to
+    /// read it. It is made again if there was none: what waits occupies none.
+    async fn hold<'m>(
+        &self,
+        make: impl Fn() -> BoxFuture<'m, Result<Response<Body>>>,
+    ) -> Result<Response<Body>> {
+        let (capacity, peer) = (&self.settings.capacity, self.peer());
+        let mut deadline = None;
+        let mut waited_for: Option<Hold> = None;
+        loop {
+            let mut answer = make().await?;
+            let Some(size) = answer.body().occupies() else {
+                return Ok(answer);
+            };
+            // It may have changed meanwhile.
+            let hold = waited_for
+                .take()
+                .filter(|hold| hold.room() >= size)
+                .or_else(|| capacity.hold_answer(size, peer));
+            if let Some(hold) = hold {
+                answer.body_mut().hold(hold);
+                return Ok(answer);
+            }
+            drop(answer);
+            let deadline = *deadline.get_or_insert_with(Capacity::answer_deadline);
+            waited_for = Some(capacity.wait_to_answer(size, peer, deadline).await?);
         }
     }
 

@@ -36,6 +36,7 @@
 //! * `testkit`: a server for tests.
 
 mod access_log;
+mod answer_memory;
 mod aside;
 mod body;
 #[cfg(feature = "client")]

@@ -75,6 +75,14 @@ pub struct Limits {
     /// counting the time for which it waits for memory. Then the request fails
     /// with 408.
     pub manifest_time: Duration,
+    /// The memory for manifests and lists of more than 64 KiB on their way out,
+    /// all answers together; one of any size has room when there is no other.
+    /// Where there is none left, a request waits a few seconds for other answers to
+    /// be taken, and then gets 503. How long clients may take is up to
+    /// [`write_idle`](Self::write_idle) and
+    /// [`write_min_rate`](Self::write_min_rate). Smaller answers are bounded by the
+    /// number of connections, and of requests on each.
+    pub answer_memory: usize,
     /// The most tags in one answer, also if the client asks for no number.
     pub max_tags_page: usize,
     /// The most repositories in one answer.
@@ -92,8 +100,8 @@ pub struct Limits {
     pub max_uploads: usize,
     /// The most blobs on their way out. Further ones get 503.
     pub max_downloads: usize,
-    /// How many of those places, and of the memory for manifests, one address
-    /// may hold at once: so many times as many as are free. With 1, the first
+    /// How many of those places, and of the memory for manifests and answers,
+    /// one address may hold at once: so many times as many as are free. With 1, the first
     /// address that wants all gets half of them, the next one half of the
     /// rest, and so on; beyond its share an address gets 429. With `None`, one
     /// address may hold everything.
@@ -178,6 +186,7 @@ setters! {
     manifest_min_rate: u64,
     manifest_grace: Duration,
     manifest_time: Duration,
+    answer_memory: usize,
     max_tags_page: usize,
     max_catalog_page: usize,
     max_referrers_page: usize,
@@ -224,6 +233,7 @@ impl Default for Limits {
             manifest_min_rate: 64 << 10,
             manifest_grace: Duration::from_secs(5),
             manifest_time: Duration::from_mins(1),
+            answer_memory: 32 << 20,
             max_tags_page: 10_000,
             max_catalog_page: 1_000,
             max_referrers_page: 1_000,

@@ -7,6 +7,7 @@ use registry_core::{ErrorKind, Operation, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::answer_memory::{self, AnswerMemory};
 use crate::aside::Aside;
 use crate::manifest_memory::{Hold, ManifestMemory, STEP};
 use crate::places::{NoPlace, Place, Places};
@@ -14,6 +15,9 @@ use crate::{Limits, Peer};
 
 /// About how much memory a value in a manifest takes, once it is read.
 const VALUE: usize = 256;
+
+/// How long an answer waits for others to be taken.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// The room for requests in progress, by what they cost.
 #[derive(Debug, Clone)]
@@ -26,6 +30,7 @@ pub(crate) struct Capacity {
     documents: Arc<Semaphore>,
     document_room: u32,
     manifest_work: Aside,
+    answer_memory: AnswerMemory,
     manifest_time: Duration,
     retry_after: Duration,
 }
@@ -44,6 +49,7 @@ impl Capacity {
             documents: Arc::new(Semaphore::new(usize::try_from(document_room).unwrap_or(1))),
             document_room,
             manifest_work: Aside::new("manifests"),
+            answer_memory: AnswerMemory::new(limits.answer_memory, limits.address_share),
             manifest_time: limits.manifest_time,
             retry_after: limits.retry_after,
         }
@@ -133,6 +139,37 @@ impl Capacity {
     pub(crate) fn manifest_deadline(&self) -> Instant {
         let now = Instant::now();
         now.checked_add(self.manifest_time).unwrap_or(now)
+    }
+
+    /// Memory for an answer of `bytes` bytes, if there is some now.
+    pub(crate) fn hold_answer(
+        &self,
+        bytes: usize,
+        peer: Option<Peer>,
+    ) -> Option<answer_memory::Hold> {
+        let household = peer.map(Peer::household);
+        self.answer_memory.take(bytes, household).ok()
+    }
+
+    /// The same, once there is some. Waits until `deadline` for other answers to be
+    /// taken.
+    pub(crate) async fn wait_to_answer(
+        &self,
+        bytes: usize,
+        peer: Option<Peer>,
+        deadline: Instant,
+    ) -> Result<answer_memory::Hold> {
+        let household = peer.map(Peer::household);
+        let mut none = NoPlace::AtAll;
+        let hold = self.answer_memory.wait(bytes, household, &mut none);
+        let hold = timeout_at(deadline, hold).await;
+        hold.map_err(|_| self.busy(none))
+    }
+
+    /// Until when an answer waits for which there is no memory now.
+    pub(crate) fn answer_deadline() -> Instant {
+        let now = Instant::now();
+        now.checked_add(ANSWER_WAIT).unwrap_or(now)
     }
 
     fn busy(&self, none: NoPlace) -> registry_core::Error {

@@ -33,6 +33,7 @@ use std::time::{Duration, SystemTime};
 use registry_core::{
     Access, Clock, Event, EventAction, EventTarget, Randomness, RepositoryName, Result, UploadId,
 };
+use tokio::sync::Semaphore;
 
 use self::cache::ManifestCache;
 use self::content::Damages;
@@ -190,6 +191,9 @@ struct Inner {
     portions: Portions,
     damages: Damages,
     manifests: ManifestCache,
+    /// Who may read a large manifest: whoever asked for it may have no room for it
+    /// once it is there.
+    large_manifests: Semaphore,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<Arc<Outbox>>,
     /// How many events were dropped, as far as the delivery noticed.

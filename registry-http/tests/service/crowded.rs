@@ -270,6 +270,107 @@ async fn a_large_answer_keeps_its_place_until_it_was_taken() {
     assert_eq!(small.status, StatusCode::OK);
 }
 
+/// Asks for what is large, and reads nothing of it.
+async fn ask(service: &RegistryService, peer: &str, uri: &str) -> Response<Body> {
+    let request = request(&Method::GET, uri, &[], nothing());
+    let request = from(Some(peer), request);
+    service.clone().oneshot(request).await.unwrap()
+}
+
+/// A registry with large and small manifests and large lists, and memory for
+/// two large answers.
+async fn with_large_answers() -> RegistryService {
+    let engine = Engine::memory();
+    let service = RegistryService::new(engine).catalog(true);
+    push_index(&service, "a", "small", &index("a", None)).await;
+    let subject = sha256(index("a", None));
+    let long = format!(r#""note":"{}""#, "x".repeat(100 << 10));
+    let large = index("a", None).replace(r#""note":"a""#, &long);
+    push_index(&service, "a", "large", &large).await;
+    for note in 0..3 {
+        let long = format!(r#""note":"{note}{}""#, "x".repeat(30 << 10));
+        let referrer = index("r", Some(&subject)).replace(r#""note":"r""#, &long);
+        push_index(&service, "a", &format!("r{note}"), &referrer).await;
+    }
+    let tag = "t".repeat(120);
+    for number in 0..700 {
+        let tag = format!("{tag}{number}");
+        push_index(&service, "many", &tag, &index("a", None)).await;
+    }
+    service.limits(Limits::default().answer_memory(256 << 10))
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_answers_that_nobody_takes_leave_memory_to_other_addresses() {
+    let service = with_large_answers().await;
+    let subject = sha256(index("a", None));
+    let referrers = format!("/v2/a/referrers/{subject}");
+    let (one, two, three) = ("192.0.2.1", "192.0.2.2", "192.0.2.3");
+    for uri in ["/v2/a/manifests/large", "/v2/many/tags/list", &referrers] {
+        let first = ask(&service, one, uri).await;
+        assert_eq!(first.status(), StatusCode::OK, "{uri}");
+        let start = Instant::now();
+        let same = ask(&service, one, uri).await;
+        assert_eq!(same.status(), StatusCode::TOO_MANY_REQUESTS, "{uri}");
+        assert_eq!(same.headers()["retry-after"], "1");
+        assert_eq!(start.elapsed().as_secs(), 5);
+        let second = ask(&service, two, uri).await;
+        assert_eq!(second.status(), StatusCode::OK, "{uri}");
+        let third = ask(&service, three, uri).await;
+        assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE, "{uri}");
+        assert_eq!(third.headers()["retry-after"], "1");
+        // What is small, or only asked about, needs none.
+        let small = ask(&service, one, "/v2/a/manifests/small").await;
+        assert_eq!(small.status(), StatusCode::OK);
+        let head = call(&service, Method::HEAD, "/v2/a/manifests/large", &[]).await;
+        assert_eq!(head.status, StatusCode::OK);
+        drop((first, second));
+        let third = ask(&service, three, uri).await;
+        assert_eq!(third.status(), StatusCode::OK, "{uri}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_memory_goes_on_when_others_have_taken_their_answers() {
+    let service = with_large_answers().await;
+    let uri = "/v2/a/manifests/large";
+    let mut first = ask(&service, "192.0.2.1", uri).await;
+    let second = ask(&service, "192.0.2.2", uri).await;
+    let mut third = std::pin::pin!(ask(&service, "192.0.2.3", uri));
+    let mut fourth = std::pin::pin!(ask(&service, "192.0.2.4", uri));
+    let a_while = Duration::from_secs(1);
+    assert!(tokio::time::timeout(a_while, third.as_mut()).await.is_err());
+    assert!(
+        tokio::time::timeout(a_while, fourth.as_mut())
+            .await
+            .is_err()
+    );
+    // Sent to the end, though the body is still there.
+    while let Some(part) = first.frame().await {
+        part.unwrap();
+    }
+    let start = Instant::now();
+    let third = third.await;
+    assert_eq!(third.status(), StatusCode::OK);
+    drop(second);
+    let fourth = fourth.await;
+    assert_eq!(fourth.status(), StatusCode::OK);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let taken = third.into_body().collect().await.unwrap().to_bytes();
+    let whole = fourth.into_body().collect().await.unwrap().to_bytes();
+    assert!(taken.len() > 100 << 10);
+    assert_eq!(taken, whole);
+    drop(first);
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_all_memory_is_given_when_there_is_no_other() {
+    let service = with_large_answers().await;
+    let service = service.limits(Limits::default().answer_memory(64 << 10));
+    let large = get(&service, "/v2/a/manifests/large").await;
+    assert_eq!(large.status, StatusCode::OK);
+}
+
 /// Stores manifests of one repository, and never gets done with those of
 /// another.
 #[derive(Debug)]

@@ -4,10 +4,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness};
+use tokio::sync::Semaphore;
 
 use super::cache::ManifestCache;
 use super::content::Damages;
 use super::expiry::EndsWithIt;
+use super::manifests::LARGE_READS;
 use super::outbox::Outbox;
 use super::session::Sessions;
 use super::steady::SteadyClock;
@@ -89,6 +91,7 @@ impl EngineBuilder {
             delivery: OnceLock::new(),
             upload_expiry: OnceLock::new(),
             sessions: Sessions::default(),
+            large_manifests: Semaphore::new(LARGE_READS),
             portions: Portions::default(),
             damages: Damages::default(),
             manifests: ManifestCache::new(self.options.manifest_cache),

@@ -17,6 +17,9 @@ use crate::{Batch, BlobKey, Change, CommitError, ManifestRecord, Requirement};
 /// than changing threads.
 const HASH_HERE: usize = 64 << 10;
 
+/// How many larger ones are read and hashed at once.
+pub(super) const LARGE_READS: usize = 4;
+
 /// How many of the tags that go with a manifest the event about it names.
 const MAX_EVENT_TAGS: usize = 100;
 
@@ -88,6 +91,12 @@ impl Engine {
 
     /// Reads a manifest from the store, checks it, and keeps it in memory.
     async fn read_manifest(&self, record: &ManifestRecord) -> Result<Bytes> {
+        // Kept until the bytes are the caller's, not only until they were read.
+        let _turn = if record.size > HASH_HERE as u64 {
+            self.inner.large_manifests.acquire().await.ok()
+        } else {
+            None
+        };
         let content = self.metadata().content(&record.digest).await?;
         let content = content.ok_or_else(damaged)?;
         let body = self.open_content(&content, 0..record.size).await?;
