@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use registry_core::testkit::trusted;
 use registry_core::{Access, Chunk, Clock, ErrorKind, Registry, Upload, UploadOptions};
+use registry_storage::testkit::{BlobCall, Fault, FaultyBlobs};
 use registry_storage::{
     BlobStore, Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, MetadataStore,
     UploadExpiry,
@@ -121,6 +122,21 @@ async fn uploads_left_behind_make_room_for_others() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooManyRequests);
+}
+
+/// The bytes of the other one cost space; whoever begins has nothing to do with
+/// them.
+#[tokio::test]
+async fn an_upload_begins_also_if_the_one_it_replaces_stays() {
+    let options = EngineOptions::default().max_uploads(1);
+    let blobs = FaultyBlobs::new(MemoryBlobs::new());
+    let metadata = Arc::new(MemoryMetadata::default());
+    let engine = || Engine::builder(blobs.clone(), Arc::clone(&metadata)).options(options.clone());
+    let access = trusted("team/app");
+    begin(&engine().build(), &access).await;
+    blobs.fail(BlobCall::Discard, 0, Fault::Before);
+    begin(&engine().clock(Ahead).build(), &access).await;
+    assert_eq!(blobs.recover(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,7 +79,10 @@ impl Engine {
         };
         match self.commit(batch).await {
             Ok(()) => {
-                self.blobs().discard(&abandoned.id).await?;
+                // The new one has begun: whatever stays costs space and nothing else.
+                if let Err(error) = self.blobs().discard(&abandoned.id).await {
+                    tracing::warn!(upload = %abandoned.id, %error, "the bytes of an abandoned upload stay");
+                }
                 Ok(Upload { id, offset: 0 })
             }
             // Others took the room.
