@@ -462,6 +462,31 @@ async fn a_change_log_of_the_first_version_is_read() {
     assert_eq!(epoch, expected);
 }
 
+/// A program that knows the first version only must not take for damage what it
+/// doesn't know.
+#[tokio::test]
+async fn a_segment_of_an_older_version_is_not_gone_on_with() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..1).await;
+    let log = segment(directory.path());
+    let bytes = fs::read(&log).unwrap();
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let header = change_log::seal(r#"{"segment":{"version":1,"first":1}}"#);
+    assert_eq!(header.len(), end);
+    let older = [header.as_bytes(), &bytes[end..]].concat();
+    fs::write(&log, &older).unwrap();
+    push_all(directory.path(), 1..2).await;
+    push_all(directory.path(), 2..3).await;
+    assert_eq!(fs::read(&log).unwrap(), older);
+    let next = log.with_file_name("metadata.00000000000000000002.log");
+    let next = fs::read_to_string(next).unwrap();
+    assert!(next.contains(r#"{"segment":{"version":2,"first":2}}"#));
+    assert_eq!(next.lines().count(), 3);
+    fs::remove_file(database(directory.path())).unwrap();
+    rebuild(directory.path()).await.unwrap();
+    assert_eq!(pushed_in(directory.path()).await, [0, 1, 2]);
+}
+
 /// What it says is unknown, and isn't taken for damage.
 #[tokio::test]
 async fn a_change_log_of_a_later_version_is_left_alone() {

@@ -196,6 +196,7 @@ impl ChangeLog {
             refuse_if_ahead(file, offset, position, options.longest_line)?;
         }
         let mut whole = position.offset == 0;
+        let mut continues = true;
         let mut removed = false;
         for (first, file) in behind {
             if first == position.segment && position.offset > 0 {
@@ -206,6 +207,7 @@ impl ChangeLog {
                     file.sync().map_err(unreadable)?;
                 }
                 if whole {
+                    continues = is_current(&file, options.longest_line).map_err(unreadable)?;
                     log.file = Some(file);
                     log.since_checkpoint = position.offset;
                 }
@@ -219,6 +221,9 @@ impl ChangeLog {
             log.disk.sync().map_err(unreadable)?;
         }
         if whole {
+            if !continues {
+                log.rotate().map_err(unreadable)?;
+            }
             return Ok((log, Completeness::Whole));
         }
         tracing::error!(
@@ -337,6 +342,14 @@ fn refuse_if_ahead(
         }
     }
     Ok(())
+}
+
+/// Whether the segment says that it is written as segments are today. A program
+/// that knows only what it says must not meet anything else in it.
+fn is_current(segment: &Arc<dyn DiskFile>, longest_line: usize) -> io::Result<bool> {
+    let mut lines = Lines::new(Arc::clone(segment), 0, longest_line)?;
+    let header = lines.next()?.and_then(|found| found.line);
+    Ok(matches!(header, Some(Line::Segment { version, .. }) if version >= VERSION))
 }
 
 fn outdated() -> registry_core::Error {
