@@ -94,7 +94,7 @@ pub(crate) fn unusable(what: &str, path: &Path, error: Error) -> Error {
 }
 
 #[cfg(unix)]
-fn sync(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     let here = Path::new(".");
     let is_here = directory.as_os_str().is_empty();
     std::fs::File::open(if is_here { here } else { directory })?.sync_all()
@@ -102,6 +102,6 @@ fn sync(directory: &Path) -> io::Result<()> {
 
 /// Directories can't be synced here; the system does so by itself.
 #[cfg(not(unix))]
-fn sync(_: &Path) -> io::Result<()> {
+pub(crate) fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }

@@ -4,6 +4,8 @@ mod blobs;
 mod builder;
 mod cache;
 mod content;
+#[cfg(feature = "redb")]
+mod damages_file;
 mod delivery;
 mod expiry;
 mod ingest;
@@ -190,6 +192,9 @@ struct Inner {
     sessions: Sessions,
     portions: Portions,
     damages: Damages,
+    /// The directory that everything lies in, if there is one.
+    #[cfg(feature = "redb")]
+    root: Option<std::path::PathBuf>,
     manifests: ManifestCache,
     /// Who may read a large manifest: whoever asked for it may have no room for it
     /// once it is there.

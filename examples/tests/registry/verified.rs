@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use registry_core::Algorithm;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -115,6 +115,40 @@ async fn a_changed_byte_is_found_with_the_repositories_it_harms() {
     assert_eq!(problem["digest"], digest);
     assert_eq!(problem["repositories"], serde_json::json!(["a/b", "a/c"]));
     assert_eq!(answer["summary"]["damaged"], 1);
+}
+
+/// Clients ask whether something is there before they push it.
+#[tokio::test]
+async fn what_was_found_damaged_is_pushed_again_by_those_who_ask_first() {
+    let (_directory, root) = filled().await;
+    let (content, document) = (large(), manifest(b"small"));
+    for damaged in [content.as_slice(), document.as_bytes()] {
+        flip_last_byte(&file_of(&root, damaged));
+    }
+    let (answer, _) = verify_json(&root);
+    assert_eq!(answer["summary"]["damaged"], 2);
+    let program = serve(&root).start();
+    let digest = Algorithm::Sha256.digest(&content);
+    let blobs = ["a/b", "a/c"].map(|name| format!("/v2/{name}/blobs/{digest}"));
+    let digest = Algorithm::Sha256.digest(document.as_bytes());
+    let manifests = ["t", &digest.to_string()].map(|name| format!("/v2/a/b/manifests/{name}"));
+    let all: Vec<_> = blobs.iter().chain(&manifests).collect();
+    for path in &all {
+        let head = program.call(Method::HEAD, path, b"").await.status();
+        assert_eq!(head, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(program.call(Method::GET, path, b"").await.status(), 500);
+    }
+    assert_eq!(program.push_blob("a/b", &content).await, 201);
+    assert_eq!(program.push_manifest("a/b", "t", b"small").await, 201);
+    for path in &all {
+        for method in [Method::HEAD, Method::GET] {
+            assert_eq!(program.call(method, path, b"").await.status(), 200);
+        }
+    }
+    program.end(Signal::TERM);
+    let (_, is_whole) = verify_json(&root);
+    assert!(is_whole);
+    assert_eq!(std::fs::read(root.join("damaged")).unwrap(), b"");
 }
 
 #[tokio::test]

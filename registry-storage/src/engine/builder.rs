@@ -27,6 +27,9 @@ pub struct EngineBuilder {
     options: EngineOptions,
     events: Option<Arc<dyn EventSink>>,
     upload_expiry: Option<UploadExpiry>,
+    damages: Damages,
+    #[cfg(feature = "redb")]
+    root: Option<std::path::PathBuf>,
 }
 
 impl EngineBuilder {
@@ -39,6 +42,9 @@ impl EngineBuilder {
             options: EngineOptions::default(),
             events: None,
             upload_expiry: None,
+            damages: Damages::default(),
+            #[cfg(feature = "redb")]
+            root: None,
         }
     }
 
@@ -83,6 +89,20 @@ impl EngineBuilder {
         self
     }
 
+    /// In this directory, where these are known to be damaged.
+    #[cfg(feature = "redb")]
+    pub(super) fn in_directory(
+        mut self,
+        root: &std::path::Path,
+        damaged: &[crate::BlobKey],
+    ) -> Self {
+        self.root = Some(root.to_owned());
+        for key in damaged {
+            self.damages.remember(key);
+        }
+        self
+    }
+
     /// The engine. Outside a tokio runtime it forgets no uploads by itself.
     /// With a receiver of events this has to be called within a
     /// tokio runtime, where the delivery runs until the engine is dropped.
@@ -93,7 +113,9 @@ impl EngineBuilder {
             sessions: Sessions::default(),
             large_manifests: Semaphore::new(LARGE_READS),
             portions: Portions::default(),
-            damages: Damages::default(),
+            damages: self.damages,
+            #[cfg(feature = "redb")]
+            root: self.root,
             manifests: ManifestCache::new(self.options.manifest_cache),
             dropped_events: AtomicU64::new(0),
             outbox: self

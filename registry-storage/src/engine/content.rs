@@ -63,6 +63,17 @@ impl Damages {
         self.known().get(&key.digest) == Some(&key.generation)
     }
 
+    /// The bytes that are remembered.
+    #[cfg(feature = "redb")]
+    pub(super) fn keys(&self) -> Vec<BlobKey> {
+        let known = self.known();
+        let keys = known.iter().map(|(digest, generation)| BlobKey {
+            digest: *digest,
+            generation: *generation,
+        });
+        keys.collect()
+    }
+
     fn may_contain(&self, digest: &Digest) -> bool {
         self.known().contains_key(digest)
     }
@@ -82,6 +93,12 @@ impl Engine {
         }
         let record = self.live_content(digest).await?;
         Ok(record.is_some_and(|record| self.inner.damages.contains(&record.key)))
+    }
+
+    /// Whether there are no bytes of a digest, or damaged ones.
+    pub(super) async fn lacks(&self, digest: &Digest) -> Result<bool> {
+        let record = self.live_content(digest).await?;
+        Ok(record.is_none_or(|record| self.inner.damages.contains(&record.key)))
     }
 
     /// Takes note that a batch of [`keep_one`] was applied: the other copy is

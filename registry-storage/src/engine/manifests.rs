@@ -31,6 +31,12 @@ impl Engine {
     ) -> Result<Descriptor> {
         access.require(Action::Pull)?;
         let record = self.manifest_record(access, reference).await?;
+        // Whoever asks before a push would not push it.
+        if self.lacks(&record.digest).await? {
+            return Err(ErrorKind::ManifestUnknown
+                .error("the stored manifest is damaged; push it again to mend it")
+                .with_source(damaged()));
+        }
         Ok(Descriptor::new(
             record.media_type,
             record.digest,
@@ -323,6 +329,7 @@ impl Engine {
                 .manifest(repository, &by_digest)
                 .await?
                 .is_some()
+            && !self.lacks(&digest).await?
         {
             return Ok(Some(Some(Requirement::ManifestPresent {
                 repository: repository.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use registry_core::{Error, ErrorKind, Result};
 
 use super::read_back::blocking;
-use super::{Engine, EngineBuilder, UploadExpiry};
+use super::{Engine, EngineBuilder, UploadExpiry, damages_file};
 use crate::directory::{patiently, unusable};
 use crate::metadata::{require_change_log, require_stored};
 use crate::{
@@ -108,7 +108,12 @@ impl Engine {
             ));
         }
         let metadata = RedbMetadata::open_in(root, metadata, Some(lock)).await?;
-        Ok(Self::builder(blobs, metadata).upload_expiry(UploadExpiry::default()))
+        let damaged = {
+            let root = root.to_owned();
+            blocking(move || damages_file::read(&root)).await?
+        };
+        let engine = Self::builder(blobs, metadata).in_directory(root, &damaged);
+        Ok(engine.upload_expiry(UploadExpiry::default()))
     }
 
     /// Makes the database of the directory `root` again, from the change log

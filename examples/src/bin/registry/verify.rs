@@ -17,7 +17,7 @@ use crate::problem::Failure;
 /// How often somebody who watches is told how far it is.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Reads all content, and says what is wrong with it. It succeeds only if
+/// Reads all content, says what is wrong with it, and leaves word of that. It succeeds only if
 /// everything that should be there is, and is whole.
 pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -28,7 +28,15 @@ pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
         let engine = Engine::existing(&options.root, RedbOptions::default()).await?;
         // What is unfinished stays as it is.
         let engine = engine.upload_expiry(None).build();
-        let outcome = inspect(options, &engine).await;
+        let outcome = match inspect(options, &engine).await {
+            // The server is to know it, too.
+            Ok(outcome) => engine
+                .keep_damages()
+                .await
+                .map(|()| outcome)
+                .map_err(Failure::from),
+            failed => failed,
+        };
         engine.close().await;
         outcome
     })?;
@@ -121,7 +129,8 @@ impl Outcome {
             0 => format!("all {contents} contents ({bytes}) are whole\n"),
             wrong => format!(
                 "{wrong} of {contents} contents ({bytes}) are not whole: {missing} missing, {damaged} \
-                 damaged, {unreadable} unreadable; push them again to mend them\n"
+                 damaged, {unreadable} unreadable; to whoever pushes, the server now says that the \
+                 missing and the damaged are not there: push them again to mend them\n"
             ),
         };
         if *unreferenced > 0 {

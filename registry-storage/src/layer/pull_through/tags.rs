@@ -1,5 +1,7 @@
 //! Where tags point to: upstream if it can be asked, and here otherwise.
 
+use std::error::Error as _;
+
 use registry_core::{
     Access, Deletion, Descriptor, Digest, Error, ErrorKind, Manifest, Precondition, Reference,
     Registry, Result, Tag,
@@ -49,7 +51,8 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         // while the upstream is asked.
         let seen = match self.local().resolve(access, reference).await {
             Ok(kept) => Precondition::Is(kept.digest),
-            Err(error) if is_gone(&error) => Precondition::Absent,
+            // The tag of a damaged manifest is there.
+            Err(error) if is_gone(&error) && error.source().is_none() => Precondition::Absent,
             Err(_) => Precondition::None,
         };
         let asked = &Asked {
