@@ -20,7 +20,8 @@ use registry_core::{
 };
 use registry_storage::testkit::metadata::FaultyMetadata;
 use registry_storage::{
-    BlobKey, BlobStore, Engine, MemoryBlobs, MemoryMetadata, StagedBlob, StoredBlob,
+    Batch, BlobKey, BlobStore, Change, Engine, Finding, ManifestRecord, MemoryBlobs,
+    MemoryMetadata, MetadataStore, StagedBlob, StoredBlob,
 };
 use tokio::sync::Notify;
 
@@ -37,6 +38,9 @@ fn index(note: &str) -> Bytes {
     let json = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"note":"{note}"}}}}"#);
     json.into()
 }
+
+/// An index of nothing.
+const INDEX: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
 
 fn push(reference: impl Into<Reference>, bytes: Bytes) -> PutManifest {
     let media_type = Some(MediaType::OCI_INDEX);
@@ -127,7 +131,11 @@ async fn a_damaged_manifest_is_an_error_of_the_registry_and_a_push_mends_it() {
     // Another process, whose memory is empty.
     let registry = Engine::builder(blobs, metadata).build();
     let get = async || registry.get_manifest(&access(), &tag("v1").into()).await;
+    let head = async || registry.resolve(&access(), &tag("v1").into()).await;
     assert_eq!(get().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    // Whoever asks first would not push it.
+    let absent = head().await.unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::ManifestUnknown);
     let damage = registry
         .verify(&CatalogAccess::trusted(), PageRequest::default())
         .await
@@ -139,6 +147,84 @@ async fn a_damaged_manifest_is_an_error_of_the_registry_and_a_push_mends_it() {
         .await
         .unwrap();
     assert_eq!(get().await.unwrap().bytes, index("a"));
+    head().await.unwrap();
+}
+
+/// What an inspection says is wrong.
+async fn inspect(registry: &Engine) -> Vec<(Digest, Finding, Vec<String>)> {
+    let mut inspection = registry.inspect(1);
+    let mut found = Vec::new();
+    while let Some(inspected) = inspection.next().await.unwrap() {
+        let names = inspected.repositories.iter().map(ToString::to_string);
+        if inspected.finding != Finding::Whole {
+            found.push((inspected.key.digest, inspected.finding, names.collect()));
+        }
+    }
+    found
+}
+
+/// The same bytes can be a blob here and a manifest there.
+#[tokio::test]
+async fn an_inspection_names_who_holds_content_in_whichever_way() {
+    let blobs = MemoryBlobs::new();
+    let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let digest = push_blob(&registry, INDEX).await;
+    for name in ["a", "z"] {
+        let access = Access::trusted(name.parse().unwrap());
+        let manifest = push(tag("v1"), Bytes::from_static(INDEX));
+        registry.put_manifest(&access, manifest).await.unwrap();
+    }
+    for stored in blobs.list(None, 10).await.unwrap() {
+        blobs.delete(&stored.key).await.unwrap();
+    }
+    let names = ["a", "team/app", "z"].map(str::to_owned).to_vec();
+    let expected = [(digest, Finding::Missing, names)];
+    assert_eq!(inspect(&registry).await, expected);
+}
+
+/// A rebuild that skipped damage may have lost where the bytes are.
+#[tokio::test]
+async fn a_manifest_without_a_record_of_its_bytes_is_missing_until_it_is_pushed() {
+    let blobs = MemoryBlobs::new();
+    let before = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let whole = push(tag("v1"), index("a"));
+    before.put_manifest(&access(), whole.clone()).await.unwrap();
+    let metadata = Arc::new(MemoryMetadata::default());
+    let manifest = ManifestRecord {
+        digest: whole.manifest().digest,
+        media_type: MediaType::OCI_INDEX,
+        size: whole.manifest().bytes.len() as u64,
+        subject: None,
+        pushed_at: std::time::SystemTime::UNIX_EPOCH,
+    };
+    for name in ["a", "team/app"] {
+        let put = Change::PutManifest {
+            repository: name.parse().unwrap(),
+            manifest: manifest.clone(),
+            references: Vec::new(),
+            referrer: None,
+        };
+        let batch = Batch {
+            changes: vec![put],
+            ..Batch::default()
+        };
+        metadata.commit(batch).await.unwrap();
+    }
+    let registry = Engine::builder(blobs, metadata).build();
+    let names = ["a", "team/app"].map(str::to_owned).to_vec();
+    let expected = [(manifest.digest, Finding::Missing, names)];
+    assert_eq!(inspect(&registry).await, expected);
+    let reference = Reference::Digest(manifest.digest);
+    let absent = registry.resolve(&access(), &reference).await.unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::ManifestUnknown);
+    registry.put_manifest(&access(), whole).await.unwrap();
+    registry.resolve(&access(), &reference).await.unwrap();
+    let left = inspect(&registry).await;
+    // Nobody misses the copy that was there before.
+    assert!(
+        matches!(&left[..], [(_, Finding::Unreferenced, _)]),
+        "{left:?}"
+    );
 }
 
 /// Memory in which staging waits until the test lets it go on.

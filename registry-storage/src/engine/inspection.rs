@@ -12,12 +12,12 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt, future};
 use registry_core::{
     BlobBody, Digest, Error, ErrorKind, FileContent, FileSlice, Hasher, Reference, RepositoryName,
-    Result,
+    Result, UploadId,
 };
 
 use super::Engine;
 use super::read_back::hash_body;
-use crate::{BlobKey, BlobRecord, BlobState};
+use crate::{BlobKey, BlobRecord, BlobState, StoredBlob};
 
 /// How many records are read at once.
 const STEP: usize = 256;
@@ -31,20 +31,21 @@ const NAMED: usize = 10;
 pub enum Finding {
     /// Nothing: they match their digest.
     Whole,
-    /// A record names them, and they are not there.
+    /// A record names them, and they are not there; or a repository holds them,
+    /// and no record says where they are.
     Missing,
     /// They are not what their record says: cut short, or changed.
     Damaged(String),
     /// The store failed to read them, for this reason.
     Unreadable(String),
-    /// No record names them: they cost space, and nobody misses them.
+    /// No record names them, and no repository holds them: they cost space, and nobody misses them.
     Unreferenced,
 }
 
 /// Stored bytes that were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// Which.
+    /// Which. If no record says where they are, the generation is zero.
     pub key: BlobKey,
     /// How many bytes there are, or should be.
     pub size: u64,
@@ -121,7 +122,10 @@ impl Engine {
             })
             .try_buffer_unordered(parallelism.max(1));
         Inspection {
-            findings: named.chain(self.unreferenced()).boxed(),
+            findings: named
+                .chain(self.unrecorded())
+                .chain(self.unreferenced())
+                .boxed(),
             read,
         }
     }
@@ -169,20 +173,13 @@ impl Engine {
                             return Ok(None);
                         }
                         page = engine.blobs().list(after, STEP).await?.into();
-                        after = page.back().map(|stored: &crate::StoredBlob| stored.key);
+                        after = page.back().map(|stored: &StoredBlob| stored.key);
                         more = page.len() == STEP;
                         tokio::task::yield_now().await;
                         continue;
                     };
-                    let record = engine.metadata().content(&stored.key.digest).await?;
-                    if record.is_some_and(|record| record.key == stored.key) {
+                    let Some(inspected) = engine.nameless(&stored).await? else {
                         continue;
-                    }
-                    let inspected = Inspected {
-                        key: stored.key,
-                        size: stored.size,
-                        finding: Finding::Unreferenced,
-                        repositories: Vec::new(),
                     };
                     return Ok(Some((inspected, (engine, after, page, more))));
                 }
@@ -252,25 +249,140 @@ impl Engine {
     /// The first repositories that hold content, as a blob or as a manifest.
     async fn repositories_with(&self, digest: &Digest) -> Result<Vec<RepositoryName>> {
         let mut found = self.metadata().holders(digest, None, NAMED).await?;
+        found.extend(self.repositories_with_manifest(digest, NAMED).await?);
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(NAMED);
+        Ok(found)
+    }
+
+    /// The first repositories that hold a manifest. All are asked: only who holds
+    /// a blob can be looked up.
+    async fn repositories_with_manifest(
+        &self,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>> {
         let reference = Reference::Digest(*digest);
+        let mut found = Vec::new();
         let mut after: Option<RepositoryName> = None;
-        // Only who holds a blob can be looked up.
-        while found.is_empty() {
+        loop {
             let after_text = after.as_ref().map(RepositoryName::as_str);
             let step = self.metadata().repositories(after_text, STEP).await?;
             for repository in &step {
                 let held = self.metadata().manifest(&repository.name, &reference);
-                if found.len() < NAMED && held.await?.is_some() {
+                if held.await?.is_some() {
                     found.push(repository.name.clone());
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
                 }
             }
             tokio::task::yield_now().await;
             match step.last() {
                 Some(last) if step.len() == STEP => after = Some(last.name.clone()),
-                _ => break,
+                _ => return Ok(found),
             }
         }
-        Ok(found)
+    }
+
+    /// Manifests that repositories hold though no record says where their bytes
+    /// are, as a rebuild can leave them that skipped damage.
+    fn unrecorded(&self) -> BoxStream<'static, Result<Inspected>> {
+        let start = (self.clone(), None::<RepositoryName>, true);
+        let pages = stream::try_unfold(start, |(engine, after, more)| async move {
+            if !more {
+                return Ok::<_, Error>(None);
+            }
+            let after = after.as_ref().map(RepositoryName::as_str);
+            let page = engine.metadata().repositories(after, STEP).await?;
+            let last = page.last().map(|repository| repository.name.clone());
+            let more = page.len() == STEP;
+            Ok(Some((page, (engine, last, more))))
+        });
+        let repositories = pages
+            .map_ok(|page| stream::iter(page).map(Ok::<_, Error>))
+            .try_flatten();
+        let engine = self.clone();
+        repositories
+            .map_ok(move |repository| engine.unrecorded_in(repository.name))
+            .try_flatten()
+            .boxed()
+    }
+
+    fn unrecorded_in(&self, repository: RepositoryName) -> BoxStream<'static, Result<Inspected>> {
+        let start = (self.clone(), repository, None::<Digest>, true);
+        let pages = stream::try_unfold(start, |(engine, repository, after, more)| async move {
+            if !more {
+                return Ok::<_, Error>(None);
+            }
+            let metadata = engine.metadata();
+            let page = metadata
+                .manifests(&repository, after.as_ref(), STEP)
+                .await?;
+            let mut found = Vec::new();
+            for manifest in &page {
+                let digest = &manifest.digest;
+                if engine.live_content(digest).await?.is_some() {
+                    continue;
+                }
+                // It is told of once.
+                let first = engine.repositories_with_manifest(digest, 1).await?;
+                if first.first() != Some(&repository) {
+                    continue;
+                }
+                found.push(Inspected {
+                    key: BlobKey {
+                        digest: *digest,
+                        generation: UploadId::from_bytes([0; 16]),
+                    },
+                    size: manifest.size,
+                    finding: Finding::Missing,
+                    repositories: engine.repositories_with(digest).await?,
+                });
+            }
+            tokio::task::yield_now().await;
+            let last = page.last().map(|manifest| manifest.digest);
+            let more = page.len() == STEP;
+            Ok(Some((found, (engine, repository, last, more))))
+        });
+        pages
+            .map_ok(|page| stream::iter(page).map(Ok::<_, Error>))
+            .try_flatten()
+            .boxed()
+    }
+
+    /// What is to be said of stored bytes that no record names.
+    async fn nameless(&self, stored: &StoredBlob) -> Result<Option<Inspected>> {
+        let digest = &stored.key.digest;
+        let record = self.metadata().content(digest).await?;
+        if record
+            .as_ref()
+            .is_some_and(|record| record.key == stored.key)
+        {
+            return Ok(None);
+        }
+        let is_replaced = record.is_some_and(|record| record.state == BlobState::Live);
+        let mut repositories = Vec::new();
+        if !is_replaced {
+            // Somebody may still miss them.
+            let manifests = self.repositories_with_manifest(digest, 1).await?;
+            if !manifests.is_empty() {
+                // As `unrecorded` said.
+                return Ok(None);
+            }
+            repositories = self.metadata().holders(digest, None, NAMED).await?;
+        }
+        Ok(Some(Inspected {
+            key: stored.key,
+            size: stored.size,
+            finding: if repositories.is_empty() {
+                Finding::Unreferenced
+            } else {
+                Finding::Missing
+            },
+            repositories,
+        }))
     }
 }
 
