@@ -10,10 +10,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use registry_core::testkit::{ImageBuilder, Package, content, trusted};
 use registry_core::{
-    Access, Algorithm, Blob, BlobBody, Deletion, Descriptor, Digest, ErrorKind, Manifest,
-    OpenOptions, ReadOnly, Reference, Registry, RegistryExt, Result, UploadOptions,
+    Access, Algorithm, Blob, BlobBody, ByteRange, Deletion, Descriptor, Digest, ErrorKind,
+    Manifest, OpenOptions, ReadOnly, Reference, Registry, RegistryExt, Result, UploadOptions,
 };
-use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
+use registry_storage::{
+    BlobStore, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough,
+};
 
 /// A registry that counts what it is asked for, and can be out of order.
 #[derive(Debug)]
@@ -446,6 +448,38 @@ async fn what_could_not_be_kept_is_fetched_by_one_of_those_who_wait() {
     for other in others {
         other.abort();
     }
+}
+
+#[tokio::test]
+async fn what_is_damaged_here_and_unknown_upstream_is_not_unknown() {
+    let blobs = MemoryBlobs::new();
+    let options = EngineOptions::default()
+        .sparse_manifests(true)
+        .manifest_cache(0);
+    let local = Engine::builder(blobs.clone(), MemoryMetadata::default())
+        .options(options)
+        .build();
+    let image = ImageBuilder::new("image")
+        .layer(content("large", 100_000))
+        .build();
+    let access = trusted("team/app");
+    image.push(&local, &access, &["v1"]).await;
+    for stored in blobs.list(None, 100).await.unwrap() {
+        blobs.delete(&stored.key).await.unwrap();
+    }
+    let cache = PullThrough::new(local, Engine::memory());
+    let digest = Algorithm::Sha256.digest(&image.blobs()[0]);
+    for range in [None, Some(ByteRange::Last(3))] {
+        let options = OpenOptions::default().range(range);
+        let error = cache
+            .open_blob(&access, &digest, options)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    let manifest = Reference::Digest(image.manifest().digest);
+    let error = cache.get_manifest(&access, &manifest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[tokio::test]

@@ -150,10 +150,10 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
         digest: Digest,
         asked: Option<&Asked>,
     ) -> Result<Manifest> {
-        match self.local().get_manifest(access, &digest.into()).await {
-            Err(error) if is_missing(&error) => {}
+        let missing = match self.local().get_manifest(access, &digest.into()).await {
+            Err(error) if is_missing(&error) => error,
             held => return held,
-        }
+        };
         let begun = Instant::now();
         let download = loop {
             let downloads = &self.0.manifests;
@@ -169,7 +169,8 @@ impl<L: Registry + Clone, U: Registry> PullThrough<L, U> {
                 Turn::Late => break None,
             }
         };
-        self.fetch(access, digest, asked, download).await
+        let fetched = self.fetch(access, digest, asked, download).await;
+        fetched.map_err(|error| or_damage(missing, error))
     }
 
     /// Fetches a manifest for all who wait for it, even if the caller leaves.
@@ -270,13 +271,14 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         options: OpenOptions,
     ) -> Result<Blob> {
         access.require(Action::Pull)?;
-        match self.local().open_blob(access, digest, options).await {
-            Err(error) if is_missing(&error) => {}
+        let missing = match self.local().open_blob(access, digest, options).await {
+            Err(error) if is_missing(&error) => error,
             opened => return opened,
-        }
+        };
         if options.range.is_some() {
             // A part can't be checked, so it isn't kept, nor waited for.
-            return self.upstream().open_blob(access, digest, options).await;
+            let opened = self.upstream().open_blob(access, digest, options).await;
+            return opened.map_err(|error| or_damage(missing, error));
         }
         let begun = Instant::now();
         let download = loop {
@@ -293,7 +295,8 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
                 Turn::Late => break None,
             }
         };
-        self.fetch_blob(access, digest, download).await
+        let fetched = self.fetch_blob(access, digest, download).await;
+        fetched.map_err(|error| or_damage(missing, error))
     }
 
     async fn mount_blob(
@@ -418,6 +421,20 @@ fn is_missing(error: &Error) -> bool {
         error.kind(),
         ErrorKind::BlobUnknown | ErrorKind::ManifestUnknown | ErrorKind::Corrupt
     )
+}
+
+/// Why there is nothing: what was here and is damaged isn't unknown because the
+/// upstream has it no more.
+fn or_damage(local: Error, upstream: Error) -> Error {
+    let is_unknown = matches!(
+        upstream.kind(),
+        ErrorKind::BlobUnknown | ErrorKind::ManifestUnknown | ErrorKind::NameUnknown
+    );
+    if is_unknown && local.kind() == ErrorKind::Corrupt {
+        local
+    } else {
+        upstream
+    }
 }
 
 impl<L, U> Clone for PullThrough<L, U> {
