@@ -146,9 +146,14 @@ pub struct Limits {
     /// The most streams reset because of a client's errors. Then the
     /// connection is closed.
     pub http2_max_error_resets: usize,
-    /// How much of an upload an HTTP/2 client sends ahead, on one stream.
+    /// How much of an upload an HTTP/2 client sends ahead, on one stream. A
+    /// client far away sends no more than this in each round trip.
     pub http2_stream_window: u32,
-    /// How much an HTTP/2 client sends ahead on all streams of a connection.
+    /// How much an HTTP/2 client sends ahead on all streams of a connection. What
+    /// nobody reads yet, as a manifest that waits for memory, is kept until then, so
+    /// all connections of an address may take so many times as much as
+    /// [`max_connections_per_address`](Self::max_connections_per_address), and all
+    /// there are as [`max_connections`](Self::max_connections).
     pub http2_connection_window: u32,
     /// How much of an answer is buffered for one HTTP/2 stream.
     pub http2_send_buffer: usize,
@@ -259,8 +264,8 @@ impl Default for Limits {
             http2_ping_timeout: Duration::from_secs(20),
             http2_max_pending_resets: 20,
             http2_max_error_resets: 1_024,
-            http2_stream_window: 1 << 20,
-            http2_connection_window: 4 << 20,
+            http2_stream_window: 128 << 10,
+            http2_connection_window: 256 << 10,
             http2_send_buffer: 400 << 10,
             drain_timeout: Duration::from_mins(1),
         }

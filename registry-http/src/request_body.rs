@@ -193,7 +193,8 @@ impl RequestBody {
         let announced = length.map_or(0, |length| usize::try_from(length).unwrap_or(limit));
         let mut hold = None;
         if announced > STEP {
-            // Before a byte is read: what waits takes no memory here.
+            // Before a byte is read: what waits takes no memory but what the
+            // connection has read ahead, over HTTP/2 as much as its window.
             hold = Some(capacity.begin_manifest(peer).await?);
         }
         let mut arrival = Arrival::new(&mut reader, capacity.manifest_deadline());

@@ -195,6 +195,42 @@ async fn h_02_http2_has_the_same_limits() {
     assert_eq!(status(get("http://a/")).await.unwrap(), StatusCode::OK);
 }
 
+#[tokio::test]
+async fn what_nobody_reads_yet_is_sent_ahead_by_no_more_than_a_window() {
+    let service = tower::service_fn(|request: Request<Incoming>| async move {
+        let _unread = request;
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+    });
+    let server = TestServer::with_service(service).await;
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let (client, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(stream),
+    )
+    .await
+    .unwrap();
+    tokio::spawn(connection);
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..8 {
+        let (mut client, sent) = (client.clone(), sent.clone());
+        let parts = std::iter::repeat_with(move || {
+            sent.fetch_add(1 << 10, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 1 << 10])))
+        });
+        let body = StreamBody::new(futures::stream::iter(parts.take(4 << 10)));
+        let request = Request::put("http://a/").body(body).unwrap();
+        tokio::spawn(async move { client.send_request(request).await });
+    }
+    let sent = || sent.load(std::sync::atomic::Ordering::Relaxed);
+    let mut before = usize::MAX;
+    while sent() == 0 || sent() != before {
+        before = sent();
+        sleep(Duration::from_millis(200)).await;
+    }
+    // And what the client has at hand.
+    assert!((200 << 10..400 << 10).contains(&sent()), "{}", sent());
+}
+
 /// How long the server keeps a connection on which `bytes` arrive one by one.
 async fn patience(server: &TestServer, bytes: &[u8], pause: Duration) -> Duration {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
