@@ -212,7 +212,7 @@ async fn what_nobody_reads_yet_is_sent_ahead_by_no_more_than_a_window() {
     tokio::spawn(connection);
     let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     for _ in 0..8 {
-        let (mut client, sent) = (client.clone(), sent.clone());
+        let (mut client, sent) = (client.clone(), std::sync::Arc::clone(&sent));
         let parts = std::iter::repeat_with(move || {
             sent.fetch_add(1 << 10, std::sync::atomic::Ordering::Relaxed);
             Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 1 << 10])))
