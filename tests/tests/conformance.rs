@@ -84,32 +84,78 @@ const UNRELEASED: [&str; 4] = [
     "Tag Param sha512",
 ];
 
+/// The user `suite` with the password `correct`.
+const USERS: &str = "suite:$2y$04$m5Jc37hlgj6DHT720eEP/uWXvmZXTdKcn20LVVr2ijMNODKnv2SZS\n";
+
+/// Sparse content is an image that is pushed without its blobs: accepted only when validation is off.
+const SPARSE: (&str, &str) = ("REGISTRY_VALIDATION_DISABLED", "true");
+
+/// Asks for a password, or for a token in its place.
+const PASSWORDS: (&str, &str) = ("REGISTRY_AUTH_TOKENSERVER_ENABLED", "false");
+const TOKENS: (&str, &str) = ("REGISTRY_AUTH_TOKENSERVER_ENABLED", "true");
+
 #[test]
 fn the_released_specification() {
-    conformance("1.1", &UNRELEASED, 850);
+    conformance("1.1", &UNRELEASED, 850, &[SPARSE]);
 }
 
 #[test]
 fn the_specification_under_development() {
-    conformance("dev", &[], 950);
+    conformance("dev", &[], 950, &[SPARSE]);
 }
 
-/// Runs one profile; `least` is the number of single results below which the suite cannot have run whole.
-fn conformance(profile: &str, disabled: &[&str], least: usize) {
-    let Some(suite) = tool("conformance") else {
+/// As the server is if nobody says otherwise: what a manifest refers to has to be there.
+#[test]
+fn the_specification_under_development_with_validation() {
+    conformance("dev", &["Sparse Manifests"], 900, &[]);
+}
+
+#[test]
+fn the_specification_under_development_with_passwords() {
+    conformance("dev", &[], 950, &[SPARSE, PASSWORDS]);
+}
+
+#[test]
+fn the_specification_under_development_with_tokens() {
+    conformance("dev", &[], 950, &[SPARSE, TOKENS]);
+}
+
+/// Runs one profile against a server with `variables`; `least` is the number of single results below which the suite
+/// cannot have run whole.
+fn conformance(profile: &str, disabled: &[&str], least: usize, variables: &[(&str, &str)]) {
+    let Some(mut suite) = tool("conformance") else {
         return;
     };
-    // Sparse content is an image that is pushed without its blobs: accepted only when validation is off.
-    let server = Launch::new()
-        .env("REGISTRY_VALIDATION_DISABLED", "true")
-        .start();
     let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut launch = Launch::new();
+    for (name, value) in variables {
+        launch = launch.env(name, value);
+    }
+    if variables
+        .iter()
+        .any(|variable| [PASSWORDS, TOKENS].contains(variable))
+    {
+        let users = directory.path().join("users");
+        fs::write(&users, USERS).expect("a password file");
+        launch = launch
+            .env("REGISTRY_AUTH", "htpasswd")
+            .env("REGISTRY_AUTH_HTPASSWD_REALM", "conformance")
+            .env(
+                "REGISTRY_AUTH_HTPASSWD_PATH",
+                users.to_str().expect("a path of text"),
+            );
+        suite = suite
+            .env("OCI_USERNAME", "suite")
+            .env("OCI_PASSWORD", "correct");
+    }
+    let server = launch.start();
+    let sparse = variables.contains(&SPARSE);
     let run = suite
         .directory(directory.path())
         .env("OCI_VERSION", profile)
         .env("OCI_REGISTRY", server.host())
         .env("OCI_TLS", "disabled")
-        .env("OCI_DATA_SPARSE", "true")
+        .env("OCI_DATA_SPARSE", if sparse { "true" } else { "false" })
         .env("OCI_RESULTS_DIR", directory.path())
         .attempt([""; 0]);
     let tree = run.text();
