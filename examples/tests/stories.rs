@@ -174,7 +174,9 @@ async fn push_listener_hears_of_pushes() {
 async fn caching_proxy_serves_what_it_has_seen() {
     let upstream = Program::start(env!("CARGO_BIN_EXE_axum_app"), &[]);
     push(&upstream.registry(), "team/app").await;
-    let proxy = Program::start(env!("CARGO_BIN_EXE_caching_proxy"), &[&upstream.url()]);
+    let cache = tempfile::tempdir().unwrap();
+    let arguments = [&*upstream.url(), cache.path().to_str().unwrap()];
+    let proxy = Program::start(env!("CARGO_BIN_EXE_caching_proxy"), &arguments);
     pull(&proxy.registry(), "team/app").await.unwrap();
     drop(upstream);
 
@@ -193,7 +195,9 @@ async fn caching_proxy_serves_what_it_has_seen() {
 async fn caching_proxy_knows_a_tag_that_was_only_asked_about() {
     let upstream = Program::start(env!("CARGO_BIN_EXE_axum_app"), &[]);
     push(&upstream.registry(), "team/app").await;
-    let proxy = Program::start(env!("CARGO_BIN_EXE_caching_proxy"), &[&upstream.url()]);
+    let cache = tempfile::tempdir().unwrap();
+    let arguments = [&*upstream.url(), cache.path().to_str().unwrap()];
+    let proxy = Program::start(env!("CARGO_BIN_EXE_caching_proxy"), &arguments);
     let (cache, access) = (proxy.registry(), trusted("team/app"));
     let tag = "v1".parse().unwrap();
     let found = cache.resolve(&access, &tag).await.unwrap();

@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// Something that a caller did, and that succeeded.
+#[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Observation {
     /// Where.

@@ -43,6 +43,7 @@ pub enum Finding {
 }
 
 /// Stored bytes that were looked at.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     /// Which. If no record says where they are, the generation is zero.
