@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::{AuthCommand, Explain, PolicyCheck};
 use crate::problem::Failure;
+use crate::runtime;
 use crate::setup;
 use registry_examples::configuration::{self, Sources};
 
@@ -48,10 +49,7 @@ fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
 /// Says whether somebody could do something, and which rule decides.
 fn explain(options: Explain) -> Result<ExitCode, Failure> {
     // Files are watched by tasks.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build();
-    let runtime = runtime.map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let runtime = runtime::current_thread()?;
     let _inside = runtime.enter();
     let access = match (options.policy, options.config) {
         (Some(path), _) => AccessControl::new(PolicyFile::open(path)?),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::Check;
 use crate::problem::Failure;
+use crate::runtime;
 use crate::setup;
 use registry_examples::configuration::{self, Configuration, Origin, Problem, Sources};
 
@@ -22,11 +23,7 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
     let (problems, notes) = match configuration::load(sources) {
         Ok(configuration) => {
             // Files are watched by tasks.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build();
-            let runtime =
-                runtime.map_err(|error| Failure::new("the runtime can't be started", &error))?;
+            let runtime = runtime::current_thread()?;
             let _inside = runtime.enter();
             let problems = uses(&configuration);
             (problems, configuration.notes)

@@ -8,13 +8,12 @@ use registry_storage::{Engine, RedbOptions};
 
 use crate::command_line::Rebuild;
 use crate::problem::{Failure, sentence};
+use crate::runtime;
 
 /// Rebuilds the database of a directory from the change log beside it.
 pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
     let root = options.root.display();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let runtime = runtime::current_thread()?;
     let rebuilt = runtime
         .block_on(Engine::rebuild(
             &options.root,

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::command_line::Verify;
 use crate::problem::Failure;
+use crate::runtime;
 
 /// How often somebody who watches is told how far it is.
 const STEP: Duration = Duration::from_millis(200);
@@ -20,10 +21,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// Reads all content, says what is wrong with it, and leaves word of that. It succeeds only if
 /// everything that should be there is, and is whole.
 pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let runtime = runtime::current_thread()?;
     let outcome = runtime.block_on(async {
         let engine = Engine::existing(&options.root, RedbOptions::default()).await?;
         // What is unfinished stays as it is.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::answer_with;
 use crate::command_line::{KeyCommand, Place, RobotCommand};
 use crate::problem::Failure;
+use crate::runtime;
 use crate::setup;
 
 /// How many are asked for at once.
@@ -116,10 +117,7 @@ fn with_keys(
     place: &Place,
     work: impl AsyncFnOnce(&Keys) -> Result<String>,
 ) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| Failure::new("the runtime can't be started", &error))?;
+    let runtime = runtime::current_thread()?;
     let answer = runtime.block_on(async {
         require(&place.root)?;
         let keys = Keys::new(setup::records(&place.root)?);
