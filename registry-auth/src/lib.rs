@@ -80,6 +80,7 @@ mod authenticator;
 mod certificate;
 mod challenge;
 mod credentials;
+mod fetch;
 mod glob;
 mod guard;
 #[cfg(feature = "htpasswd")]
@@ -121,6 +122,7 @@ pub use authenticator::{Authenticator, Caller, Standing};
 pub use certificate::{CertificateName, Certificates};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
+pub use fetch::Fetch;
 pub use glob::Glob;
 pub use guard::GuardLimits;
 #[cfg(feature = "htpasswd")]

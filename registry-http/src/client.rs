@@ -10,6 +10,7 @@ mod authorization;
 mod blobs;
 mod challenge;
 mod failure;
+mod fetch;
 mod link;
 mod list_body;
 mod listing;
@@ -27,6 +28,7 @@ use registry_core::{ErrorKind, ManifestRules, Result, UploadId};
 use url::Url;
 
 use self::authorization::Authorization;
+pub use self::fetch::{HttpFetch, HttpFetchBuilder};
 use self::outbound::Outbound;
 use self::uploads::RemoteUpload;
 

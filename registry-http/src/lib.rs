@@ -28,7 +28,8 @@
 //! None is on unless asked for.
 //!
 //! * `server`: `serve` and `Server`, the listener for HTTP/1.1 and 2, with or without TLS.
-//! * `client`: registries across the network, as registries.
+//! * `client`: registries across the network, as registries; and `HttpFetch`,
+//!   by which `registry_auth` asks others.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
 //! * `keys`: API keys and accounts for programs, a feature of `registry_auth`.
 //! * `policy`: rules from a file, a feature of `registry_auth`.
@@ -76,7 +77,7 @@ mod test_server;
 
 pub use body::Body;
 #[cfg(feature = "client")]
-pub use client::{RemoteRegistry, RemoteRegistryBuilder};
+pub use client::{HttpFetch, HttpFetchBuilder, RemoteRegistry, RemoteRegistryBuilder};
 pub use ipnet::IpNet;
 pub use limits::Limits;
 pub use peer::Peer;

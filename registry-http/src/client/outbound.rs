@@ -54,26 +54,7 @@ impl Outbound {
             .collect();
         named.extend(base.host_str().map(str::to_owned));
         let policy = AddressPolicy::new(named, private_networks);
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("registry-http/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(policy.clone())
-            // A proxy named by an environment variable would make the
-            // connections itself, to whatever address it likes.
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true);
-        for certificate in certificates {
-            let certificate = reqwest::Certificate::from_pem(certificate).map_err(|source| {
-                ErrorKind::RequestInvalid
-                    .error("a certificate for the remote registry is not PEM")
-                    .with_source(source)
-            })?;
-            client = client.add_root_certificate(certificate);
-        }
-        let client = client
-            .build()
-            .map_err(|source| Error::internal("the HTTP client can't be set up", source))?;
+        let client = client(&policy, certificates)?;
         Ok(Self {
             client,
             policy,
@@ -176,6 +157,36 @@ impl Outbound {
         }
         Err(ErrorKind::Unavailable.error("the remote registry redirects without end"))
     }
+}
+
+/// A client that connects to where `policy` permits and nowhere else, and
+/// trusts these certificates, too.
+pub(super) fn client(policy: &AddressPolicy, certificates: &[Vec<u8>]) -> Result<reqwest::Client> {
+    let mut client = reqwest::Client::builder()
+        .user_agent(concat!("registry-http/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(policy.clone())
+        // A proxy named by an environment variable would make the
+        // connections itself, to whatever address it likes.
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true);
+    for pem in certificates {
+        let unreadable = || {
+            ErrorKind::RequestInvalid.error("a certificate to be trusted can't be read; give PEM")
+        };
+        let read = reqwest::Certificate::from_pem_bundle(pem)
+            .map_err(|source| unreadable().with_source(source))?;
+        if read.is_empty() {
+            return Err(unreadable());
+        }
+        client = read
+            .into_iter()
+            .fold(client, reqwest::ClientBuilder::add_root_certificate);
+    }
+    client
+        .build()
+        .map_err(|source| Error::internal("the HTTP client can't be set up", source))
 }
 
 fn without_port(host: &str) -> &str {
