@@ -155,10 +155,19 @@ pub struct TokenService {
     pub issuer: String,
     /// The certificates of its keys.
     pub certificates: Option<Said<PathBuf>>,
-    /// Its keys.
-    pub keys: Option<Said<PathBuf>>,
+    /// Its keys: a file, or the address of one.
+    pub keys: Option<Said<KeySource>>,
     /// How they may be signed; in every way that is safe if none is named.
     pub algorithms: Vec<Algorithm>,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug)]
+pub enum KeySource {
+    /// In a file.
+    File(PathBuf),
+    /// At a URL.
+    Url(String),
 }
 
 /// The server's own tokens.

@@ -1,29 +1,27 @@
 //! Tokens that another service gives out.
 
 mod certificates;
+mod remote_keys;
+mod verifier;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
-use aws_lc_rs::digest::{SHA256, digest};
 use registry_core::{Action, Actions, Clock, Result, Scopes, SystemClock};
 
 use self::certificates::DatedKeys;
-use crate::jwt::{self, Algorithm, Claims, Json, KeySet, Profile, Rejected};
-use crate::remembered::Remembered;
+use self::remote_keys::RemoteKeys;
+use self::verifier::{Keys, Verifier};
+use crate::jwt::{Algorithm, Claims, Json, KeySet, Profile, Rejected};
 use crate::watched_file::WatchedFile;
 use crate::{
-    Authenticator, Caller, Credentials, Decision, Policy, Principal, Question, Secret, TokenIssuer,
-    TokenLimits, wrong_credentials,
+    Authenticator, Caller, Credentials, Decision, Fetch, Policy, Principal, Question, TokenIssuer,
+    TokenLimits,
 };
 
 /// The longest file of keys that is read, in bytes.
 const FILE_MAX: u64 = 256 << 10;
-
-/// How many verified tokens are remembered at least.
-const VERIFIED: usize = 4096;
 
 /// Takes the tokens of another service, such as GitLab or the server that a
 /// Docker registry was given in `auth.token`.
@@ -40,19 +38,9 @@ const VERIFIED: usize = 4096;
 /// the keys from before stay, and the log says why. It needs a Tokio runtime.
 #[derive(Debug)]
 pub struct Issuer {
-    profile: Profile,
+    verifier: Verifier,
     algorithms: Vec<Algorithm>,
-    files: Vec<WatchedFile<Vec<DatedKeys>>>,
-    verified: Remembered<Arc<Verified>>,
     clock: Arc<dyn Clock>,
-}
-
-/// A token that was found right, and the keys by which it was.
-#[derive(Debug)]
-struct Verified {
-    claims: Claims,
-    holder: Principal,
-    keys: Arc<Vec<DatedKeys>>,
 }
 
 impl Issuer {
@@ -60,10 +48,8 @@ impl Issuer {
     /// exactly so. There are no keys yet, with which every token is refused.
     pub fn new(issuer: &str, service: &str) -> Self {
         Self {
-            profile: Profile::new(issuer, service),
+            verifier: Verifier::new(Profile::new(issuer, service)),
             algorithms: Algorithm::ALL.to_vec(),
-            files: Vec::new(),
-            verified: Remembered::new(VERIFIED),
             clock: Arc::new(SystemClock),
         }
     }
@@ -72,7 +58,9 @@ impl Issuer {
     /// naming files.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = algorithms.into_iter().collect();
-        self.profile = self.profile.algorithms(self.algorithms.iter().copied());
+        let taken = self.algorithms.iter().copied();
+        self.verifier
+            .set_profile(|profile| profile.algorithms(taken));
         self
     }
 
@@ -98,7 +86,7 @@ impl Issuer {
         let algorithms = self.algorithms.clone();
         let parse = move |pem: &[u8]| certificates::read(pem, &algorithms);
         let file = WatchedFile::open("certificates of the issuer", path.into(), parse, FILE_MAX)?;
-        self.files.push(file);
+        self.verifier.trust(Keys::File(file));
         Ok(self)
     }
 
@@ -110,55 +98,35 @@ impl Issuer {
     ///
     /// If the file can't be read, or holds no key that is taken.
     pub fn keys(mut self, path: impl Into<PathBuf>) -> Result<Self> {
-        let parse = |json: &[u8]| Ok(vec![DatedKeys::always(KeySet::parse_jwks(json)?)]);
-        let file = WatchedFile::open("keys of the issuer", path.into(), parse, FILE_MAX)?;
-        self.files.push(file);
+        self.verifier.trust(keys_in(path.into())?);
         Ok(self)
     }
 
-    async fn verify(&self, token: &Secret, now: SystemTime) -> Result<Arc<Verified>, Rejected> {
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
-        let known = self.verified.get(&fingerprint);
-        let mut rejected = Rejected::UnknownKey(None);
-        for file in &self.files {
-            let keys = file.current().await;
-            if let Some(known) = &known
-                && Arc::ptr_eq(&known.keys, &keys)
-                && keys
-                    .iter()
-                    .any(|dated| dated.holds(known.claims.key(), now))
-            {
-                // What was right then may have ended since.
-                known.claims.check_times(&self.profile, now)?;
-                return Ok(Arc::clone(known));
-            }
-            for dated in keys.iter().filter(|dated| dated.are_valid(now)) {
-                match jwt::verify(token.expose(), dated.keys(), &self.profile, now) {
-                    Ok(claims) => {
-                        let holder = holder(&claims)?;
-                        let keys = Arc::clone(&keys);
-                        let verified = Arc::new(Verified {
-                            claims,
-                            holder,
-                            keys,
-                        });
-                        self.verified.insert(fingerprint, Arc::clone(&verified));
-                        return Ok(verified);
-                    }
-                    // Of several keys without names any may be meant.
-                    Err(Rejected::UnknownKey(kid)) => {
-                        if !matches!(rejected, Rejected::Signature) {
-                            rejected = Rejected::UnknownKey(kid);
-                        }
-                    }
-                    Err(Rejected::Signature) => rejected = Rejected::Signature,
-                    Err(other) => return Err(other),
-                }
-            }
-        }
-        Err(rejected)
+    /// Also trusts the keys in the JSON document (JWKS, RFC 7517) at `url`, which
+    /// is brought by `fetch`.
+    ///
+    /// They are fetched when the first token comes, and again after as long as the
+    /// answer says (`max-age`), though at least five minutes and at most an hour.
+    /// A token that names a key which isn't among them has them fetched again, at
+    /// most once a minute whatever comes; whoever sends it waits for that, up to
+    /// two seconds. If they can't be fetched, those from before are good for 24
+    /// hours; then the tokens can't be checked.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestInvalid`](registry_core::ErrorKind::RequestInvalid) if the URL
+    /// isn't one of `https`, or of this machine.
+    pub fn keys_url(mut self, url: &str, fetch: impl Fetch) -> Result<Self> {
+        let keys = RemoteKeys::at(url, Arc::new(fetch))?;
+        self.verifier.trust(Keys::Remote(keys));
+        Ok(self)
     }
+}
+
+/// The keys in a JSON file.
+fn keys_in(path: PathBuf) -> Result<Keys> {
+    let parse = |json: &[u8]| Ok(vec![DatedKeys::always(KeySet::parse_jwks(json)?)]);
+    WatchedFile::open("keys of the issuer", path, parse, FILE_MAX).map(Keys::File)
 }
 
 #[async_trait]
@@ -171,17 +139,16 @@ impl Authenticator for Issuer {
         let Credentials::Bearer(token) = caller.credentials else {
             return Ok(None);
         };
-        match self.verify(token, self.clock.now()).await {
-            Ok(verified) => Ok(Some(verified.holder.clone())),
-            Err(rejected) => {
+        let now = self.clock.now();
+        match self.verifier.verify(token, now, holder).await {
+            Ok(holder) => Ok(Some(holder)),
+            Err(unverified) => {
                 // The reason is for the log.
-                tracing::debug!(%rejected, "a token of another issuer was refused");
-                match rejected {
-                    Rejected::Malformed(_)
-                    | Rejected::Header(_)
-                    | Rejected::Algorithm
-                    | Rejected::UnknownKey(_) => Ok(None),
-                    _ => Err(wrong_credentials()),
+                tracing::debug!(%unverified, "a token of another issuer was refused");
+                if unverified.is_foreign() {
+                    Ok(None)
+                } else {
+                    Err(unverified.into_error())
                 }
             }
         }

@@ -276,33 +276,53 @@ async fn tokens_of_another_service_open_what_they_cover() {
     // The other service is a registry, too.
     let service = setup(&["ann"], "").start();
     let keys = service.get("/v2/token/jwks.json").await.1;
+    let address = format!("http://{}/v2/token/jwks.json", service.address);
     let realm = format!("http://{}/v2/token", service.address);
-    let program = Setup::serve(&format!(
-        "version: 0.1\nstorage: inmemory\nhttp: {{addr: '127.0.0.1:0'}}\nauth:\n  token:\n    \
-         realm: {realm}\n    service: registry\n    issuer: registry\n    jwks: keys.json\n    \
-         signingalgorithms: [ES256]\n"
-    ))
-    .file("keys.json", keys)
-    .start();
-    assert_eq!(
-        program.challenge("/v2/people/ann/app/tags/list").await,
-        format!(
-            r#"Bearer realm="{realm}",service="registry",scope="repository:people/ann/app:pull""#
-        )
-    );
-    let ann = token(&program, Some("ann"), "repository:people/ann/app:pull,push").await;
-    let upload = async |repository: &str| {
-        let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
-        let request = Client::new().post(url).bearer_auth(&ann);
-        request.send().await.unwrap().status()
-    };
-    assert_eq!(upload("people/ann/app").await, StatusCode::ACCEPTED);
-    assert_eq!(upload("people/ben/app").await, StatusCode::UNAUTHORIZED);
-    // A password is not for this server.
-    assert_eq!(
-        push(&program, Some("ann"), "people/ann/app").await,
-        StatusCode::UNAUTHORIZED
-    );
+    for place in ["keys.json", &address] {
+        let program = Setup::serve(&format!(
+            "version: 0.1\nstorage: inmemory\nhttp: {{addr: '127.0.0.1:0'}}\nauth:\n  token:\n    \
+             realm: {realm}\n    service: registry\n    issuer: registry\n    jwks: {place}\n    \
+             signingalgorithms: [ES256]\n"
+        ))
+        .file("keys.json", &*keys)
+        .start();
+        assert_eq!(
+            program.challenge("/v2/people/ann/app/tags/list").await,
+            format!(
+                r#"Bearer realm="{realm}",service="registry",scope="repository:people/ann/app:pull""#
+            )
+        );
+        let scope = "repository:people/ann/app:pull,push";
+        let ann = token(&program, Some("ann"), scope).await;
+        let upload = async |repository: &str| {
+            let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
+            let request = Client::new().post(url).bearer_auth(&ann);
+            request.send().await.unwrap().status()
+        };
+        assert_eq!(
+            upload("people/ann/app").await,
+            StatusCode::ACCEPTED,
+            "{place}"
+        );
+        assert_eq!(upload("people/ben/app").await, StatusCode::UNAUTHORIZED);
+        // A password is not for this server.
+        assert_eq!(
+            push(&program, Some("ann"), "people/ann/app").await,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+}
+
+#[test]
+fn keys_at_an_address_that_is_not_safe_are_told_by_their_line() {
+    let end = Setup::serve(
+        "version: 0.1\nstorage: inmemory\nauth:\n  token:\n    realm: https://r/\n    service: s\n    \
+         issuer: i\n    jwks: http://login.example/keys\n",
+    )
+    .run();
+    assert_eq!(end.status.code(), Some(1), "{}", end.stderr);
+    let sentence = "config.yml:8: the address can't be used: it must begin with https://";
+    assert!(end.stderr.contains(sentence), "{}", end.stderr);
 }
 
 #[tokio::test]

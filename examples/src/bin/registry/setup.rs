@@ -3,18 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use http::Uri;
+use http::uri::Authority;
 use registry_auth::{
     AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, MemoryRecords,
     PolicyFile, Rules, TokenServer, TrustIssuer,
 };
-use registry_core::{Action, Error, ReadOnly, Records, Registry, RegistryExt};
-use registry_http::{Limits, RegistryService, Tls, TlsVersion};
+use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
+use registry_http::{HttpFetch, Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
 use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
-    Auth, Changes, Configuration, Http, PasswordFile, Problem, Said, Storage, TokenService,
+    Auth, Changes, Configuration, Http, KeySource, PasswordFile, Problem, Said, Storage,
+    TokenService,
 };
 
 /// Where the keys that sign tokens are, below the data.
@@ -162,10 +165,25 @@ fn issuer(service: &TokenService) -> Result<Issuer, Problem> {
     if let Some(path) = &service.certificates {
         issuer = issuer.certificates(&path.value).map_err(wrong(path))?;
     }
-    if let Some(path) = &service.keys {
-        issuer = issuer.keys(&path.value).map_err(wrong(path))?;
+    if let Some(keys) = &service.keys {
+        let trusting = match &keys.value {
+            KeySource::File(path) => issuer.keys(path),
+            KeySource::Url(url) => fetch(url).and_then(|fetch| issuer.keys_url(url, fetch)),
+        };
+        issuer = trusting.map_err(wrong(keys))?;
     }
     Ok(issuer)
+}
+
+/// What asks the host of `url`, and no other.
+fn fetch(url: &str) -> registry_core::Result<HttpFetch> {
+    let uri: Uri = url.parse().map_err(|source| {
+        ErrorKind::RequestInvalid
+            .error("the address can't be used: it is no URL")
+            .with_source(source)
+    })?;
+    let host = uri.authority().map(Authority::as_str);
+    HttpFetch::builder().host(host.unwrap_or_default()).build()
 }
 
 /// The same, with keys and tokens if there are to be any. They are bound to the

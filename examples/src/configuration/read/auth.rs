@@ -5,7 +5,7 @@ use std::time::Duration;
 use registry_auth::jwt::Algorithm;
 use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
 
-use super::super::{Auth, PasswordFile, Said, TokenService, Tokens, choice, duration};
+use super::super::{Auth, KeySource, PasswordFile, Said, TokenService, Tokens, choice, duration};
 use super::Reader;
 
 /// Where the Docker registry sends clients if it isn't told.
@@ -88,13 +88,14 @@ impl Reader<'_> {
         if !matches!(choice::chosen(self.tree, "auth"), Ok(Some("token"))) {
             return None;
         }
-        let path = |name| self.said(&format!("{ISSUER}.{name}")).map(Said::into_path);
-        let (certificates, keys) = (path("rootcertbundle"), path("jwks"));
+        let said = |name| self.said(&format!("{ISSUER}.{name}"));
+        let certificates = said("rootcertbundle").map(Said::into_path);
+        let keys = said("jwks").map(Said::into_keys);
         if certificates.is_none() && keys.is_none() {
             let origin = self.origin_of(ISSUER)?;
             self.problems.push(origin.problem(format!(
                 "`{ISSUER}` needs the keys of the issuer: name a file of certificates in \
-                 `rootcertbundle`, or one of keys in `jwks`"
+                 `rootcertbundle`, or one of keys or its address in `jwks`"
             )));
         }
         let beside = self.is(&format!("{ISSUER}.autoredirect"), false);
@@ -183,5 +184,19 @@ impl Reader<'_> {
                 _ => SigningAlgorithm::Es256,
             },
         })
+    }
+}
+
+impl Said<String> {
+    /// No file is called like a URL.
+    fn into_keys(self) -> Said<KeySource> {
+        Said {
+            value: if self.value.contains("://") {
+                KeySource::Url(self.value)
+            } else {
+                KeySource::File(self.value.into())
+            },
+            origin: self.origin,
+        }
     }
 }

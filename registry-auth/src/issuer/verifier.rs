@@ -1,0 +1,216 @@
+//! Checking tokens with keys that change.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use registry_core::{Error, ErrorKind};
+
+use super::certificates::DatedKeys;
+use super::remote_keys::RemoteKeys;
+use crate::jwt::{self, Claims, KeySet, Profile, Rejected};
+use crate::remembered::{Fingerprint, Remembered};
+use crate::watched_file::WatchedFile;
+use crate::{Principal, Secret, wrong_credentials};
+
+/// How many verified tokens are remembered at least.
+const VERIFIED: usize = 4096;
+
+/// Checks tokens of one issuer, and remembers those that were right.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    profile: Profile,
+    sources: Vec<Keys>,
+    verified: Remembered<Arc<Verified>>,
+}
+
+/// Where keys are.
+#[derive(Debug)]
+pub(crate) enum Keys {
+    File(WatchedFile<Vec<DatedKeys>>),
+    Remote(RemoteKeys),
+}
+
+/// A token that was found right, and the keys by which it was.
+#[derive(Debug)]
+struct Verified {
+    claims: Claims,
+    holder: Principal,
+    keys: Arc<Vec<DatedKeys>>,
+}
+
+/// Why nobody is known by a token.
+#[derive(Debug)]
+pub(crate) enum Unverified {
+    Rejected(Rejected),
+    /// There are no keys to check it with.
+    NoKeys,
+}
+
+impl From<Rejected> for Unverified {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::NoKeys => f.write_str("there are no keys to check it with"),
+        }
+    }
+}
+
+impl Unverified {
+    /// Whether it may be somebody else's token.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejected(
+                Rejected::Malformed(_)
+                    | Rejected::Header(_)
+                    | Rejected::Algorithm
+                    | Rejected::UnknownKey(_)
+            )
+        )
+    }
+
+    /// What whoever sent it is told. The reason is for the log.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Rejected(_) => wrong_credentials(),
+            Self::NoKeys => ErrorKind::Unavailable
+                .error("tokens of this issuer can't be checked now; try again later"),
+        }
+    }
+}
+
+impl Verifier {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            sources: Vec::new(),
+            verified: Remembered::new(VERIFIED),
+        }
+    }
+
+    pub(crate) fn set_profile(&mut self, change: impl FnOnce(Profile) -> Profile) {
+        self.profile = change(self.profile.clone());
+    }
+
+    pub(crate) fn trust(&mut self, keys: Keys) {
+        self.sources.push(keys);
+    }
+
+    /// Who holds `token`, as `holder` finds in its claims.
+    pub(crate) async fn verify(
+        &self,
+        token: &Secret,
+        now: SystemTime,
+        holder: impl Fn(&Claims) -> Result<Principal, Rejected>,
+    ) -> Result<Principal, Unverified> {
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
+        let known = self.verified.get(&fingerprint);
+        let mut rejected = Rejected::UnknownKey(None);
+        if known.is_none() {
+            // What no key could have signed is worth no look at any.
+            match jwt::verify(token.expose(), &KeySet::new(), &self.profile, now) {
+                Err(unknown @ Rejected::UnknownKey(_)) => rejected = unknown,
+                Err(other) => return Err(other.into()),
+                Ok(_) => {}
+            }
+        }
+        let mut remote = Vec::new();
+        let mut has_all = true;
+        for source in &self.sources {
+            let keys = match source {
+                Keys::File(file) => file.current().await,
+                Keys::Remote(keys) => {
+                    let Some(current) = keys.current(now).await else {
+                        has_all = false;
+                        continue;
+                    };
+                    remote.push((keys, Arc::clone(&current)));
+                    current
+                }
+            };
+            if let Some(known) = &known
+                && Arc::ptr_eq(&known.keys, &keys)
+                && keys
+                    .iter()
+                    .any(|dated| dated.holds(known.claims.key(), now))
+            {
+                // What was right then may have ended since.
+                known.claims.check_times(&self.profile, now)?;
+                return Ok(known.holder.clone());
+            }
+            match self.verify_with(&keys, token, now) {
+                Ok(claims) => return self.remember(fingerprint, claims, keys, &holder),
+                Err(other) => rejected = graver(rejected, other)?,
+            }
+        }
+        if matches!(rejected, Rejected::UnknownKey(Some(_))) {
+            for (source, old) in remote {
+                let Some(keys) = source.after(&old, now).await else {
+                    continue;
+                };
+                match self.verify_with(&keys, token, now) {
+                    Ok(claims) => return self.remember(fingerprint, claims, keys, &holder),
+                    Err(other) => rejected = graver(rejected, other)?,
+                }
+            }
+        }
+        if !has_all && matches!(rejected, Rejected::UnknownKey(_)) {
+            return Err(Unverified::NoKeys);
+        }
+        Err(rejected.into())
+    }
+
+    fn verify_with(
+        &self,
+        keys: &[DatedKeys],
+        token: &Secret,
+        now: SystemTime,
+    ) -> Result<Claims, Rejected> {
+        let mut rejected = Rejected::UnknownKey(None);
+        for dated in keys.iter().filter(|dated| dated.are_valid(now)) {
+            match jwt::verify(token.expose(), dated.keys(), &self.profile, now) {
+                Ok(claims) => return Ok(claims),
+                Err(other) => rejected = graver(rejected, other)?,
+            }
+        }
+        Err(rejected)
+    }
+
+    fn remember(
+        &self,
+        fingerprint: Fingerprint,
+        claims: Claims,
+        keys: Arc<Vec<DatedKeys>>,
+        holder: impl Fn(&Claims) -> Result<Principal, Rejected>,
+    ) -> Result<Principal, Unverified> {
+        let holder = holder(&claims)?;
+        let verified = Arc::new(Verified {
+            claims,
+            holder: holder.clone(),
+            keys,
+        });
+        self.verified.insert(fingerprint, verified);
+        Ok(holder)
+    }
+}
+
+/// What to say of a token that was checked with several keys, unless it was more
+/// than the wrong key. Of several keys without names any may be meant.
+fn graver(one: Rejected, other: Rejected) -> Result<Rejected, Rejected> {
+    match (one, other) {
+        (Rejected::Signature, Rejected::UnknownKey(_)) => Ok(Rejected::Signature),
+        // Keys that don't know the token's say so without its name.
+        (one @ Rejected::UnknownKey(Some(_)), Rejected::UnknownKey(None)) => Ok(one),
+        (_, other @ (Rejected::UnknownKey(_) | Rejected::Signature)) => Ok(other),
+        (_, other) => Err(other),
+    }
+}
