@@ -42,6 +42,7 @@ mod strict_json;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -50,6 +51,9 @@ pub use self::claims::Claims;
 pub use self::key::VerificationKey;
 pub use self::key_set::KeySet;
 pub use self::strict_json::Json;
+
+use crate::Secret;
+use crate::remembered::Fingerprint;
 
 /// The longest token in bytes that is looked at.
 pub const TOKEN_MAX: usize = 16 << 10;
@@ -210,6 +214,13 @@ pub fn verify(
         return Err(Rejected::Signature);
     }
     Claims::read(&decode(payload)?, key.kid(), expect, now)
+}
+
+/// What a token is remembered by that was found right.
+pub(crate) fn fingerprint(token: &Secret) -> Fingerprint {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
+    fingerprint
 }
 
 const NOT_THREE: Rejected = Rejected::Malformed("it doesn't have three parts");

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use registry_core::{
     Actor, Clock, Error, ErrorKind, Records, RepositoryName, Result, Scopes, SystemClock,
 };
@@ -378,8 +377,7 @@ impl TokenServer {
         ring: &KeyRing,
         now: SystemTime,
     ) -> Result<Arc<Verified>, Rejected> {
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
+        let fingerprint = jwt::fingerprint(token);
         let verified = if let Some(verified) = self.verified.get(&fingerprint) {
             // What was right then may have ended since.
             verified.claims.check_times(&self.profile, now)?;

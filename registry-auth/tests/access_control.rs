@@ -9,7 +9,9 @@
     reason = "a test fails by panicking"
 )]
 
-use base64::Engine;
+#[path = "common/sender.rs"]
+mod sender;
+
 use http::{HeaderMap, HeaderValue, Method};
 use registry_auth::{
     AccessControl, Authenticator, Caller, Challenge, Credentials, Decision, Grant, Login, Policy,
@@ -20,23 +22,9 @@ use registry_core::{
     RequestOrigin, Result, Scopes,
 };
 
+use self::sender::{basic, headers};
+
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-fn headers(authorization: Option<&str>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if let Some(value) = authorization {
-        headers.insert("authorization", HeaderValue::from_str(value).unwrap());
-    }
-    headers
-}
-
-fn basic(user: &str, password: &str) -> String {
-    let pair = format!("{user}:{password}");
-    format!(
-        "Basic {}",
-        base64::engine::general_purpose::STANDARD.encode(pair)
-    )
-}
 
 async fn ask(
     access: &AccessControl,

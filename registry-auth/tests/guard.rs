@@ -8,6 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/sender.rs"]
+mod sender;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -16,8 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use base64::Engine;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Decision, GuardLimits, Htpasswd, Policy,
     Principal, Question, Rate, RateLimits, Rules, Sender, TokenRequest, TokenServer,
@@ -25,6 +27,8 @@ use registry_auth::{
 use registry_core::{Clock, Error, ErrorKind, Operation, RequestOrigin, Result};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+
+use self::sender::{basic, headers};
 
 /// Goes on when it is told to.
 #[derive(Debug, Clone)]
@@ -120,12 +124,10 @@ impl Door {
 }
 
 async fn knock(access: &AccessControl, pair: &str, address: &str) -> Result<(), Error> {
-    let mut headers = HeaderMap::new();
-    if !pair.is_empty() {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-        let value = HeaderValue::from_str(&format!("Basic {encoded}")).unwrap();
-        headers.insert("authorization", value);
-    }
+    let shown = pair
+        .split_once(':')
+        .map(|(user, password)| basic(user, password));
+    let headers = headers(shown.as_deref());
     let origin = RequestOrigin {
         address: (!address.is_empty()).then(|| address.parse::<IpAddr>().unwrap()),
         ..RequestOrigin::default()

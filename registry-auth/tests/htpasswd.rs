@@ -9,12 +9,14 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/sender.rs"]
+mod sender;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, GuardLimits, Htpasswd, Login, PASSWORD_MAX, Principal, Rules,
     Sender, Standing,
@@ -22,6 +24,8 @@ use registry_auth::{
 use registry_core::{Action, ErrorKind, Operation, RequestOrigin};
 use tempfile::TempDir;
 use tokio::time::{Instant, advance};
+
+use self::sender::{basic, headers};
 
 /// Made by `htpasswd -nbB -C 5 alice alice-secret` and the like: Apache writes
 /// `$2y$`, Python `$2b$`, Java `$2a$`.
@@ -81,10 +85,7 @@ fn access(path: &Path) -> AccessControl {
 
 /// The outcome of logging in: whether it worked, or the kind of the error.
 async fn login(access: &AccessControl, user: &str, password: &str) -> Result<(), ErrorKind> {
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    let mut headers = HeaderMap::new();
-    let value = HeaderValue::from_str(&format!("Basic {pair}")).unwrap();
-    headers.insert("authorization", value);
+    let headers = headers(Some(&basic(user, password)));
     let operation = Operation::parse(&Method::GET, "/v2/", None).unwrap();
     let answer = access
         .authorize(&Sender::new(&headers, RequestOrigin::default()), &operation)

@@ -8,14 +8,18 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/ahead.rs"]
+mod ahead;
+#[path = "common/sender.rs"]
+mod sender;
+
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use http::{HeaderMap, Method};
+use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Keys, Login, MemoryRecords, NewKey,
     Principal, RobotChange, Rules, Secret, Sender, Standing, TokenRequest, TokenServer,
@@ -26,21 +30,8 @@ use registry_core::{
     RepositoryEpoch, RepositoryName, RequestOrigin, Result, Scopes, SystemClock,
 };
 
-/// The machine's clock, so many seconds ahead.
-#[derive(Debug, Clone, Default)]
-struct Ahead(Arc<AtomicU64>);
-
-impl Ahead {
-    fn go(&self, time: Duration) {
-        self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for Ahead {
-    fn now(&self) -> SystemTime {
-        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
-    }
-}
+use self::ahead::Ahead;
+use self::sender::{basic, headers};
 
 /// Knows ann by her name, as long as she is there, with her groups of the time.
 #[derive(Debug, Clone)]
@@ -138,7 +129,7 @@ impl Scene {
 
     /// Ann as her authenticator makes her.
     async fn ann(&self) -> Principal {
-        let headers = headers(&basic("ann", "ann's"));
+        let headers = headers(Some(&basic("ann", "ann's")));
         self.access
             .identify(&Sender::new(&headers, RequestOrigin::default()))
             .await
@@ -147,25 +138,8 @@ impl Scene {
     }
 }
 
-fn basic(user: &str, password: &str) -> String {
-    let pair = format!("{user}:{password}");
-    format!(
-        "Basic {}",
-        base64::engine::general_purpose::STANDARD.encode(pair)
-    )
-}
-
 fn bearer(secret: &Secret) -> String {
     format!("Bearer {}", secret.expose())
-}
-
-fn headers(authorization: &str) -> HeaderMap {
-    [(
-        "authorization".parse().unwrap(),
-        authorization.parse().unwrap(),
-    )]
-    .into_iter()
-    .collect()
 }
 
 /// What may be done in a repository, and who is said to do it; or why not.
@@ -176,7 +150,7 @@ async fn ask(
     path: &str,
 ) -> Result<(Actions, Option<String>), ErrorKind> {
     let operation = Operation::parse(&method, path, None).unwrap();
-    let headers = headers(authorization);
+    let headers = headers(Some(authorization));
     let sender = Sender::new(&headers, RequestOrigin::default());
     match access.authorize(&sender, &operation).await {
         Ok(grant) => Ok((
@@ -190,7 +164,7 @@ async fn ask(
 }
 
 async fn token(access: &AccessControl, authorization: &str, query: &str) -> Option<String> {
-    let headers = headers(authorization);
+    let headers = headers(Some(authorization));
     let sender = Sender::new(&headers, RequestOrigin::default());
     let request = TokenRequest::from_query(query).unwrap();
     let answer = access.issue(&sender, &request).await.ok()?;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use registry_core::{Error, ErrorKind};
 
 use super::certificates::DatedKeys;
@@ -111,8 +110,7 @@ impl Verifier {
         now: SystemTime,
         holder: impl Fn(&Claims) -> Result<Principal, Rejected>,
     ) -> Result<Principal, Unverified> {
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
+        let fingerprint = jwt::fingerprint(token);
         let known = self.verified.get(&fingerprint);
         let mut rejected = Rejected::UnknownKey(None);
         if known.is_none() {

@@ -8,9 +8,13 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../common/ahead.rs"]
+mod ahead;
 mod holders;
 mod refresh;
 mod requests;
 mod scopes;
+#[path = "../common/sender.rs"]
+mod sender;
 mod signing_keys;
 mod support;

@@ -1,36 +1,21 @@
 //! A registry with people, and how it is asked.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::{HeaderMap, Method};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Grant, Principal, Refusal, Rules, Sender,
     Standing, TokenAnswer, TokenRequest, TokenServer, wrong_credentials,
 };
-use registry_core::{Action, Clock, ErrorKind, Operation, RequestOrigin, Result, SystemClock};
+use registry_core::{Action, ErrorKind, Operation, RequestOrigin, Result};
 use serde_json::Value;
 
-/// The machine's clock, so many seconds ahead.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ahead(Arc<AtomicU64>);
-
-impl Ahead {
-    pub(crate) fn go(&self, time: Duration) {
-        self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for Ahead {
-    fn now(&self) -> SystemTime {
-        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
-    }
-}
+pub(crate) use crate::ahead::Ahead;
+pub(crate) use crate::sender::{basic, headers};
 
 /// People whose passwords are their names, and who come and go.
 #[derive(Debug, Clone, Default)]
@@ -92,17 +77,6 @@ pub(crate) fn registry(people: &People) -> AccessControl {
     AccessControl::new(rules())
         .authenticator(people.clone())
         .tokens(TokenServer::ephemeral().unwrap())
-}
-
-pub(crate) fn headers(authorization: Option<&str>) -> HeaderMap {
-    authorization
-        .map(|value| ("authorization".parse().unwrap(), value.parse().unwrap()))
-        .into_iter()
-        .collect()
-}
-
-pub(crate) fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 pub(crate) fn bearer(answer: &TokenAnswer) -> String {
