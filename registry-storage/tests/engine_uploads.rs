@@ -151,6 +151,47 @@ async fn a_second_writer_is_turned_away_with_the_offset() {
 }
 
 #[tokio::test]
+async fn an_upload_is_cancelled_although_somebody_writes_to_it() {
+    let blobs = MemoryBlobs::new();
+    let registry = Engine::builder(blobs.clone(), MemoryMetadata::default()).build();
+    let (access, elsewhere) = (access("team/app"), access("team/other"));
+    for ends in [false, true] {
+        let upload = begin(&registry, &access).await;
+        let (sender, body) = body();
+        let writer = {
+            let (registry, access) = (registry.clone(), access.clone());
+            let chunk = Chunk::new(body);
+            let digest = sha256(b"de");
+            tokio::spawn(async move {
+                if ends {
+                    let last = Some(chunk);
+                    let blob = registry.finish_upload(&access, &upload.id, &digest, last);
+                    blob.await.map(drop)
+                } else {
+                    let upload = registry.append_upload(&access, &upload.id, chunk);
+                    upload.await.map(drop)
+                }
+            })
+        };
+        // Once the first byte is taken, the writer is inside.
+        sender.send(Ok(Bytes::from_static(b"d"))).await.unwrap();
+        sender.send(Ok(Bytes::from_static(b"e"))).await.unwrap();
+        let error = registry.cancel_upload(&elsewhere, &upload.id).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::UploadUnknown);
+        assert!(!writer.is_finished(), "another repository stopped it");
+
+        registry.cancel_upload(&access, &upload.id).await.unwrap();
+        let error = writer.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UploadUnknown);
+        let error = registry.upload(&access, &upload.id).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UploadUnknown);
+        let staged = blobs.stage(&upload.id, 1).await;
+        assert!(staged.is_err(), "bytes were left");
+    }
+    assert_eq!(stored(&blobs).await, []);
+}
+
+#[tokio::test]
 async fn an_upload_goes_on_in_another_process() {
     let blobs = MemoryBlobs::new();
     let metadata = Arc::new(MemoryMetadata::default());

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use registry_core::{Chunk, Error, ErrorDetail, ErrorKind, Hasher, Result};
 use tokio::task::JoinHandle;
 
+use super::session::Session;
 use crate::StagedBlob;
 use crate::portion::Portion;
 use crate::recycled::Part;
@@ -43,6 +44,7 @@ pub(super) async fn ingest(
     hasher: Hasher,
     max_size: Option<u64>,
     portion: Portion,
+    session: &Session,
 ) -> Result<(Hasher, Ending)> {
     let before = hasher.clone();
     let room = max_size.map(|max| max.saturating_sub(hasher.size()));
@@ -55,7 +57,12 @@ pub(super) async fn ingest(
     let mut received = 0_u64;
     let mut body = chunk.body;
     let ending = loop {
-        match body.next().await {
+        let next = tokio::select! {
+            biased;
+            () = session.stopped() => break Ending::Refused(cancelled()),
+            next = body.next() => next,
+        };
+        match next {
             None => break Ending::Complete,
             Some(Err(error)) => break Ending::Interrupted(error),
             Some(Ok(bytes)) => {
@@ -81,6 +88,10 @@ pub(super) async fn ingest(
 
 fn wrong_length() -> Error {
     ErrorKind::SizeInvalid.error("the body does not have the announced length; send it again")
+}
+
+fn cancelled() -> Error {
+    ErrorKind::UploadUnknown.error("the upload was cancelled; start again")
 }
 
 fn too_large(max_size: Option<u64>) -> Error {

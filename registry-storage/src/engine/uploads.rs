@@ -171,7 +171,10 @@ impl Engine {
 
     pub(super) async fn cancel_upload(&self, access: &Access, id: &UploadId) -> Result<()> {
         access.require(Action::Push)?;
-        let (_session, record) = self.enter(access, id, None).await?;
+        // Nobody stops others from writing who could not do so himself.
+        self.upload_record(access, id).await?;
+        let _session = self.inner.sessions.take_over(*id).await;
+        let record = self.upload_record(access, id).await?;
         self.forget_upload(&record).await
     }
 
@@ -244,7 +247,8 @@ impl Engine {
         let mut staged = self.stage(&record).await?;
         let max_size = self.options().max_blob_size;
         let portion = self.inner.portions.enter();
-        let (hasher, ending) = ingest(chunk, &mut *staged, hasher, max_size, portion).await?;
+        let (hasher, ending) =
+            ingest(chunk, &mut *staged, hasher, max_size, portion, &session).await?;
         if let Ending::Refused(error) = ending {
             return Err(error);
         }
@@ -309,7 +313,8 @@ impl Engine {
         if let Some(last) = last {
             let max_size = self.options().max_blob_size;
             let portion = self.inner.portions.enter();
-            let (after, ending) = ingest(last, &mut *staged, hasher, max_size, portion).await?;
+            let (after, ending) =
+                ingest(last, &mut *staged, hasher, max_size, portion, &session).await?;
             match ending {
                 Ending::Complete => hasher = after,
                 Ending::Refused(error) => return Err(error),
