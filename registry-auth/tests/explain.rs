@@ -104,7 +104,7 @@ fn the_sentence_names_the_rule_that_decides() {
         (
             "mallory pull team/x",
             false,
-            "mallory may not pull team/x, who is disabled",
+            "mallory may not pull team/x: this login is disabled",
         ),
         (
             "root administer -",

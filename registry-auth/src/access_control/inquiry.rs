@@ -91,7 +91,7 @@ impl AccessControl {
         let decided_by = deciding.map(|index| others.remove(index));
 
         let because = if disabled {
-            ", who is disabled".to_owned()
+            ": this login is disabled".to_owned()
         } else if let Some(opinion) = &decided_by {
             format!(" because of {}", Quoted(opinion))
         } else if !covered {

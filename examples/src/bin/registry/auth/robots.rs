@@ -1,5 +1,6 @@
 //! Robots, and the keys that they log in with.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -94,10 +95,12 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
                 }
                 format!("{document:#}\n")
             } else {
-                format!(
-                    "{}\n\nThis is the password of `robot${robot}`; it isn't shown again.\n",
-                    secret.expose()
-                )
+                // Beside the output, so that a script gets the key alone.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "This is the password of `robot${robot}`; it isn't shown again."
+                );
+                format!("{}\n", secret.expose())
             })
         }),
         KeyCommand::List { robot, place } => with_keys(&place, async |keys| {
