@@ -5,9 +5,11 @@ mod identify;
 mod inquiry;
 #[cfg(feature = "token")]
 mod issue;
+mod manage;
 mod refusal;
 
 pub use inquiry::{Explanation, Inquiry};
+pub use manage::{ManagementGrant, ManagementNeed};
 pub use refusal::{Grant, Refusal};
 
 use std::sync::Arc;

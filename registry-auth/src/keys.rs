@@ -43,7 +43,8 @@ const USED: Duration = Duration::from_mins(1);
 /// nothing.
 ///
 /// A key of a user is good as long as the user's own login is: if that can't be
-/// asked whether the user is still there, it isn't.
+/// asked whether the user is still there, it isn't. Tokens that were made for a key
+/// end with it.
 ///
 /// [`AccessControl::keys`](crate::AccessControl::keys) lets their holders in.
 #[derive(Clone)]
@@ -316,6 +317,12 @@ impl Keys {
         }
     }
 
+    /// Whether `owner` has the key `id`.
+    pub(crate) async fn has(&self, owner: &Principal, id: &str) -> Result<bool> {
+        let key = format!("{}{id}", keys_of(owner));
+        Ok(self.records.get(&key).await?.is_some())
+    }
+
     /// Whose key the credentials are. Nothing if they are none.
     pub(crate) async fn find(
         &self,
@@ -345,7 +352,7 @@ impl Keys {
                 let (robot, _) = robot.ok_or_else(wrong_credentials)?;
                 robot.principal(&kept.owner, &text.id)
             }
-            None => Principal::new(&*kept.owner),
+            None => Principal::new(&*kept.owner).by_key(&text.id),
         };
         let fits = |user: &str| matches!(user, "" | "<token>") || user == holder.to_string();
         if !user.is_none_or(fits) {

@@ -116,7 +116,9 @@ mod token_server;
 #[cfg(any(feature = "htpasswd", feature = "issuer", feature = "policy"))]
 mod watched_file;
 
-pub use access_control::{AccessControl, Explanation, Grant, Inquiry, Refusal};
+pub use access_control::{
+    AccessControl, Explanation, Grant, Inquiry, ManagementGrant, ManagementNeed, Refusal,
+};
 pub use authenticator::{Authenticator, Caller, Standing};
 #[cfg(feature = "certificate")]
 pub use certificate::{CertificateName, Certificates};

@@ -10,6 +10,9 @@ use registry_core::{RepositoryEpoch, RepositoryName, Scopes};
 /// What the names of robots start with where users have theirs.
 pub(crate) const ROBOT: &str = "robot$";
 
+/// What is shown of nobody in particular.
+const ANONYMOUS: &str = "anonymous";
+
 /// The most claims of a principal.
 const CLAIMS_MAX: usize = 64;
 
@@ -46,6 +49,9 @@ pub struct Principal {
     stamp: Option<[u8; 16]>,
     limits: Option<Arc<TokenLimits>>,
     source: Option<&'static str>,
+    /// Which of its keys it showed, or its token was made for.
+    #[cfg(feature = "token")]
+    key: Option<Box<str>>,
 }
 
 impl Principal {
@@ -75,6 +81,20 @@ impl Principal {
         Self::of(PrincipalKind::Anonymous, String::new())
     }
 
+    /// Whoever is shown as `name` in logs and events; nobody in particular if that
+    /// is `anonymous`.
+    pub fn called(name: &str) -> Option<Self> {
+        if name == ANONYMOUS {
+            return None;
+        }
+        Some(match (name.strip_prefix(ROBOT), name.split_once(':')) {
+            (Some(robot), _) => Self::robot(robot),
+            // No user has a colon in its name: there the password begins.
+            (None, Some((issuer, subject))) => Self::workload(issuer, subject),
+            (None, None) => Self::new(name),
+        })
+    }
+
     fn of(kind: PrincipalKind, name: String) -> Self {
         Self {
             kind,
@@ -85,6 +105,8 @@ impl Principal {
             stamp: None,
             limits: None,
             source: None,
+            #[cfg(feature = "token")]
+            key: None,
         }
     }
 
@@ -119,11 +141,26 @@ impl Principal {
         self
     }
 
-    /// The same principal with the limits of `other`.
+    /// The same principal with what `other` showed: its limits, and its key.
     #[cfg(feature = "token")]
     pub(crate) fn limited_as(mut self, other: &Self) -> Self {
         self.limits.clone_from(&other.limits);
+        self.key.clone_from(&other.key);
         self
+    }
+
+    /// The same user as one who showed its key `id`, or a token that was made for
+    /// it. Both end with the key.
+    #[cfg(feature = "token")]
+    pub(crate) fn by_key(mut self, id: &str) -> Self {
+        self.key = Some(id.into());
+        self
+    }
+
+    /// Which of its keys a user showed, if it was one.
+    #[cfg(feature = "token")]
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// The same principal as found by the authenticator of this
@@ -206,7 +243,7 @@ impl fmt::Display for Principal {
             PrincipalKind::User => f.write_str(&self.name),
             PrincipalKind::Robot => write!(f, "{ROBOT}{}", self.name),
             PrincipalKind::Workload => write!(f, "{}:{}", self.issuer, self.name),
-            PrincipalKind::Anonymous => f.write_str("anonymous"),
+            PrincipalKind::Anonymous => f.write_str(ANONYMOUS),
         }
     }
 }
@@ -343,6 +380,10 @@ mod tests {
         let job = Principal::workload("github", "repo:org/app");
         assert_eq!(job.to_string(), "github:repo:org/app");
         assert_eq!((job.issuer(), job.name()), (Some("github"), "repo:org/app"));
+        for known in [Principal::new("ci"), Principal::robot("ci"), job.clone()] {
+            assert_eq!(Principal::called(&known.to_string()), Some(known));
+        }
+        assert_eq!(Principal::called("anonymous"), None);
         assert_eq!(Principal::new("ci").issuer(), None);
         assert!(Principal::robot("ci").is_sound());
         assert!(!Principal::new("robot$ci").is_sound());

@@ -487,6 +487,62 @@ async fn a_key_of_a_user_is_good_as_long_as_the_user_is() {
 }
 
 #[tokio::test]
+async fn tokens_for_a_key_of_a_user_end_with_it() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    let pull = async |way: &str| ask(&scene.access, way, Method::GET, "/v2/team/a/tags/list").await;
+    let refreshed = async |refresh_token: &Secret| {
+        let form = format!(
+            "grant_type=refresh_token&service=registry&scope=repository:team/a:pull\
+             &refresh_token={}",
+            refresh_token.expose()
+        );
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        let nobody = headers(None);
+        let sender = Sender::new(&nobody, RequestOrigin::default());
+        let answer = scene.access.issue(&sender, &request).await;
+        answer.map(|answer| bearer(&answer.token))
+    };
+    let query = "scope=repository:team/a:pull&offline_token=true&service=registry";
+    for expires in [false, true] {
+        let new = NewKey {
+            expires_at: expires.then(|| scene.clock.now() + Duration::from_mins(2)),
+            ..NewKey::default()
+        };
+        let (id, secret) = scene.key(&ann, new).await;
+        let (_, other) = scene.key(&ann, NewKey::default()).await;
+        let sent = headers(Some(&basic("ann", secret.expose())));
+        let sender = Sender::new(&sent, RequestOrigin::default());
+        let request = TokenRequest::from_query(query).unwrap();
+        let answer = scene.access.issue(&sender, &request).await.unwrap();
+        let refresh_token = answer.refresh_token.expect("the records are kept");
+        let mut tokens = vec![bearer(&answer.token)];
+        // One that was got for it, and one for a refresh token.
+        tokens.push(token(&scene.access, &tokens[0], query).await.unwrap());
+        tokens.push(refreshed(&refresh_token).await.unwrap());
+        let by_another = token(&scene.access, &bearer(&other), query).await.unwrap();
+        let by_password = token(&scene.access, &basic("ann", "ann's"), query)
+            .await
+            .unwrap();
+        for token in &tokens {
+            assert_eq!(pull(token).await.unwrap().1.as_deref(), Some("ann"));
+        }
+        if expires {
+            scene.clock.go(Duration::from_secs(121));
+        } else {
+            scene.keys.revoke(&ann, &id).await.unwrap();
+        }
+        for token in &tokens {
+            assert_eq!(pull(token).await, Err(ErrorKind::Unauthorized));
+        }
+        assert!(refreshed(&refresh_token).await.is_err());
+        for token in [&by_another, &by_password] {
+            pull(token).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_for_a_repository_ends_with_it() {
     let scene = scene();
     let ann = scene.ann().await;

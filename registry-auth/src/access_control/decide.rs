@@ -19,6 +19,7 @@ use crate::{
 pub(super) struct Policies(Vec<Arc<dyn Policy>>);
 
 /// Somebody who asks, after it was found out who that is.
+#[derive(Debug)]
 pub(super) struct Known {
     principal: Option<Principal>,
     origin: RequestOrigin,
@@ -51,9 +52,16 @@ impl Known {
         self
     }
 
-    #[cfg(feature = "token")]
     pub(super) fn actor(&self) -> &Arc<Actor> {
         &self.actor
+    }
+
+    pub(super) fn origin(&self) -> &RequestOrigin {
+        &self.origin
+    }
+
+    pub(super) fn at(&self) -> SystemTime {
+        self.at
     }
 
     fn is_unknown(&self) -> bool {
@@ -65,7 +73,7 @@ impl Known {
     }
 
     /// What the token covers in `repository`; everything without one.
-    fn covered(&self, repository: &RepositoryName) -> Actions {
+    pub(super) fn covered(&self, repository: &RepositoryName) -> Actions {
         self.limits().map_or(Actions::ALL, |limits| {
             limits.scopes().actions(repository).unwrap_or_default()
         })
@@ -84,8 +92,11 @@ impl Known {
         }
     }
 
-    fn question<'a>(&'a self, repository: &'a RepositoryName) -> Question<'a> {
-        Question::new(self.principal.as_ref(), repository, &self.origin, self.at)
+    /// About `repository`, or the registry as a whole.
+    fn question<'a>(&'a self, repository: Option<&'a RepositoryName>) -> Question<'a> {
+        let mut question = Question::registry(self.principal.as_ref(), &self.origin, self.at);
+        question.repository = repository;
+        question
     }
 }
 
@@ -268,7 +279,7 @@ impl Policies {
     }
 
     fn decide_on(&self, need: &Need, caller: &Known) -> Decision {
-        let mut question = caller.question(&need.repository);
+        let mut question = caller.question(Some(&need.repository));
         question.tags = &need.tags;
         self.decide(&question)
     }
@@ -276,7 +287,24 @@ impl Policies {
     /// What `caller` may do in `repository` as a whole, whatever its token
     /// covers.
     pub(super) fn allowed(&self, repository: &RepositoryName, caller: &Known) -> Actions {
-        self.decide(&caller.question(repository)).granted()
+        self.allowed_in(Some(repository), caller)
+    }
+
+    /// The same, or what `caller` may do in the registry as a whole.
+    pub(super) fn allowed_in(
+        &self,
+        repository: Option<&RepositoryName>,
+        caller: &Known,
+    ) -> Actions {
+        self.decision_in(repository, caller).granted()
+    }
+
+    pub(super) fn decision_in(
+        &self,
+        repository: Option<&RepositoryName>,
+        caller: &Known,
+    ) -> Decision {
+        self.decide(&caller.question(repository))
     }
 
     /// The repositories that the caller may pull from.

@@ -78,6 +78,22 @@ impl AccessControl {
         server.revoke_all(holder, self.0.clock.now()).await
     }
 
+    /// Adds another key that signs tokens, which it does in ten minutes; or replaces
+    /// all keys now, so that every token given out before is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) without a [token server](Self::tokens),
+    /// and others if the keys can't be written.
+    pub async fn rotate_signing_keys(&self, replace: bool) -> Result<()> {
+        let (server, now) = (self.0.server()?, self.0.clock.now());
+        if replace {
+            server.replace_keys(now).await
+        } else {
+            server.rotate(now).await
+        }
+    }
+
     /// The public keys of the [token server](Self::tokens), as a document (RFC
     /// 7517) for whoever checks its tokens elsewhere.
     ///
@@ -173,9 +189,10 @@ impl Inner {
     ) -> Result<Principal> {
         let found = server.find_refresh_token(token).await?;
         let found = found.ok_or_else(wrong_credentials)?;
+        self.require_key(found.holder()).await?;
         let holder = match self.standing(found.holder(), found.source()).await? {
             Some((source, Standing::Current(now))) if now.stamp() == found.holder().stamp() => {
-                self.admit(now.found_by(source))?
+                self.admit(now.found_by(source).limited_as(found.holder()))?
             }
             _ => {
                 tracing::info!(holder = %found.holder(), "the holder of a refresh token is gone, or has another password");
@@ -232,6 +249,7 @@ impl Inner {
         if holder.kind() == PrincipalKind::Anonymous {
             return Ok(Some(holder.clone().found_by(NOBODY)));
         }
+        self.require_key(holder).await?;
         match self.standing(holder, verified.source()).await? {
             Some((source, Standing::Current(now))) if now.stamp() == holder.stamp() => {
                 Ok(Some(now.found_by(source).limited_as(holder)))
@@ -262,9 +280,28 @@ impl Inner {
         Err(wrong_credentials())
     }
 
+    /// Refuses what was made for a key that is there no more.
+    #[cfg_attr(
+        not(feature = "keys"),
+        allow(clippy::unused_async, reason = "nobody can be asked without keys")
+    )]
+    async fn require_key(&self, holder: &Principal) -> Result<()> {
+        let Some(id) = holder.key() else {
+            return Ok(());
+        };
+        #[cfg(feature = "keys")]
+        if let Some(keys) = &self.keys
+            && keys.has(holder, id).await?
+        {
+            return Ok(());
+        }
+        tracing::info!(%holder, key = id, "a token was shown for a key that is there no more");
+        Err(wrong_credentials())
+    }
+
     /// What has become of somebody whom `source` knew, by the authenticators
     /// that are called so. Nothing if none of them knows it any more.
-    async fn standing(
+    pub(super) async fn standing(
         &self,
         principal: &Principal,
         source: &str,

@@ -3,8 +3,9 @@
 //! Beside the claims that Docker's registry knows there are some of our own, so
 //! that whoever holds a token is the same as with the credentials that it was
 //! given for: `kind`, `via` (the source that knows the holder), `idp` (the issuer
-//! of a workload) and `stp` (the mark of the password). Groups and claims of the
-//! holder (`grp`, `clm`) are there only if the source can't be asked about them.
+//! of a workload), `stp` (the mark of the password) and `key` (which of the holder's
+//! API keys it was given for). Groups and claims of the holder (`grp`, `clm`) are
+//! there only if the source can't be asked about them.
 //!
 //! An entry of `access` says in `actions` what may be done at the time. Rights
 //! can depend on tags, and can change, so `asked` says what more was asked for:
@@ -57,6 +58,8 @@ struct Written<'a> {
     idp: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     grp: Vec<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -97,6 +100,7 @@ impl Content<'_> {
             via: holder.source(),
             idp: holder.issuer(),
             stp: holder.stamp().map(|stamp| URL_SAFE_NO_PAD.encode(stamp)),
+            key: holder.key(),
             grp: groups,
             clm: claims,
         };
@@ -167,6 +171,9 @@ pub(super) fn read(claims: &Claims) -> Option<(Principal, &str)> {
     if let Some(stamp) = text("stp") {
         let stamp = URL_SAFE_NO_PAD.decode(stamp).ok()?;
         holder = holder.with_stamp(stamp.try_into().ok()?);
+    }
+    if let Some(key) = claims.get("key") {
+        holder = holder.by_key(key.as_text()?);
     }
     if let Some(groups) = claims.get("grp") {
         for group in groups.as_list()? {

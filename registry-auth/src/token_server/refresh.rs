@@ -48,6 +48,9 @@ struct Kept {
     source: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<[u8; 16]>,
+    /// Which of the holder's API keys it was made for, with which it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     /// The day of its last use, since 1970.
     day: u64,
 }
@@ -126,6 +129,7 @@ pub(super) async fn make(
         holder: subject(holder),
         source: holder.source().to_owned(),
         stamp: holder.stamp().copied(),
+        key: holder.key().map(str::to_owned),
         day: day(now),
     };
     write(records, &token.key(), Expected::Absent, &kept, now).await?;
@@ -147,12 +151,17 @@ pub(super) async fn find(
     let kept: Kept = serde_json::from_slice(&record.value)
         .map_err(|source| Error::internal("what is kept of a refresh token is damaged", source))?;
     let is_it = Secret::new(token.hash()).matches(&kept.hash) && kept.service == service;
-    let holder = access_token::holder(&kept.kind, &kept.holder, None);
-    Ok(holder.filter(|_| is_it).map(|holder| Found {
-        holder: match kept.stamp {
-            Some(stamp) => holder.with_stamp(stamp),
-            None => holder,
-        },
+    let Some(mut holder) = access_token::holder(&kept.kind, &kept.holder, None) else {
+        return Ok(None);
+    };
+    if let Some(stamp) = kept.stamp {
+        holder = holder.with_stamp(stamp);
+    }
+    if let Some(key) = &kept.key {
+        holder = holder.by_key(key);
+    }
+    Ok(is_it.then_some(Found {
+        holder,
         key: record.key,
         version: record.version,
         kept,

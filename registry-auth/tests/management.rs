@@ -1,0 +1,426 @@
+//! Who manages a registry, and what they can't give to others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "common/sender.rs"]
+mod sender;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use registry_auth::{
+    AccessControl, Authenticator, Caller, Credentials, Inquiry, Keys, Login, ManagementGrant,
+    ManagementNeed, MemoryRecords, NewKey, Principal, Refusal, RobotChange, Rules, Secret, Sender,
+    Standing, TokenRequest, TokenServer,
+};
+use registry_core::{
+    Action, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, RequestOrigin, Result,
+    Scopes, SystemClock,
+};
+
+use self::sender::{basic, headers};
+
+/// Knows everybody whose password is `right`, and can be asked about them.
+#[derive(Debug)]
+struct People;
+
+#[async_trait]
+impl Authenticator for People {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let Credentials::Basic { user, password } = caller.credentials else {
+            return Ok(None);
+        };
+        Ok(password.matches("right").then(|| Principal::new(user)))
+    }
+
+    fn source(&self) -> &'static str {
+        "people"
+    }
+
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        Ok(Standing::Current(Principal::new(principal.name())))
+    }
+}
+
+/// Whether every repository was deleted just now.
+#[derive(Debug, Clone, Default)]
+struct Deleted(Arc<AtomicBool>);
+
+#[async_trait]
+impl Epochs for Deleted {
+    async fn epoch(&self, _: &RepositoryName) -> Result<RepositoryEpoch> {
+        let number = u64::from(self.0.load(Ordering::Relaxed));
+        Ok(RepositoryEpoch {
+            number,
+            since: None,
+        })
+    }
+}
+
+struct Scene {
+    access: AccessControl,
+    keys: Keys,
+    deleted: Deleted,
+}
+
+const RULES: &[&str] = &[
+    "user root is admin of **",
+    "user keeper may administer, audit **",
+    "user ann is admin of team/**",
+    "user auditor is auditor of **",
+    "robot ci is writer of team/**",
+    "robot boss is admin of **",
+    "nobody may delete kept/**",
+];
+
+fn rules(more: &[&str]) -> Rules {
+    let rules = RULES.iter().chain(more);
+    let rules = rules.fold(Rules::new(), |rules, sentence| rules.sentence(sentence));
+    rules.check().unwrap()
+}
+
+fn scene_with(rules: Rules) -> Scene {
+    let records = Arc::new(MemoryRecords::new());
+    let keys = Keys::new(Arc::clone(&records));
+    let deleted = Deleted::default();
+    let access = AccessControl::new(rules)
+        .authenticator(People)
+        .keys(keys.clone())
+        .tokens(TokenServer::ephemeral().unwrap().records(records))
+        .epochs(deleted.clone());
+    Scene {
+        access,
+        keys,
+        deleted,
+    }
+}
+
+fn scene() -> Scene {
+    scene_with(rules(&[]))
+}
+
+fn password(user: &str) -> String {
+    basic(user, "right")
+}
+
+fn bearer(secret: &Secret) -> String {
+    format!("Bearer {}", secret.expose())
+}
+
+async fn manage(
+    access: &AccessControl,
+    authorization: Option<&str>,
+    need: &ManagementNeed,
+) -> Result<ManagementGrant, Refusal> {
+    let headers = headers(authorization);
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    access.authorize_management(&sender, need).await
+}
+
+async fn outcome(
+    access: &AccessControl,
+    authorization: &str,
+    need: &ManagementNeed,
+) -> Result<(), ErrorKind> {
+    let answer = manage(access, Some(authorization), need).await;
+    answer.map(drop).map_err(|refusal| refusal.error.kind())
+}
+
+async fn token(access: &AccessControl, authorization: Option<&str>, query: &str) -> String {
+    let headers = headers(authorization);
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let request = TokenRequest::from_query(query).unwrap();
+    bearer(&access.issue(&sender, &request).await.unwrap().token)
+}
+
+fn in_repository(action: Action, name: &str) -> ManagementNeed {
+    ManagementNeed::Repository(action, name.parse().unwrap())
+}
+
+fn every_need() -> Vec<ManagementNeed> {
+    vec![
+        ManagementNeed::Known,
+        ManagementNeed::Login,
+        ManagementNeed::Registry(Action::Audit),
+        ManagementNeed::Registry(Action::Administer),
+        in_repository(Action::Audit, "team/a"),
+        in_repository(Action::Administer, "team/a"),
+    ]
+}
+
+fn now() -> SystemTime {
+    SystemClock.now()
+}
+
+#[tokio::test]
+async fn nobody_unknown_manages_anything() {
+    for need in every_need() {
+        for authorization in [None, Some("Basic Zm9vOmJhcg=="), Some("garbage")] {
+            let refused = manage(&AccessControl::open(), authorization, &need).await;
+            let refusal = refused.unwrap_err();
+            assert_eq!(refusal.error.kind(), ErrorKind::Denied, "{need:?}");
+            assert_eq!(refusal.challenge, None);
+        }
+        let scene = scene_with(rules(&["anyone is admin of **"]));
+        let anonymous = token(&scene.access, None, "scope=repository:team/a:*").await;
+        for authorization in [
+            None,
+            Some("Basic Og=="),
+            Some("Basic cm9vdDp3cm9uZw=="),
+            Some("Bearer nonsense"),
+            Some(&*anonymous),
+        ] {
+            let refused = manage(&scene.access, authorization, &need).await;
+            let refusal = refused.unwrap_err();
+            assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized, "{need:?}");
+            // A token would be no use.
+            let challenge = refusal.challenge.unwrap();
+            assert_eq!(challenge, "Basic realm=\"registry\"", "{authorization:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rights_in_a_repository_are_none_in_the_registry() {
+    let access = scene().access;
+    let denied = Err(ErrorKind::Denied);
+    let audit = ManagementNeed::Registry(Action::Audit);
+    let administer = ManagementNeed::Registry(Action::Administer);
+    for (who, audits, administers) in [
+        ("root", Ok(()), Ok(())),
+        ("auditor", Ok(()), denied),
+        ("ann", denied, denied),
+        ("stranger", denied, denied),
+    ] {
+        let who = password(who);
+        assert_eq!(outcome(&access, &who, &audit).await, audits, "{who}");
+        assert_eq!(
+            outcome(&access, &who, &administer).await,
+            administers,
+            "{who}"
+        );
+        assert_eq!(outcome(&access, &who, &ManagementNeed::Known).await, Ok(()));
+    }
+    for (who, repository, may) in [
+        ("root", "other", Ok(())),
+        ("ann", "team/a", Ok(())),
+        ("ann", "other", denied),
+        ("auditor", "team/a", denied),
+    ] {
+        let need = in_repository(Action::Administer, repository);
+        let who = password(who);
+        assert_eq!(outcome(&access, &who, &need).await, may, "{who}");
+    }
+    let need = in_repository(Action::Administer, "team/a");
+    let grant = manage(&access, Some(&password("ann")), &need)
+        .await
+        .unwrap();
+    assert_eq!(grant.actor().name.as_deref(), Some("ann"));
+    let target = grant.target().unwrap();
+    assert_eq!(target.repository().as_str(), "team/a");
+    assert!(target.permits(Action::Administer));
+}
+
+#[tokio::test]
+async fn a_token_manages_no_more_than_it_covers() {
+    let scene = scene();
+    let query = "scope=repository:team/a:* repository:team/b:pull,push,delete registry:catalog:*";
+    let query = query.replace(' ', "%20");
+    let root = token(&scene.access, Some(&password("root")), &query).await;
+    let ask = async |need: &ManagementNeed| outcome(&scene.access, &root, need).await;
+    for need in [
+        ManagementNeed::Login,
+        ManagementNeed::Registry(Action::Audit),
+        ManagementNeed::Registry(Action::Administer),
+    ] {
+        assert_eq!(ask(&need).await, Err(ErrorKind::Denied), "{need:?}");
+    }
+    assert_eq!(ask(&ManagementNeed::Known).await, Ok(()));
+    let covered = in_repository(Action::Administer, "team/a");
+    assert_eq!(ask(&covered).await, Ok(()));
+    for name in ["team/b", "team/c"] {
+        let need = in_repository(Action::Administer, name);
+        let refusal = manage(&scene.access, Some(&root), &need).await.unwrap_err();
+        assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
+        let challenge = refusal.challenge.unwrap();
+        let challenge = challenge.to_str().unwrap();
+        assert!(challenge.contains("insufficient_scope"), "{challenge}");
+    }
+    // Nor is it for a repository that is created under the name later.
+    scene.deleted.0.store(true, Ordering::Relaxed);
+    assert_eq!(ask(&covered).await, Err(ErrorKind::Unauthorized));
+    let ann = token(
+        &scene.access,
+        Some(&password("ann")),
+        "scope=repository:other:*",
+    )
+    .await;
+    let need = in_repository(Action::Administer, "other");
+    assert_eq!(
+        outcome(&scene.access, &ann, &need).await,
+        Err(ErrorKind::Denied)
+    );
+}
+
+#[tokio::test]
+async fn keys_are_made_by_users_who_logged_in() {
+    let scene = scene();
+    let need = ManagementNeed::Login;
+    let denied = Err(ErrorKind::Denied);
+    let ann = manage(&scene.access, Some(&password("ann")), &need)
+        .await
+        .unwrap();
+    let ann = ann.principal().clone();
+    let scoped = NewKey {
+        scopes: Some(Scopes::parse(["repository:team/a:*"])),
+        ..NewKey::default()
+    };
+    // A key that makes keys would have no end.
+    for key in [NewKey::default(), scoped] {
+        let (_, secret) = scene.keys.create(&ann, key, now()).await.unwrap();
+        let key = bearer(&secret);
+        assert_eq!(outcome(&scene.access, &key, &need).await, denied);
+        assert_eq!(
+            outcome(&scene.access, &key, &ManagementNeed::Known).await,
+            Ok(())
+        );
+        let token = token(&scene.access, Some(&key), "").await;
+        assert_eq!(outcome(&scene.access, &token, &need).await, denied);
+    }
+    let robot = Principal::robot("ci");
+    let change = RobotChange::default();
+    scene.keys.create_robot("ci", change, now()).await.unwrap();
+    let (_, secret) = scene
+        .keys
+        .create(&robot, NewKey::default(), now())
+        .await
+        .unwrap();
+    assert_eq!(
+        outcome(&scene.access, &bearer(&secret), &need).await,
+        denied
+    );
+
+    // A login that can't be asked later would leave keys without an end.
+    let access = AccessControl::new(rules(&[]))
+        .authenticator(Login::new(|_, password| async move {
+            password.matches("right")
+        }))
+        .keys(scene.keys.clone());
+    assert_eq!(outcome(&access, &password("ann"), &need).await, denied);
+}
+
+#[tokio::test]
+async fn a_key_without_scopes_is_as_good_as_its_owner() {
+    let scene = scene();
+    let need = ManagementNeed::Login;
+    let root = manage(&scene.access, Some(&password("root")), &need).await;
+    let root = root.unwrap().principal().clone();
+    let administer = ManagementNeed::Registry(Action::Administer);
+    let (_, secret) = scene
+        .keys
+        .create(&root, NewKey::default(), now())
+        .await
+        .unwrap();
+    let key = bearer(&secret);
+    assert_eq!(outcome(&scene.access, &key, &administer).await, Ok(()));
+    let everywhere = NewKey {
+        scopes: Some(Scopes::parse([
+            "repository:team/a:* registry:catalog:* registry:mount:pull",
+        ])),
+        ..NewKey::default()
+    };
+    let (_, secret) = scene.keys.create(&root, everywhere, now()).await.unwrap();
+    let key = bearer(&secret);
+    assert_eq!(
+        outcome(&scene.access, &key, &administer).await,
+        Err(ErrorKind::Denied)
+    );
+    let need = in_repository(Action::Administer, "team/a");
+    assert_eq!(outcome(&scene.access, &key, &need).await, Ok(()));
+}
+
+#[tokio::test]
+async fn nobody_gives_away_more_than_it_has() {
+    let administer = ManagementNeed::Registry(Action::Administer);
+    let giving = async |rules: Rules, who: &str, robot: &str, scopes: Option<&str>| {
+        let access = scene_with(rules).access;
+        let grant = manage(&access, Some(&password(who)), &administer)
+            .await
+            .unwrap();
+        let scopes = scopes.map(|scopes| Scopes::parse([scopes]));
+        let given = grant.require_giving(&Principal::robot(robot), scopes.as_ref());
+        given.map_err(|error| error.kind())
+    };
+    let denied = Err(ErrorKind::Denied);
+    // Who only administers can't pull by way of a robot.
+    for (who, robot, scopes, may) in [
+        ("root", "ci", None, Ok(())),
+        ("root", "boss", None, Ok(())),
+        ("root", "ci", Some("repository:team/a:pull,push"), Ok(())),
+        ("root", "ci", Some("repository:kept/a:pull,push"), Ok(())),
+        // Nobody deletes there.
+        ("root", "ci", Some("repository:kept/a:delete"), denied),
+        ("keeper", "ci", None, denied),
+        ("keeper", "nobody", None, denied),
+        ("keeper", "ci", Some("repository:team/a:pull"), denied),
+        ("keeper", "ci", Some("registry:catalog:*"), denied),
+        ("keeper", "ci", Some("registry:mount:pull"), denied),
+        ("root", "ci", Some("registry:catalog:*"), Ok(())),
+    ] {
+        let given = giving(rules(&[]), who, robot, scopes).await;
+        assert_eq!(given, may, "{who} {robot} {scopes:?}");
+    }
+    // What nobody may do isn't given.
+    let more = ["nobody may delete **"];
+    assert_eq!(giving(rules(&more), "root", "ci", None).await, Ok(()));
+    // What only the giver may not do would be.
+    let more = ["user root may not delete **"];
+    assert_eq!(giving(rules(&more), "root", "ci", None).await, denied);
+    // Some manage and read; a robot that manages would let them.
+    let more = [
+        "user keeper is maintainer of **",
+        "user keeper may not audit **",
+    ];
+    assert_eq!(giving(rules(&more), "keeper", "ci", None).await, Ok(()));
+    assert_eq!(giving(rules(&more), "keeper", "boss", None).await, denied);
+}
+
+#[tokio::test]
+async fn everybody_known_may_ask_about_itself() {
+    let scene = scene();
+    let explain = async |authorization: &str, action: Action, name: &str| {
+        let grant = manage(&scene.access, Some(authorization), &ManagementNeed::Known).await;
+        let mut inquiry = Inquiry::new(action);
+        inquiry.principal = Some(Principal::new("root"));
+        inquiry.repository = Some(name.parse().unwrap());
+        grant.unwrap().explain_own(inquiry).granted
+    };
+    assert!(explain(&password("ann"), Action::Pull, "team/a").await);
+    assert!(!explain(&password("ann"), Action::Pull, "other").await);
+    let token = token(
+        &scene.access,
+        Some(&password("ann")),
+        "scope=repository:team/a:pull",
+    )
+    .await;
+    assert!(explain(&token, Action::Pull, "team/a").await);
+    assert!(!explain(&token, Action::Push, "team/a").await);
+
+    let need = ManagementNeed::Known;
+    let auditor = manage(&scene.access, Some(&password("auditor")), &need)
+        .await
+        .unwrap();
+    let ann = manage(&scene.access, Some(&password("ann")), &need)
+        .await
+        .unwrap();
+    let (team, other) = ("team/a".parse().unwrap(), "other".parse().unwrap());
+    assert!(auditor.permits(Action::Audit, None) && auditor.permits(Action::Audit, Some(&other)));
+    assert!(ann.permits(Action::Audit, Some(&team)) && !ann.permits(Action::Audit, Some(&other)));
+    assert!(!ann.permits(Action::Audit, None));
+}
