@@ -156,7 +156,7 @@ impl Line {
     fn write(&self, end: &End, complete: bool) {
         let endpoint = self.endpoint.as_ref();
         let operation = endpoint.and_then(Endpoint::operation);
-        let repository = operation.and_then(Operation::repository);
+        let repository = endpoint.and_then(Endpoint::repository);
         tracing::info!(
             target: TARGET,
             id = self.id,

@@ -2,7 +2,9 @@
 //! offers beside it.
 
 use http::Method;
-use registry_core::{ErrorKind, Operation, Result};
+use registry_core::{ErrorKind, Operation, RepositoryName, Result};
+
+use crate::management_operation::{MANAGEMENT, ManagementOperation};
 
 /// Where tokens are given out, below the prefix.
 const TOKEN: &str = "/v2/token";
@@ -16,6 +18,15 @@ const KEY_SET: &str = "/v2/token/jwks.json";
 /// The same where programs look for it that know of no registry.
 pub(crate) const WELL_KNOWN_KEY_SET: &str = "/.well-known/jwks.json";
 
+/// What there is beside the protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Offers {
+    /// Tokens.
+    pub(crate) tokens: bool,
+    /// The management API.
+    pub(crate) management: bool,
+}
+
 /// What a request is for. Paths that aren't those of the protocol are none that
 /// an [`Operation`] has.
 #[derive(Debug)]
@@ -28,10 +39,12 @@ pub(crate) enum Endpoint {
     Revoke,
     /// Show the public keys that check tokens.
     KeySet,
+    /// Manage something.
+    Management(ManagementOperation),
 }
 
 impl Endpoint {
-    /// Understands a request to a registry that gives out `tokens` or doesn't.
+    /// Understands a request to a registry that has `offers` beside the protocol.
     ///
     /// # Errors
     ///
@@ -40,9 +53,12 @@ impl Endpoint {
         method: &Method,
         path: &str,
         query: Option<&str>,
-        tokens: bool,
+        offers: Offers,
     ) -> Result<Self> {
-        let Some(endpoint) = Self::at(path).filter(|_| tokens) else {
+        if let Some(rest) = managed(path, offers) {
+            return ManagementOperation::parse(method, rest, query).map(Self::Management);
+        }
+        let Some(endpoint) = Self::at(path).filter(|_| offers.tokens) else {
             return Operation::parse(method, path, query).map(Self::Registry);
         };
         if endpoint.methods().contains(method) {
@@ -53,8 +69,11 @@ impl Endpoint {
     }
 
     /// The methods that `path` has.
-    pub(crate) fn allowed_methods(path: &str, tokens: bool) -> &'static [Method] {
-        match Self::at(path).filter(|_| tokens) {
+    pub(crate) fn allowed_methods(path: &str, offers: Offers) -> &'static [Method] {
+        if let Some(rest) = managed(path, offers) {
+            return ManagementOperation::methods(rest);
+        }
+        match Self::at(path).filter(|_| offers.tokens) {
             Some(endpoint) => endpoint.methods(),
             None => Operation::allowed_methods(path),
         }
@@ -71,7 +90,7 @@ impl Endpoint {
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Registry(_) => &[],
+            Self::Registry(_) | Self::Management(_) => &[],
             Self::Token => &[Method::GET, Method::POST],
             Self::Revoke => &[Method::POST],
             Self::KeySet => &[Method::GET, Method::HEAD],
@@ -85,6 +104,7 @@ impl Endpoint {
             Self::Token => "token",
             Self::Revoke => "revoke_token",
             Self::KeySet => "key_set",
+            Self::Management(operation) => operation.name(),
         }
     }
 
@@ -92,8 +112,30 @@ impl Endpoint {
     pub(crate) fn operation(&self) -> Option<&Operation> {
         match self {
             Self::Registry(operation) => Some(operation),
+            Self::Token | Self::Revoke | Self::KeySet | Self::Management(_) => None,
+        }
+    }
+
+    /// The repository that it is about, if it is about one.
+    pub(crate) fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Registry(operation) => operation.repository(),
+            Self::Management(operation) => operation.repository(),
             Self::Token | Self::Revoke | Self::KeySet => None,
         }
+    }
+}
+
+/// What follows in a path of the management API.
+fn managed(path: &str, offers: Offers) -> Option<&str> {
+    path.strip_prefix(MANAGEMENT).filter(|_| offers.management)
+}
+
+/// Whether `path` is one at which content is deleted, if anything is.
+pub(crate) fn deletes_content(path: &str) -> bool {
+    match path.strip_prefix(MANAGEMENT) {
+        Some(rest) => ManagementOperation::is_content(rest),
+        None => !path.contains("/blobs/uploads/"),
     }
 }
 
@@ -103,21 +145,36 @@ mod tests {
 
     #[test]
     fn what_is_beside_the_protocol_is_no_part_of_it() {
-        for path in [TOKEN, REVOKE, KEY_SET, WELL_KNOWN_KEY_SET] {
+        let tokens = Offers {
+            tokens: true,
+            ..Offers::default()
+        };
+        let managed = [
+            "/api/v1/robots",
+            "/api/v1/explain",
+            "/api/v1/repositories/a",
+        ];
+        let others = [TOKEN, REVOKE, KEY_SET, WELL_KNOWN_KEY_SET];
+        for path in others.into_iter().chain(managed) {
             for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
                 let error = Operation::parse(&method, path, None).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::NotFound, "{method} {path}");
-                let error = Endpoint::parse(&method, path, None, false).unwrap_err();
+                let none = Offers::default();
+                let error = Endpoint::parse(&method, path, None, none).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::NotFound, "{method} {path}");
             }
         }
         for path in ["/v2/token/", "/v2/Token", "/v2/%74oken", "/v2//token"] {
             assert!(
-                Endpoint::parse(&Method::GET, path, None, true).is_err(),
+                Endpoint::parse(&Method::GET, path, None, tokens).is_err(),
                 "{path}"
             );
         }
-        let named = Endpoint::parse(&Method::GET, "/v2/token/tags/list", None, true);
+        let named = Endpoint::parse(&Method::GET, "/v2/token/tags/list", None, tokens);
         assert_eq!(named.unwrap().name(), "list_tags");
+        for path in managed {
+            let parsed = Endpoint::parse(&Method::DELETE, path, None, tokens);
+            assert_eq!(parsed.unwrap_err().kind(), ErrorKind::NotFound, "{path}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Body;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Offers, deletes_content};
 #[cfg(feature = "server")]
 use crate::error_detail::Parts;
 use crate::error_detail::details;
@@ -209,12 +209,12 @@ const fn oauth_code(kind: ErrorKind) -> &'static str {
 }
 
 /// The methods that `path` has, without `DELETE` where nothing is deleted.
-pub(crate) fn allow(path: &str, deletes: bool, tokens: bool) -> HeaderValue {
-    let is_upload = path.contains("/blobs/uploads/");
-    let methods: Vec<&str> = Endpoint::allowed_methods(path, tokens)
+pub(crate) fn allow(path: &str, deletes: bool, offers: Offers) -> HeaderValue {
+    let deletes = deletes || !deletes_content(path);
+    let methods: Vec<&str> = Endpoint::allowed_methods(path, offers)
         .iter()
         .map(http::Method::as_str)
-        .filter(|method| deletes || is_upload || *method != "DELETE")
+        .filter(|method| deletes || *method != "DELETE")
         .collect();
     header::value(methods.join(", "))
 }

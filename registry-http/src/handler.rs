@@ -2,6 +2,8 @@
 
 mod blob;
 mod catalog;
+#[cfg(feature = "management")]
+pub(crate) mod management;
 mod manifest;
 mod ping;
 mod referrer;

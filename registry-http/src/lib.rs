@@ -32,11 +32,14 @@
 //!   by which `registry_auth` asks others.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
 //! * `keys`: API keys and accounts for programs, a feature of `registry_auth`.
+//! * `management`: robots, keys, explanations and more at `/api/v1/`.
 //! * `policy`: rules from a file, a feature of `registry_auth`.
 //! * `token`: short-lived tokens in place of passwords, a feature of `registry_auth`.
 //! * `testkit`: a server for tests.
 
 mod access_log;
+#[cfg(feature = "management")]
+mod administration;
 mod answer_memory;
 mod aside;
 mod body;
@@ -58,6 +61,11 @@ mod handler;
 mod header;
 mod limits;
 mod location;
+#[cfg_attr(
+    not(feature = "management"),
+    allow(dead_code, reason = "only the management API acts on it")
+)]
+mod management_operation;
 mod manifest_memory;
 mod metrics;
 mod multipart;
@@ -75,6 +83,8 @@ mod storage;
 #[cfg(feature = "testkit")]
 mod test_server;
 
+#[cfg(feature = "management")]
+pub use administration::Administration;
 pub use body::Body;
 #[cfg(feature = "client")]
 pub use client::{HttpFetch, HttpFetchBuilder, RemoteRegistry, RemoteRegistryBuilder};

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use registry_core::{ErrorKind, RepositoryName, Result, UploadId};
 
 use crate::endpoint::WELL_KNOWN_KEY_SET;
+use crate::management_operation::MANAGEMENT;
 
 /// What a path can't contain as it is.
 const ESCAPED: &AsciiSet = &CONTROLS
@@ -77,8 +78,12 @@ impl Locations {
     /// What follows the prefix in `path`. A router that has removed it already
     /// is fine as well. `None` if it is a path of somebody else.
     pub(crate) fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let is_ours =
-            |path: &str| path == "/v2" || path.starts_with("/v2/") || path == WELL_KNOWN_KEY_SET;
+        let is_ours = |path: &str| {
+            path == "/v2"
+                || path.starts_with("/v2/")
+                || path.starts_with(MANAGEMENT)
+                || path == WELL_KNOWN_KEY_SET
+        };
         [path.strip_prefix(self.prefix.as_str()), Some(path)]
             .into_iter()
             .flatten()

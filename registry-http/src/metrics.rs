@@ -109,6 +109,21 @@ fn handler_label(operation: &str) -> &'static str {
         "list_referrers" => "referrers",
         "token" | "revoke_token" => "token",
         "key_set" => "key_set",
+        "list_robots"
+        | "create_robot"
+        | "show_robot"
+        | "change_robot"
+        | "delete_robot"
+        | "list_robot_keys"
+        | "create_robot_key"
+        | "revoke_robot_key"
+        | "list_keys"
+        | "create_key"
+        | "revoke_key"
+        | "explain"
+        | "revoke_tokens"
+        | "rotate_signing_keys"
+        | "delete_repository" => "management",
         _ => UNKNOWN,
     }
 }

@@ -138,21 +138,22 @@ impl RequestBody {
         }
     }
 
-    /// All the bytes of a form, at most `limit`, if they come before `deadline`.
+    /// All the bytes of a form or document, at most `limit`, if they come before
+    /// `deadline`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::RequestInvalid`] if there are more, and
     /// [`ErrorKind::RequestIncomplete`] if they take longer.
     #[cfg(feature = "token")]
-    pub(crate) async fn form(self, limit: usize, deadline: Instant) -> Result<Bytes> {
+    pub(crate) async fn small(self, limit: usize, deadline: Instant) -> Result<Bytes> {
         let mut all = Vec::new();
         if let Some(mut reader) = self.reader {
             let mut arrival = Arrival::new(&mut reader, deadline);
             while let Some(bytes) = arrival.next(None).await? {
                 if all.len().saturating_add(bytes.len()) > limit {
                     return Err(ErrorKind::RequestInvalid
-                        .error(format!("the form is too large; send at most {limit} bytes")));
+                        .error(format!("the body is too large; send at most {limit} bytes")));
                 }
                 all.extend_from_slice(&bytes);
             }

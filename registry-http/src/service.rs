@@ -23,7 +23,9 @@ use registry_core::{
 use tracing::Instrument;
 
 use crate::access_log::{Causes, Exchange};
-use crate::endpoint::Endpoint;
+#[cfg(feature = "management")]
+use crate::administration::Administration;
+use crate::endpoint::{Endpoint, Offers};
 use crate::error_response::{Failure, allow};
 use crate::forwarded;
 use crate::handler;
@@ -68,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) deletes: bool,
     pub(crate) catalog: bool,
     pub(crate) anonymous_mount: bool,
+    #[cfg(feature = "management")]
+    pub(crate) administration: Option<Administration>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) capacity: Capacity,
     identities: Arc<Identities>,
@@ -99,6 +103,8 @@ impl RegistryService {
                 deletes: true,
                 catalog: false,
                 anonymous_mount: true,
+                #[cfg(feature = "management")]
+                administration: None,
                 identities: Arc::new(Identities::new(Arc::clone(&randomness) as _)),
                 randomness,
                 capacity,
@@ -185,6 +191,13 @@ impl RegistryService {
     /// repository that the caller may pull from.
     pub fn anonymous_mount(self, anonymous_mount: bool) -> Self {
         self.with(|settings| settings.anonymous_mount = anonymous_mount)
+    }
+
+    /// Opens the management API at `/api/v1/`, for `administration`. There is none
+    /// otherwise.
+    #[cfg(feature = "management")]
+    pub fn management(self, administration: Administration) -> Self {
+        self.with(|settings| settings.administration = Some(administration))
     }
 
     /// Adds a header to every answer, unless the answer has one of that name.
@@ -278,9 +291,9 @@ impl Settings {
             }
         }
         let path = self.locations.strip(parts.uri.path());
-        let tokens = self.gives_tokens();
+        let offers = self.offers();
         let endpoint = match path {
-            Some(path) => Endpoint::parse(&parts.method, path, parts.uri.query(), tokens),
+            Some(path) => Endpoint::parse(&parts.method, path, parts.uri.query(), offers),
             None => Err(ErrorKind::NotFound
                 .error("there is nothing here; the registry is at /v2/")
                 .about("path", parts.uri.path())),
@@ -325,7 +338,7 @@ impl Settings {
                     failure.error = failure.error.with_detail(ErrorDetail::Limit(max));
                 }
                 log_failure(&failure.error, &identity);
-                let allowed = allow(path.unwrap_or_default(), self.deletes, tokens);
+                let allowed = allow(path.unwrap_or_default(), self.deletes, offers);
                 let response = failure.respond(endpoint.as_ref(), allowed, &self.locations);
                 (response, None)
             }
@@ -367,6 +380,15 @@ impl Settings {
             .certificate(parts.extensions.get());
         let Some(operation) = endpoint.operation() else {
             // Boxed, as it is rare, and would take room in every request.
+            #[cfg(feature = "management")]
+            if let Endpoint::Management(operation) = endpoint {
+                let request = handler::management::Request {
+                    settings: self,
+                    parts,
+                    operation,
+                };
+                return Box::pin(request.serve(&sender, body, exchange)).await;
+            }
             #[cfg(feature = "token")]
             return Box::pin(self.serve_tokens(parts, endpoint, sender, body, exchange)).await;
             #[cfg(not(feature = "token"))]
@@ -401,13 +423,24 @@ impl Settings {
         let response = match endpoint {
             Endpoint::KeySet => handler::token::key_set(self).await?,
             Endpoint::Revoke => handler::token::revoke(self, parts, body?).await?,
-            Endpoint::Token | Endpoint::Registry(_) => {
+            Endpoint::Token | Endpoint::Registry(_) | Endpoint::Management(_) => {
                 let answer = handler::token::issue(self, parts, &sender, body?).await?;
                 exchange.authorized(&answer.actor);
                 handler::token::answer(&answer)?
             }
         };
         Ok((response, place))
+    }
+
+    fn offers(&self) -> Offers {
+        #[cfg(feature = "management")]
+        let management = self.administration.is_some();
+        #[cfg(not(feature = "management"))]
+        let management = false;
+        Offers {
+            tokens: self.gives_tokens(),
+            management,
+        }
     }
 
     fn gives_tokens(&self) -> bool {

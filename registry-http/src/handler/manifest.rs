@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use registry_core::{
-    Deletion, Descriptor, Digest, ErrorKind, MediaType, Precondition, PutManifest, Reference,
-    Result, Tag,
+    Action, Deletion, Descriptor, Digest, ErrorKind, MediaType, Precondition, PutManifest,
+    Reference, Result, Tag,
 };
 
 use super::Request;
@@ -79,6 +79,7 @@ pub(super) async fn put(
     let rules = &settings.manifest_rules;
     // Before the body is read.
     rules.check_tags(tags.len())?;
+    require_no_oracle(request, reference)?;
     let media_type = content_type(request.headers())?;
     // In a box, so that other requests take no room for it.
     let collected = Box::pin(body.collect(rules.max_size, &settings.capacity, request.peer()));
@@ -140,6 +141,21 @@ async fn check(
     }
     let check = move || PutManifest::new(reference, media_type, bytes, &rules);
     settings.capacity.manifest_work().run(check).await?
+}
+
+/// Whoever may not read what a tag points to doesn't find it out by conditions
+/// either. That there is such a tag shows by pushing anyway.
+fn require_no_oracle(request: &Request<'_>, reference: &Reference) -> Result<()> {
+    let condition = PushCondition::from_headers(request.headers());
+    let is_absence = matches!(reference, Reference::Tag(_))
+        && condition.and_then(|condition| condition.precondition()) == Some(Precondition::Absent);
+    if condition.is_none() || is_absence || request.access()?.permits(Action::Pull) {
+        return Ok(());
+    }
+    Err(ErrorKind::Denied.error(
+        "conditions about content are for those who may pull it; leave out If-Match, or use \
+         If-None-Match: *",
+    ))
 }
 
 /// What the client's conditions mean for the tags of the push.

@@ -71,7 +71,7 @@ async fn form(settings: &Settings, parts: &Parts, body: RequestBody) -> Result<B
         );
     }
     let deadline = settings.capacity.manifest_deadline();
-    body.form(TOKEN_REQUEST_MAX, deadline).await
+    body.small(TOKEN_REQUEST_MAX, deadline).await
 }
 
 /// Shows the public keys.

@@ -25,6 +25,13 @@
 )]
 mod endpoint;
 mod exchange;
+#[path = "../../src/management_operation.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "only what requests can mean is needed of it"
+)]
+mod management_operation;
 mod matrix;
 mod model;
 mod paths;

@@ -71,6 +71,7 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
             (reads || action == "push") && secret && called_so
         }
         "root" => true,
+        "auditor" => matches!(action, "list" | "audit"),
         "member" => maintains && secret,
         "banned" => maintains && secret && action != "pull",
         "robot$ci" => reads && secret,
@@ -136,11 +137,15 @@ pub(crate) fn expected(
         (Needs::Nothing | Needs::Token, Logins::Tokens) => return Expected::answer(200),
         _ => {}
     }
-    if who.name == WRONG {
-        return login(who.token.and(INVALID));
-    }
     let is_there = is_there(repository);
     let answer = Expected::answer(if is_there { route.there } else { route.absent });
+    if let Some(expected) = managed(route, who, repository, logins, &answer) {
+        return expected;
+    }
+    if who.name == WRONG {
+        // A key is no token of this registry unless it is shown as one.
+        return login(who.token.and(INVALID));
+    }
     let (action, tags) = match route.needs {
         Needs::In { action, tags } => (action, tags),
         Needs::Move { tags } => ("push", tags),
@@ -179,6 +184,59 @@ pub(crate) fn expected(
         }
         _ => answer,
     }
+}
+
+/// What is answered to who manages something; nothing if `route` isn't for that.
+fn managed(
+    route: &Route,
+    who: &Somebody,
+    repository: &str,
+    logins: Logins,
+    answer: &Expected,
+) -> Option<Expected> {
+    let manages = matches!(
+        route.needs,
+        Needs::Known | Needs::Own { .. } | Needs::Manage { .. } | Needs::Whole
+    );
+    if !manages {
+        return None;
+    }
+    // A token helps nobody here who shows no password.
+    let log_in = Expected {
+        challenge: Some("Basic realm="),
+        ..Expected::refusal(401)
+    };
+    if who.name == WRONG || who.name == ANONYMOUS {
+        return Some(log_in);
+    }
+    let status = answer.status;
+    Some(match route.needs {
+        Needs::Own { .. } if who.name.starts_with("robot$") => Expected::refusal(403),
+        Needs::Own { .. } if who.token.is_some() || who.key_owner().is_some() => {
+            Expected::refusal(403)
+        }
+        Needs::Own { of: Some(owner) } => Expected::answer(if owner == who.name {
+            route.there
+        } else {
+            route.absent
+        }),
+        Needs::Manage { action, .. } if !may_everywhere(who.name, action) => Expected::refusal(403),
+        Needs::Manage { .. } if who.token.is_some() => Expected::refusal(403),
+        Needs::Manage { tokens: true, .. } if logins == Logins::Passwords => Expected::answer(404),
+        Needs::Whole if !may(who.name, "administer", repository, &[]) => Expected::refusal(403),
+        Needs::Whole if !covers(who, "administer", repository) => Expected {
+            challenge: Some("Bearer realm="),
+            fault: INSUFFICIENT,
+            ..Expected::refusal(401)
+        },
+        Needs::Whole if has_outlived(who, repository) => log_in,
+        _ => Expected::answer(status),
+    })
+}
+
+/// Whether `who` may do `action` in the registry as a whole.
+fn may_everywhere(who: &str, action: &str) -> bool {
+    who == "root" || (who == "auditor" && matches!(action, "list" | "audit"))
 }
 
 /// What becomes of a mount for somebody who may push.

@@ -33,6 +33,49 @@ fn sources() -> Vec<String> {
     sources
 }
 
+/// Who may push and not pull doesn't learn what a tag points to.
+#[tokio::test]
+async fn a_condition_is_no_oracle() {
+    let world = World::new(Logins::Passwords).await;
+    let (right, wrong) = (digest("image"), digest("other"));
+    for reference in ["latest", "none", &digest("other")] {
+        let path = format!("/v2/secret/there/manifests/{reference}");
+        let mut answers = Vec::new();
+        for condition in [
+            format!("if-match: \"{right}\""),
+            format!("if-match: \"{wrong}\""),
+            format!("if-match: \"{right}\", \"{wrong}\""),
+            format!("if-none-match: \"{right}\""),
+            format!("if-none-match: \"{wrong}\""),
+            "if-match: *".to_owned(),
+        ] {
+            let mut headers = user("dropper");
+            headers.push(condition);
+            let answer = world.send("PUT", &path, &headers, "other").await;
+            assert!(!answer.was_read, "{headers:?}");
+            answers.push(answer);
+        }
+        assert_eq!(answers[0].status, 403);
+        assert!(answers.iter().all(|answer| *answer == answers[0]));
+    }
+    // That nothing is there shows by pushing anyway.
+    for (tag, status) in [("latest", 412), ("none", 201)] {
+        let mut headers = user("dropper");
+        headers.push("if-none-match: *".to_owned());
+        let path = format!("/v2/secret/there/manifests/{tag}");
+        let answer = world.send("PUT", &path, &headers, "other").await;
+        assert_eq!(answer.status, status, "{tag}");
+    }
+    // Who pulls knows already.
+    for (condition, status) in [(wrong, 412), (right, 201)] {
+        let mut headers = user("writer");
+        headers.push(format!("if-match: \"{condition}\""));
+        let path = "/v2/secret/there/manifests/latest";
+        let answer = world.send("PUT", path, &headers, "other").await;
+        assert_eq!(answer.status, status, "{condition}");
+    }
+}
+
 #[tokio::test]
 async fn s_02_mounts_in_every_spelling() {
     let mut world = World::new(Logins::Passwords).await;
@@ -65,7 +108,7 @@ async fn s_03_a_digest_is_no_key() {
     let writer = user("writer");
     let hidden = digest("hidden");
     let blob = format!("/v2/secret/there/blobs/{hidden}");
-    let state = world.state();
+    let state = world.state().await;
     for (method, header) in [
         ("HEAD", ""),
         ("GET", ""),
@@ -86,7 +129,7 @@ async fn s_03_a_digest_is_no_key() {
         let answer = world.send(method, &blob, &headers, "").await;
         assert_eq!(answer.status, 404, "{method} {headers:?}");
     }
-    assert_eq!(world.state(), state);
+    assert_eq!(world.state().await, state);
     // It is known, and not theirs: neither for nothing nor for a reference.
     let upload = world.upload("secret/there");
     let finish = format!("/v2/secret/there/blobs/uploads/{upload}?digest={hidden}");
@@ -116,7 +159,7 @@ async fn s_03_a_digest_is_no_key() {
 #[tokio::test]
 async fn s_04_create_only_moves_no_tag_by_any_path() {
     let world = World::new(Logins::Passwords).await;
-    let state = world.state();
+    let state = world.state().await;
     let (image, other) = (digest("image"), digest("other"));
     let tags = |tags: &[&str]| {
         let tags: Vec<_> = tags.iter().map(|tag| format!("tag={tag}")).collect();
@@ -149,14 +192,14 @@ async fn s_04_create_only_moves_no_tag_by_any_path() {
             let answer = world.send("PUT", &path, &headers, "other").await;
             let refused = [403, 412].contains(&answer.status.as_u16());
             assert!(refused, "{path} {headers:?}: {answer:?}");
-            assert_eq!(world.state(), state, "{path} {headers:?}");
+            assert_eq!(world.state().await, state, "{path} {headers:?}");
         }
     }
     for path in ["latest", "v1", &image] {
         let path = format!("/v2/secret/there/manifests/{path}");
         let answer = world.send("DELETE", &path, &user("creator"), "").await;
         assert_eq!(answer.status, 403, "{path}");
-        assert_eq!(world.state(), state);
+        assert_eq!(world.state().await, state);
     }
     let path = format!("/v2/secret/there/manifests/{other}?tag=new&tag=newer");
     let answer = world.send("PUT", &path, &user("creator"), "other").await;
@@ -167,7 +210,7 @@ async fn s_04_create_only_moves_no_tag_by_any_path() {
 async fn s_05_deletes_off_is_405_everywhere() {
     let mut world = World::new(Logins::Passwords).await;
     world.service = world.service.clone().deletes(false);
-    let state = world.state();
+    let state = world.state().await;
     let (image, blob) = (digest("image"), digest("blob"));
     for name in ["open/there", "secret/there", "secret/never"] {
         let spelled = spellings(name).into_iter();
@@ -190,7 +233,7 @@ async fn s_05_deletes_off_is_405_everywhere() {
                     let answer = world.send("DELETE", &path, &headers, "").await;
                     assert_eq!(answer.status, 405, "{path}");
                     assert!(answer.body.contains("UNSUPPORTED"), "{path}: {answer:?}");
-                    assert_eq!(world.state(), state, "{path}");
+                    assert_eq!(world.state().await, state, "{path}");
                 }
             }
         }
@@ -205,7 +248,7 @@ async fn s_05_deletes_off_is_405_everywhere() {
 #[tokio::test]
 async fn s_06_a_protected_tag_survives_every_way_to_delete() {
     let world = World::new(Logins::Passwords).await;
-    let state = world.state();
+    let state = world.state().await;
     let (image, other, blob) = (digest("image"), digest("other"), digest("blob"));
     for who in ["root", "cleaner", "writer"] {
         for (method, what) in [
@@ -222,7 +265,7 @@ async fn s_06_a_protected_tag_survives_every_way_to_delete() {
             let body = if method == "PUT" { "other" } else { "" };
             let answer = world.send(method, &path, &user(who), body).await;
             assert_eq!(answer.status, 403, "{who} {method} {path}");
-            assert_eq!(world.state(), state, "{who} {method} {path}");
+            assert_eq!(world.state().await, state, "{who} {method} {path}");
         }
     }
     let path = "/v2/kept/there/manifests/keep";
@@ -238,7 +281,7 @@ async fn s_06_a_protected_tag_survives_every_way_to_delete() {
 async fn s_07_an_upload_is_of_its_repository() {
     let world = World::new(Logins::Passwords).await;
     let upload = world.upload("secret/there");
-    let state = world.state();
+    let state = world.state().await;
     let whole = digest("whole");
     // Who pushes elsewhere, and who pushes here too, by another name.
     for (who, name, status) in [
@@ -264,7 +307,7 @@ async fn s_07_an_upload_is_of_its_repository() {
             let path = format!("/v2/{name}/blobs/uploads/{upload}{query}");
             let answer = world.send(method, &path, &user(who), body).await;
             assert_eq!(answer.status, status, "{who} {method} {name}");
-            assert_eq!(world.state(), state, "{who} {method} {name}");
+            assert_eq!(world.state().await, state, "{who} {method} {name}");
         }
     }
     let path = format!("/v2/secret/there/blobs/uploads/{upload}?digest={whole}");
@@ -280,7 +323,7 @@ async fn limited(world: &World, scope: &str) -> Vec<String> {
 #[tokio::test]
 async fn s_08_a_pull_token_uploads_nothing() {
     let world = World::new(Logins::Tokens).await;
-    let state = world.state();
+    let state = world.state().await;
     let scope = "repository:secret/there:pull%20repository:vault/there:pull,push,delete";
     let headers = limited(&world, scope).await;
     for (_, routes) in ROUTES {
@@ -297,7 +340,7 @@ async fn s_08_a_pull_token_uploads_nothing() {
             let status = answer.status.as_u16();
             assert!([401, 403].contains(&status), "{route:?}: {answer:?}");
             assert!(!answer.was_read, "{route:?}");
-            assert_eq!(world.state(), state, "{route:?}");
+            assert_eq!(world.state().await, state, "{route:?}");
         }
     }
 }
@@ -307,7 +350,7 @@ async fn s_08_a_pull_token_uploads_nothing() {
 #[tokio::test]
 async fn s_09_scope_subset_by_verb() {
     let mut world = World::new(Logins::Tokens).await;
-    let mut state = world.state();
+    let mut state = world.state().await;
     let root = EVERYBODY.iter().find(|somebody| somebody.name == "root");
     let root = root.unwrap();
     let words = ["pull", "push", "delete"];
@@ -325,9 +368,10 @@ async fn s_09_scope_subset_by_verb() {
             for (_, routes) in ROUTES {
                 for route in *routes {
                     let action = match route.needs {
-                        Needs::Nothing | Needs::Token | Needs::Login | Needs::Catalog => continue,
                         Needs::In { action, .. } => action,
                         Needs::Move { .. } | Needs::Mount { .. } => "push",
+                        Needs::Whole => "administer",
+                        _ => continue,
                     };
                     let path = world.path(route.path, "secret/there", "secret/there");
                     let more = route.headers.iter().map(|header| (*header).to_owned());
@@ -348,10 +392,10 @@ async fn s_09_scope_subset_by_verb() {
                         status == expected
                     };
                     assert!(right, "{held:?} of {about}: {route:?}: {answer:?}");
-                    if world.state() != state {
+                    if world.state().await != state {
                         assert!(covered, "{held:?} of {about}: {route:?}");
                         world = World::new(Logins::Tokens).await;
-                        state = world.state();
+                        state = world.state().await;
                         // Its own tokens only.
                         shown = limited(&world, &scope).await;
                     }

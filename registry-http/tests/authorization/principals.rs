@@ -1,7 +1,9 @@
 //! Everybody who may ask, and what they are told they may.
 
 use async_trait::async_trait;
-use registry_auth::{AccessControl, Authenticator, Caller, GuardLimits, Login, Principal, Rules};
+use registry_auth::{
+    AccessControl, Authenticator, Caller, Credentials, GuardLimits, Principal, Rules, Standing,
+};
 use registry_core::Result;
 
 /// What the policy says. What it means is written a second time in the
@@ -15,6 +17,7 @@ pub(crate) const RULES: &[&str] = &[
     "user cleaner may list, pull, delete secret/**, kept/**",
     "user tagger may list, pull, push v* in secret/**",
     "user root is admin of **",
+    "user auditor is auditor of **",
     "group team are maintainers of secret/**",
     "robot ci is reader of secret/**",
     "user stranger is writer of elsewhere/**",
@@ -41,6 +44,20 @@ pub(crate) enum Shows {
     Nothing,
     Basic(&'static str),
     Header(&'static str),
+    /// One of its API keys, in some way.
+    Key(Way),
+}
+
+/// How a key is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As the password of its owner.
+    Password,
+    /// As a password of nobody.
+    Nameless,
+    Bearer,
+    /// Although it is no good any more.
+    Revoked,
 }
 
 /// What a token was asked for.
@@ -65,6 +82,10 @@ pub(crate) enum Given {
     LongAgo,
     /// By another registry, which calls itself the same.
     Elsewhere,
+    /// For a key that was revoked since.
+    Ended,
+    /// Not at all: what is shown is a key that covers as much.
+    Never,
 }
 
 /// Whom nobody knows.
@@ -113,6 +134,7 @@ pub(crate) const EVERYBODY: &[Somebody] = &[
     known("cleaner"),
     known("tagger"),
     known("root"),
+    known("auditor"),
     known("stranger"),
     known("banned"),
     known("nobody"),
@@ -121,6 +143,11 @@ pub(crate) const EVERYBODY: &[Somebody] = &[
     // Called like a robot that may more.
     known("ci"),
     somebody("robot$ci", Shows::Header("of-the-robot")),
+    somebody("robot$ci", Shows::Key(Way::Password)),
+    somebody("robot$ci", Shows::Key(Way::Bearer)),
+    somebody("reader", Shows::Key(Way::Password)),
+    somebody("root", Shows::Key(Way::Nameless)),
+    somebody(WRONG, Shows::Key(Way::Revoked)),
 ];
 
 /// Those who have tokens.
@@ -150,6 +177,12 @@ pub(crate) const HOLDERS: &[Somebody] = &[
         "pull,push",
         Given::Now,
     ),
+    holder("robot$ci", Shows::Key(Way::Bearer), "pull,push", Given::Now),
+    holder("root", Shows::Key(Way::Password), "*", Given::Now),
+    // Keys that cover less than their owner may do.
+    holder("writer", Shows::Key(Way::Bearer), "pull", Given::Never),
+    holder("root", Shows::Key(Way::Password), "*", Given::Never),
+    holder(WRONG, Shows::Key(Way::Bearer), "*", Given::Ended),
     // Of some repositories only.
     Somebody {
         name: "root",
@@ -183,10 +216,28 @@ pub(crate) fn user(name: &str) -> Vec<String> {
 }
 
 impl Somebody {
-    /// The headers by which it says who it is, without a token.
-    pub(crate) fn shown(&self) -> Vec<String> {
+    /// Whose key it shows, if it shows one.
+    pub(crate) fn key_owner(&self) -> Option<&'static str> {
+        match self.shows {
+            Shows::Key(_) if self.name == WRONG => Some("root"),
+            Shows::Key(_) => Some(self.name),
+            _ => None,
+        }
+    }
+
+    /// The headers by which it says who it is, without a token. `key` is its API
+    /// key, if it shows one.
+    pub(crate) fn shown(&self, key: Option<&str>) -> Vec<String> {
         match self.shows {
             Shows::Nothing => Vec::new(),
+            Shows::Key(way) => {
+                let key = key.unwrap();
+                vec![match way {
+                    Way::Password | Way::Revoked => basic(self.key_owner().unwrap(), key),
+                    Way::Nameless => basic("", key),
+                    Way::Bearer => format!("authorization: Bearer {key}"),
+                }]
+            }
             Shows::Header(key) => vec![format!("x-key: {key}")],
             Shows::Basic(user) => {
                 let (user, password) = user.split_once(':').unwrap_or((user, "right"));
@@ -225,26 +276,47 @@ impl Authenticator for Robots {
     }
 }
 
+/// Those whose password is right, who can be asked about later.
+#[derive(Debug)]
+struct People;
+
+fn person(user: &str) -> Option<Principal> {
+    let principal = Principal::new(user);
+    match user {
+        "unheard-of" => None,
+        "member" => Some(principal.member_of("team")),
+        _ => Some(principal),
+    }
+}
+
+#[async_trait]
+impl Authenticator for People {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let Credentials::Basic { user, password } = caller.credentials else {
+            return Ok(None);
+        };
+        caller.admit()?;
+        Ok(person(user).filter(|_| password.matches("right")))
+    }
+
+    fn source(&self) -> &'static str {
+        "people"
+    }
+
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        Ok(person(principal.name()).map_or(Standing::Gone, Standing::Current))
+    }
+}
+
 /// The guard of the [world](crate::world).
 pub(crate) fn access_control() -> AccessControl {
     let rules = RULES
         .iter()
         .fold(Rules::new(), |rules, sentence| rules.sentence(sentence));
     let rules = rules.disable("gone").check().unwrap();
-    let users = Login::new(|user, password| async move {
-        let is_known = user != "unheard-of" && password.matches("right");
-        is_known.then(|| {
-            let principal = Principal::new(user.clone());
-            if user == "member" {
-                principal.member_of("team")
-            } else {
-                principal
-            }
-        })
-    });
     AccessControl::new(rules)
         .authenticator(Robots)
-        .authenticator(users)
+        .authenticator(People)
         // Wrong passwords are tried again and again here.
         .guard(GuardLimits::NONE)
 }

@@ -3,6 +3,7 @@
 use registry_core::Operation;
 
 use crate::endpoint::Endpoint;
+use crate::management_operation::ManagementOperation;
 
 /// One kind of request.
 #[derive(Debug)]
@@ -39,6 +40,16 @@ pub(crate) enum Needs {
     },
     /// To push, and to move tags if they point elsewhere.
     Move { tags: &'static [&'static str] },
+    /// To be known.
+    Known,
+    /// To be a user who shows a password. Only the user called so has what is asked
+    /// about, if it is about anything.
+    Own { of: Option<&'static str> },
+    /// To be allowed this in the registry as a whole, which no token is enough for.
+    /// Some of it is there only with tokens.
+    Manage { action: &'static str, tokens: bool },
+    /// To administer the repository.
+    Whole,
     /// To push, and to pull from there; else it is an upload.
     Mount {
         from: &'static str,
@@ -69,6 +80,37 @@ const fn form(path: &'static str, body: &'static str, needs: Needs) -> Route {
     Route {
         body,
         ..beside("POST", path, needs).with(&["content-type: application/x-www-form-urlencoded"])
+    }
+}
+
+const fn manage(
+    action: &'static str,
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+) -> Route {
+    let tokens = false;
+    managed(Needs::Manage { action, tokens }, method, path, body)
+}
+
+const fn of_tokens(path: &'static str, body: &'static str) -> Route {
+    let (action, tokens) = ("administer", true);
+    managed(Needs::Manage { action, tokens }, "POST", path, body)
+}
+
+const fn own(method: &'static str, path: &'static str, body: &'static str) -> Route {
+    managed(Needs::Own { of: None }, method, path, body)
+}
+
+const fn managed(
+    needs: Needs,
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+) -> Route {
+    Route {
+        body,
+        ..beside(method, path, needs).with(&["content-type: application/json"])
     }
 }
 
@@ -143,11 +185,13 @@ macro_rules! table {
     (
         { $($operation:ident: $($route:expr),+;)+ }
         beside { $($endpoint:ident: $($other:expr),+;)+ }
+        manage { $($managed:ident: $($management:expr),+;)+ }
     ) => {
         /// All routes, each with what it has to mean.
         pub(crate) const ROUTES: &[(&str, &[Route])] = &[
             $((stringify!($operation), &[$($route),+]),)+
             $((stringify!($endpoint), &[$($other),+]),)+
+            $((stringify!($managed), &[$($management),+]),)+
         ];
 
         /// The name in the table.
@@ -157,6 +201,9 @@ macro_rules! table {
                     $(Operation::$operation { .. } => stringify!($operation),)+
                 },
                 $(Endpoint::$endpoint { .. } => stringify!($endpoint),)+
+                Endpoint::Management(operation) => match operation {
+                    $(ManagementOperation::$managed { .. } => stringify!($managed),)+
+                },
             }
         }
     };
@@ -268,4 +315,49 @@ table! { {
         beside("GET", "/v2/token/jwks.json", Needs::Nothing),
         beside("HEAD", "/v2/token/jwks.json", Needs::Nothing),
         beside("GET", "/.well-known/jwks.json", Needs::Nothing);
+} manage {
+    ListRobots:
+        manage("audit", "GET", "/api/v1/robots", ""),
+        manage("audit", "HEAD", "/api/v1/robots?n=1", "");
+    CreateRobot:
+        manage("administer", "POST", "/api/v1/robots", r#"{"name":"new"}"#).answered(201, 201),
+        manage("administer", "POST", "/api/v1/robots", r#"{"name":"ci"}"#).answered(412, 412);
+    ShowRobot:
+        manage("audit", "GET", "/api/v1/robots/ci", ""),
+        manage("audit", "GET", "/api/v1/robots/%63i", ""),
+        manage("audit", "GET", "/api/v1/robots/none", "").answered(404, 404);
+    ChangeRobot:
+        manage("administer", "PATCH", "/api/v1/robots/ci", r#"{"disabled":true}"#),
+        manage("administer", "PATCH", "/api/v1/robots/ci", r#"{"groups":["team"]}"#);
+    DeleteRobot:
+        manage("administer", "DELETE", "/api/v1/robots/ci", "").answered(204, 204),
+        manage("administer", "DELETE", "/api/v1/robots/none", "").answered(404, 404);
+    ListRobotKeys:
+        manage("audit", "GET", "/api/v1/robots/ci/keys", "");
+    CreateRobotKey:
+        manage("administer", "POST", "/api/v1/robots/ci/keys", "{}").answered(201, 201);
+    RevokeRobotKey:
+        manage("administer", "DELETE", "/api/v1/robots/ci/keys/{key}", "").answered(204, 204),
+        // It is of another robot, or of a user.
+        manage("administer", "DELETE", "/api/v1/robots/ci/keys/{foreign}", "").answered(404, 404),
+        manage("administer", "DELETE", "/api/v1/robots/ci/keys/{own}", "").answered(404, 404);
+    ListKeys:
+        own("GET", "/api/v1/keys", "");
+    CreateKey:
+        own("POST", "/api/v1/keys", "{}").answered(201, 201);
+    RevokeKey:
+        managed(Needs::Own { of: Some("root") }, "DELETE", "/api/v1/keys/{own}", "")
+            .answered(204, 404),
+        own("DELETE", "/api/v1/keys/{key}", "").answered(404, 404);
+    Explain:
+        managed(Needs::Known, "POST", "/api/v1/explain", r#"{"actions":["pull"]}"#),
+        managed(Needs::Known, "POST", "/api/v1/explain",
+            r#"{"actions":["pull"],"repository":"secret/there","tag":"v1"}"#);
+    RevokeTokens:
+        of_tokens("/api/v1/revocations", r#"{"who":"robot$ci"}"#).answered(204, 204);
+    RotateSigningKeys:
+        // These keys are in memory.
+        of_tokens("/api/v1/signing-keys", "{}").answered(405, 405);
+    DeleteRepository:
+        managed(Needs::Whole, "DELETE", "/api/v1/repositories/{name}", "").answered(204, 404);
 } }

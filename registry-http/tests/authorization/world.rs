@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use registry_auth::{GuardLimits, TokenServer};
+use registry_auth::{
+    GuardLimits, Keys, MemoryRecords, NewKey, Principal, RobotChange, Secret, TokenServer,
+};
 use registry_core::testkit::trusted;
 use registry_core::{
-    Algorithm, Chunk, Clock, Management, ManifestRules, PutManifest, Reference, Registry,
-    SystemClock, UploadId, UploadOptions,
+    Algorithm, Chunk, Clock, Management, ManifestRules, PageRequest, PutManifest, Records,
+    Reference, Registry, Scopes, SystemClock, UploadId, UploadOptions,
 };
-use registry_http::RegistryService;
+use registry_http::{Administration, RegistryService};
 use registry_storage::{Engine, MemoryBlobs, MemoryMetadata};
 
 use crate::exchange::{Answer, send};
-use crate::principals::{Given, HOLDERS, Somebody, Token, access_control};
+use crate::principals::{
+    EVERYBODY, Given, HOLDERS, Shows, Somebody, Token, Way, access_control, user,
+};
 
 /// The repositories that somebody may ask about, and whether they are there.
 /// Names of one kind are of one length, which shows in the length of answers.
@@ -65,7 +69,13 @@ pub(crate) struct World {
     other: RegistryService,
     clock: Behind,
     /// The headers of those who have tokens.
-    held: Mutex<BTreeMap<(&'static str, Token), Vec<String>>>,
+    held: Mutex<BTreeMap<(String, Token), Vec<String>>>,
+    records: Arc<MemoryRecords>,
+    pub(crate) keys: Keys,
+    /// The API keys of those who show one.
+    made: BTreeMap<String, Secret>,
+    /// The ids of keys, by what paths call them.
+    key_ids: BTreeMap<&'static str, String>,
     pub(crate) engine: Engine,
     metadata: Arc<MemoryMetadata>,
     blobs: MemoryBlobs,
@@ -79,25 +89,36 @@ impl World {
         let blobs = MemoryBlobs::new();
         let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
         let clock = Behind::default();
+        let records = Arc::new(MemoryRecords::new());
+        let keys = Keys::new(Arc::clone(&records));
         let service = || {
             // Somebody guesses passwords all the time here.
             let access = access_control()
                 .guard(GuardLimits::NONE)
                 .epochs(engine.clone())
+                .keys(keys.clone())
                 .clock(clock.clone());
             let access = match logins {
                 Logins::Passwords => access,
                 Logins::Tokens => access.tokens(TokenServer::ephemeral().unwrap()),
             };
+            let administration = Administration::new()
+                .registry(engine.clone())
+                .keys(keys.clone());
             RegistryService::new(engine.clone())
                 .catalog(true)
                 .access(access)
+                .management(administration)
         };
         let mut world = Self {
             service: service(),
             other: service(),
             clock: clock.clone(),
             held: Mutex::default(),
+            records: Arc::clone(&records),
+            keys: keys.clone(),
+            made: BTreeMap::new(),
+            key_ids: BTreeMap::new(),
             engine,
             metadata,
             blobs,
@@ -124,27 +145,71 @@ impl World {
                 world.fill(name).await;
             }
         }
+        world.make_keys(logins).await;
         world
+    }
+
+    /// Robots, and keys for everybody who shows one.
+    async fn make_keys(&mut self, logins: Logins) {
+        // Not in the second in which something was deleted.
+        let now = SystemClock.now() + Duration::from_secs(2);
+        for robot in ["ci", "other"] {
+            let robot = self.keys.create_robot(robot, RobotChange::default(), now);
+            robot.await.unwrap();
+        }
+        let of = [
+            ("key", "robot$ci"),
+            ("foreign", "robot$other"),
+            ("own", "root"),
+        ];
+        for (called, owner) in of {
+            let (id, _) = self.make_key(owner, None).await;
+            self.key_ids.insert(called, id);
+        }
+        let holders = HOLDERS.iter().filter(|_| logins == Logins::Tokens);
+        for who in EVERYBODY.iter().chain(holders) {
+            let Some(owner) = who.key_owner() else {
+                continue;
+            };
+            let limits = who.token.filter(|token| token.given == Given::Never);
+            let scopes = limits.map(|token| Scopes::parse(scopes(token).iter().map(|s| &**s)));
+            let (id, secret) = self.make_key(owner, scopes).await;
+            self.made.insert(format!("{who:?}"), secret);
+            let given = who.token.map(|token| token.given);
+            if given == Some(Given::Ended) {
+                self.headers(who).await;
+            }
+            if given == Some(Given::Ended) || matches!(who.shows, Shows::Key(Way::Revoked)) {
+                let owner = Principal::called(owner).unwrap();
+                self.keys.revoke(&owner, &id).await.unwrap();
+            }
+        }
+    }
+
+    async fn make_key(&self, owner: &str, scopes: Option<Scopes>) -> (String, Secret) {
+        let owner = match owner.strip_prefix("robot$") {
+            Some(robot) => Principal::robot(robot),
+            None => known(owner).await,
+        };
+        let new = NewKey {
+            scopes,
+            ..NewKey::default()
+        };
+        let now = SystemClock.now() + Duration::from_secs(2);
+        let (key, secret) = self.keys.create(&owner, new, now).await.unwrap();
+        (key.id, secret)
     }
 
     /// What somebody shows, which is a token if it has one.
     pub(crate) async fn headers(&self, who: &Somebody) -> Vec<String> {
-        let Some(token) = who.token else {
-            return who.shown();
+        let key = self.made.get(&format!("{who:?}"));
+        let shown = who.shown(key.map(Secret::expose));
+        let Some(token) = who.token.filter(|token| token.given != Given::Never) else {
+            return shown;
         };
-        let shown = who.shown();
-        let key = (shown.first().map_or("", |_| who.name), token);
+        let key = (format!("{:?} {}", who.shows, who.name), token);
         if let Some(headers) = self.held.lock().unwrap().get(&key) {
             return headers.clone();
-        }
-        let names = REPOSITORIES.iter().map(|(name, _)| *name).chain([VAULT]);
-        let mut scopes: Vec<_> = names
-            .filter(|name| name.starts_with(token.below))
-            .map(|name| format!("repository:{name}:{}", token.words))
-            .collect();
-        if token.registry {
-            scopes.push("registry:catalog:*".to_owned());
-            scopes.push("registry:mount:pull".to_owned());
         }
         let service = match token.given {
             Given::Elsewhere => &self.other,
@@ -152,7 +217,7 @@ impl World {
         };
         let hours = if token.given == Given::LongAgo { 2 } else { 0 };
         self.clock.0.store(hours, Ordering::SeqCst);
-        let headers = bearer(service, &shown, &scopes).await;
+        let headers = bearer(service, &shown, &scopes(token)).await;
         self.clock.0.store(0, Ordering::SeqCst);
         self.held.lock().unwrap().insert(key, headers.clone());
         headers
@@ -198,8 +263,20 @@ impl World {
     }
 
     /// Everything that there is.
-    pub(crate) fn state(&self) -> String {
-        format!("{:?} {:?}", self.metadata, self.blobs)
+    pub(crate) async fn state(&self) -> String {
+        let records = self.records.list("", PageRequest::default()).await;
+        let records = records.unwrap().items.into_iter();
+        // That a key was used changes nothing.
+        let records: Vec<_> = records
+            .map(|record| {
+                if record.key.starts_with("key/") {
+                    (record.key, Vec::new())
+                } else {
+                    (record.key, record.value)
+                }
+            })
+            .collect();
+        format!("{:?} {:?} {records:?}", self.metadata, self.blobs)
     }
 
     /// The upload that is open in a repository, or one that never was.
@@ -221,6 +298,9 @@ impl World {
                 path = path.replace(&place, &digest(what));
             }
         }
+        for (called, id) in &self.key_ids {
+            path = path.replace(&format!("{{{called}}}"), id);
+        }
         path.replace("{upload}", &self.upload(name).to_string())
     }
 
@@ -238,6 +318,32 @@ impl World {
         }
         send(&self.service, method, path, &headers, content(what)).await
     }
+}
+
+/// A user as the access control knows it.
+async fn known(user_name: &str) -> Principal {
+    let mut headers = http::HeaderMap::new();
+    for header in user(user_name) {
+        let (_, value) = header.split_once(": ").unwrap();
+        headers.insert("authorization", value.parse().unwrap());
+    }
+    let sender = registry_auth::Sender::new(&headers, registry_core::RequestOrigin::default());
+    let known = access_control().identify(&sender).await;
+    known.unwrap().unwrap()
+}
+
+/// What somebody asks for who wants such a token.
+fn scopes(token: Token) -> Vec<String> {
+    let names = REPOSITORIES.iter().map(|(name, _)| *name).chain([VAULT]);
+    let mut scopes: Vec<_> = names
+        .filter(|name| name.starts_with(token.below))
+        .map(|name| format!("repository:{name}:{}", token.words))
+        .collect();
+    if token.registry {
+        scopes.push("registry:catalog:*".to_owned());
+        scopes.push("registry:mount:pull".to_owned());
+    }
+    scopes
 }
 
 /// What is called so here.

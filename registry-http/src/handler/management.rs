@@ -1,0 +1,187 @@
+//! The management API: what owners ask that no client does.
+//!
+//! Documents are JSON both ways. A member that isn't known is refused: it could be
+//! one that should have limited something. Nothing is to be kept by caches.
+
+mod document;
+mod explain;
+mod keys;
+mod robots;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use registry_auth::{Keys, ManagementGrant, Principal, Sender};
+use registry_core::{Error, ErrorKind, PageRequest, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::document::{Revocation, Rotation};
+use crate::access_log::Exchange;
+use crate::administration::Administration;
+use crate::error_response::Failure;
+use crate::header::{JSON, NO_STORE, respond_empty, respond_json};
+use crate::management_operation::ManagementOperation;
+use crate::places::Place;
+use crate::request_body::RequestBody;
+use crate::service::Settings;
+use crate::{Body, Peer};
+
+/// The largest document that is taken.
+const DOCUMENT_MAX: usize = 64 << 10;
+
+/// The most items in one answer.
+const PAGE_MAX: usize = 1000;
+
+/// A request to the management API.
+pub(crate) struct Request<'r> {
+    /// How the service is set up.
+    pub(crate) settings: &'r Settings,
+    /// Everything about the request but its body.
+    pub(crate) parts: &'r Parts,
+    /// What it asks for.
+    pub(crate) operation: &'r ManagementOperation,
+}
+
+impl Request<'_> {
+    /// Does it, if that is allowed to `sender`. Nothing of the body is read before
+    /// that is decided.
+    pub(crate) async fn serve(
+        &self,
+        sender: &Sender<'_>,
+        body: Result<RequestBody>,
+        exchange: &mut Exchange,
+    ) -> Result<(Response<Body>, Place), Failure> {
+        let Self {
+            settings,
+            parts,
+            operation,
+        } = self;
+        let need = operation.need();
+        let grant = settings.access.authorize_management(sender, &need).await?;
+        exchange.authorized(grant.actor());
+        let peer: Option<Peer> = parts.extensions.get().copied();
+        let place = settings.capacity.admit_other(peer)?;
+        let mut response = self.handle(&grant, body?).await?;
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        Ok((response, place))
+    }
+
+    async fn handle(&self, grant: &ManagementGrant, body: RequestBody) -> Result<Response<Body>> {
+        use ManagementOperation as Op;
+        match self.operation {
+            Op::ListRobots { page } => robots::list(self.keys()?, page).await,
+            Op::CreateRobot => {
+                let keys = self.keys()?;
+                robots::create(keys, grant, self.document(body).await?).await
+            }
+            Op::ShowRobot { robot } => robots::show(self.keys()?, robot).await,
+            Op::ChangeRobot { robot } => {
+                let keys = self.keys()?;
+                robots::change(keys, grant, robot, self.document(body).await?).await
+            }
+            Op::DeleteRobot { robot } => {
+                self.keys()?.delete_robot(robot).await?;
+                Ok(done())
+            }
+            Op::ListRobotKeys { robot, page } => {
+                let (owner, _) = robots::owner(self.keys()?, robot).await?;
+                keys::list(self.keys()?, &owner, page).await
+            }
+            Op::CreateRobotKey { robot } => {
+                let (owner, _) = robots::owner(self.keys()?, robot).await?;
+                let new = self.document(body).await?;
+                keys::create_for_robot(self.keys()?, grant, &owner, new).await
+            }
+            Op::RevokeRobotKey { robot, id } => {
+                self.keys()?.revoke(&Principal::robot(robot), id).await?;
+                Ok(done())
+            }
+            Op::ListKeys { page } => keys::list(self.keys()?, grant.principal(), page).await,
+            Op::CreateKey => {
+                let keys = self.keys()?;
+                let new = self.document(body).await?;
+                keys::create(keys, grant.principal(), new, grant.at()).await
+            }
+            Op::RevokeKey { id } => {
+                self.keys()?.revoke(grant.principal(), id).await?;
+                Ok(done())
+            }
+            Op::Explain => {
+                let keys = self.administration()?.keys.as_ref();
+                let question = self.document(body).await?;
+                explain::explain(&self.settings.access, keys, grant, question).await
+            }
+            Op::RevokeTokens => {
+                let revocation: Revocation = self.document(body).await?;
+                let holder = revocation.holder()?;
+                self.settings.access.revoke_all(&holder).await?;
+                tracing::info!(%holder, "all tokens of somebody were revoked");
+                Ok(done())
+            }
+            Op::RotateSigningKeys => {
+                let Rotation { replace } = self.document(body).await?;
+                self.settings.access.rotate_signing_keys(replace).await?;
+                Ok(done())
+            }
+            Op::DeleteRepository { .. } => self.delete_repository(grant).await,
+        }
+    }
+
+    async fn delete_repository(&self, grant: &ManagementGrant) -> Result<Response<Body>> {
+        if !self.settings.deletes {
+            return Err(ErrorKind::Unsupported.error("deleting is switched off in this registry"));
+        }
+        let registry = self.administration()?.registry.as_ref();
+        let registry = registry.ok_or_else(|| {
+            ErrorKind::NotFound.error("whole repositories aren't deleted in this registry")
+        })?;
+        let access = grant.target();
+        let access = access
+            .ok_or_else(|| ErrorKind::Denied.error("nothing was granted in this repository"))?;
+        registry.delete_repository(access).await?;
+        Ok(done())
+    }
+
+    fn administration(&self) -> Result<&Administration> {
+        let administration = self.settings.administration.as_ref();
+        administration.ok_or_else(|| ErrorKind::NotFound.error("there is no management API here"))
+    }
+
+    fn keys(&self) -> Result<&Keys> {
+        let keys = self.administration()?.keys.as_ref();
+        keys.ok_or_else(|| ErrorKind::NotFound.error("there are no keys in this registry"))
+    }
+
+    /// What the body says. That it has to be called JSON keeps the forms of other
+    /// sites out, which browsers send with the passwords that they know.
+    async fn document<T: DeserializeOwned>(&self, body: RequestBody) -> Result<T> {
+        let is_json = |value: &HeaderValue| {
+            let kind = value.to_str().unwrap_or_default().split(';').next();
+            kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+        };
+        if !self.parts.headers.get(CONTENT_TYPE).is_some_and(is_json) {
+            return Err(ErrorKind::RequestInvalid
+                .error("send a document with the Content-Type application/json"));
+        }
+        let deadline = self.settings.capacity.manifest_deadline();
+        let bytes = body.small(DOCUMENT_MAX, deadline).await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            ErrorKind::RequestInvalid.error(format!("the document can't be used: {error}"))
+        })
+    }
+}
+
+fn done() -> Response<Body> {
+    respond_empty(StatusCode::NO_CONTENT)
+}
+
+fn answer(status: StatusCode, document: &impl Serialize) -> Result<Response<Body>> {
+    let document = serde_json::to_vec(document)
+        .map_err(|source| Error::internal("an answer could not be written", source))?;
+    Ok(respond_json(status, JSON, document))
+}
+
+fn clamp(page: &PageRequest) -> PageRequest {
+    super::clamp(page, PAGE_MAX)
+}

@@ -1,0 +1,72 @@
+//! What somebody may do, and which rule decides.
+
+use http::{Response, StatusCode};
+use registry_auth::{AccessControl, Inquiry, Keys, ManagementGrant, Principal, PrincipalKind};
+use registry_core::{Action, Actions, ErrorKind, RepositoryName, Result};
+
+use super::answer;
+use super::document::{Asked, Explained, time};
+use crate::Body;
+
+/// Everybody may ask about itself, and hears the answer alone. About others, and
+/// with the reasons, ask those who may see how the repository is managed.
+pub(super) async fn explain(
+    access: &AccessControl,
+    keys: Option<&Keys>,
+    grant: &ManagementGrant,
+    asked: Asked,
+) -> Result<Response<Body>> {
+    let actions: Actions = asked
+        .actions
+        .iter()
+        .map(|name| name.parse::<Action>())
+        .collect::<Result<_>>()?;
+    if actions.is_empty() {
+        return Err(ErrorKind::RequestInvalid.error("name an action, such as pull"));
+    }
+    let repository: Option<RepositoryName> =
+        asked.repository.as_deref().map(str::parse).transpose()?;
+    let mut inquiry = Inquiry::new(actions);
+    inquiry.tags = asked
+        .tag
+        .iter()
+        .map(|tag| tag.parse())
+        .collect::<Result<_>>()?;
+    inquiry.repository.clone_from(&repository);
+    let Some(who) = &asked.who else {
+        if !asked.groups.is_empty() || asked.from.is_some() || asked.at.is_some() {
+            return Err(ErrorKind::RequestInvalid
+                .error("groups, from and at are for questions about others; name them in who"));
+        }
+        let explanation = grant.explain_own(inquiry);
+        return answer(StatusCode::OK, &Explained::answer(explanation.granted));
+    };
+    if !grant.permits(Action::Audit, repository.as_ref()) {
+        return Err(ErrorKind::Denied
+            .error("you may not ask this about others; leave out who to ask about yourself"));
+    }
+    let mut stopped = false;
+    let mut principal = Principal::called(who);
+    if let (Some(robot), Some(keys)) = (&principal, keys)
+        && robot.kind() == PrincipalKind::Robot
+        && let Some(known) = keys.robot(robot.name()).await?
+    {
+        stopped = known.disabled;
+        let groups = known.groups.into_iter();
+        principal = principal.map(|robot| groups.fold(robot, Principal::member_of));
+    }
+    inquiry.principal = principal.map(|known| asked.groups.iter().fold(known, member_of));
+    inquiry.origin.address = asked.from;
+    inquiry.at = asked.at.as_deref().map(time).transpose()?;
+    let mut explanation = access.explain(&inquiry);
+    if stopped {
+        explanation.granted = false;
+        explanation.others.extend(explanation.decided_by.take());
+        explanation.sentence = format!("{who} may do nothing: it is disabled");
+    }
+    answer(StatusCode::OK, &Explained::whole(explanation))
+}
+
+fn member_of(principal: Principal, group: &String) -> Principal {
+    principal.member_of(group)
+}

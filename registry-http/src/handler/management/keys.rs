@@ -1,0 +1,68 @@
+//! API keys, of robots and of users.
+
+use std::time::SystemTime;
+
+use http::{Response, StatusCode};
+use registry_auth::{Keys, ManagementGrant, NewKey, Principal};
+use registry_core::{ErrorKind, PageRequest, Result};
+use serde::Serialize;
+
+use super::document::{MadeKey, RequestedKey, ShownKey, scopes, time};
+use super::{answer, clamp};
+use crate::Body;
+
+#[derive(Serialize)]
+struct ListedKeys {
+    keys: Vec<ShownKey>,
+    /// Where the list goes on (`?last=`).
+    next: Option<String>,
+}
+
+pub(super) async fn list(
+    keys: &Keys,
+    owner: &Principal,
+    page: &PageRequest,
+) -> Result<Response<Body>> {
+    let found = keys.list(owner, clamp(page)).await?;
+    let listed = ListedKeys {
+        keys: found.items.into_iter().map(ShownKey::from).collect(),
+        next: found.next,
+    };
+    answer(StatusCode::OK, &listed)
+}
+
+/// Whoever makes a key for a robot could use it.
+pub(super) async fn create_for_robot(
+    keys: &Keys,
+    grant: &ManagementGrant,
+    robot: &Principal,
+    new: RequestedKey,
+) -> Result<Response<Body>> {
+    let covered = new.scopes.as_deref().map(scopes).transpose()?;
+    grant.require_giving(robot, covered.as_ref())?;
+    create(keys, robot, new, grant.at()).await
+}
+
+pub(super) async fn create(
+    keys: &Keys,
+    owner: &Principal,
+    new: RequestedKey,
+    now: SystemTime,
+) -> Result<Response<Body>> {
+    let expires_at = new.expires_at.as_deref().map(time).transpose()?;
+    if expires_at.is_some_and(|end| end <= now) {
+        return Err(ErrorKind::RequestInvalid.error("a key must end later than now"));
+    }
+    let new = NewKey {
+        label: new.label,
+        scopes: new.scopes.as_deref().map(scopes).transpose()?,
+        expires_at,
+    };
+    let (key, secret) = keys.create(owner, new, now).await?;
+    let made = MadeKey {
+        key: key.into(),
+        user: owner.to_string(),
+        secret: secret.expose(),
+    };
+    answer(StatusCode::CREATED, &made)
+}
