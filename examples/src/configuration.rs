@@ -121,6 +121,8 @@ pub struct Auth {
     pub issuer: Option<TokenService>,
     /// What a client's certificate calls its holder, if that is a login.
     pub certificate_name: Option<CertificateName>,
+    /// The directory of users.
+    pub directory: Option<Directory>,
     /// Whether robots and users have keys.
     pub keys: bool,
     /// What each may do; without it, whoever is logged in may do everything with
@@ -138,8 +140,42 @@ impl Auth {
         self.password_file.is_some()
             || self.issuer.is_some()
             || self.certificate_name.is_some()
+            || self.directory.is_some()
             || self.keys
     }
+}
+
+/// A directory of users.
+#[derive(Debug)]
+pub struct Directory {
+    /// Where it is.
+    pub url: Said<String>,
+    /// Whether it is asked for TLS first.
+    pub start_tls: bool,
+    /// The certificates of those who vouch for it, in place of those that the
+    /// system trusts.
+    pub certificates: Option<Said<PathBuf>>,
+    /// Who searches, and the file of the password; nobody in particular without.
+    pub searcher: Option<(String, Said<PathBuf>)>,
+    /// The entry below which users are.
+    pub base: String,
+    /// Which entries are users.
+    pub filter: Option<String>,
+    /// What in an entry its user is called by.
+    pub name_attribute: Option<String>,
+    /// Where groups are, if users have any.
+    pub groups: Option<DirectoryGroups>,
+}
+
+/// The groups of a directory.
+#[derive(Debug)]
+pub struct DirectoryGroups {
+    /// The entry below which they are.
+    pub base: String,
+    /// Which are those of a user.
+    pub filter: String,
+    /// What they are called by.
+    pub attribute: String,
 }
 
 /// Another service that gives out tokens.

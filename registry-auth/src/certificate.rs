@@ -10,10 +10,8 @@ use registry_core::{Clock, Error, ErrorKind, Result, SystemClock};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::principal::is_plain;
 use crate::{Authenticator, Caller, Principal};
-
-/// The longest name that somebody is known by.
-const NAME_MAX: usize = 512;
 
 /// What in a certificate is its holder's name.
 #[non_exhaustive]
@@ -121,14 +119,6 @@ impl Certificates {
             .filter_map(wanted)
             .collect())
     }
-}
-
-/// Whether a name shows as what it is, in logs and rules.
-fn is_plain(name: &str) -> bool {
-    let is_plain = |character: char| {
-        !character.is_control() && (!character.is_whitespace() || character == ' ')
-    };
-    (1..=NAME_MAX).contains(&name.len()) && name.trim() == name && name.chars().all(is_plain)
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use registry_core::{Clock, Error, ErrorKind, Result};
 
 use crate::network::household;
+use crate::principal::folded;
 use crate::table::Table;
 
 /// How long a name and an address have to wait at most, in seconds.
@@ -139,10 +140,12 @@ impl Guard {
         clock: &'a dyn Clock,
     ) -> Attempt<'a> {
         let household = address.map(household);
+        // Some of those who check passwords take many spellings of a name.
+        let name = folded(name);
         Attempt {
             guard: self,
             clock,
-            pair: self.keys.hash_one((0, household, name)),
+            pair: self.keys.hash_one((0, household, &name)),
             address: household.map(|address| self.keys.hash_one((1, address))),
             name: self.keys.hash_one((2, name)),
             admitted: AtomicBool::new(false),

@@ -66,6 +66,8 @@
 //! * `htpasswd`: users from a password file.
 //! * `issuer`: tokens that another service gives out, by [`Issuer`].
 //! * `keys`: API keys, and accounts for programs (`Keys`).
+//! * `ldap`: users of a directory, such as OpenLDAP or Active Directory
+//!   (`Ldap`).
 //! * `policy`: rules from a file, and time zones by their names in a
 //!   [`TimeWindow`].
 //! * `records`: accounts, keys and revocations in a file (`FileRecords`).
@@ -91,6 +93,8 @@ mod issuer;
 pub mod jwt;
 #[cfg(feature = "keys")]
 mod keys;
+#[cfg(feature = "ldap")]
+mod ldap;
 mod login;
 mod network;
 mod pattern;
@@ -100,7 +104,7 @@ mod policy_file;
 mod principal;
 mod rate;
 mod records;
-#[cfg(feature = "token")]
+#[cfg(any(feature = "ldap", feature = "token"))]
 mod remembered;
 mod role;
 mod rule;
@@ -133,6 +137,8 @@ pub use htpasswd::{Htpasswd, PASSWORD_MAX};
 pub use issuer::{Issuer, TrustIssuer};
 #[cfg(feature = "keys")]
 pub use keys::{ApiKey, Keys, NewKey, Robot, RobotChange};
+#[cfg(feature = "ldap")]
+pub use ldap::{Ldap, LdapBuilder};
 pub use login::{Login, LoginAnswer};
 pub use network::{Network, Networks};
 pub use pattern::Pattern;

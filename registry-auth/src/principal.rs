@@ -34,6 +34,27 @@ pub enum PrincipalKind {
     Anonymous,
 }
 
+/// The longest name that another system calls somebody by.
+#[cfg(any(feature = "certificate", feature = "ldap"))]
+const NAME_MAX: usize = 512;
+
+/// Whether a name that another system gave shows as what it is, in logs and
+/// rules.
+#[cfg(any(feature = "certificate", feature = "ldap"))]
+pub(crate) fn is_plain(name: &str) -> bool {
+    let is_plain = |character: char| {
+        !character.is_control() && (!character.is_whitespace() || character == ' ')
+    };
+    (1..=NAME_MAX).contains(&name.len()) && name.trim() == name && name.chars().all(is_plain)
+}
+
+/// A name as those see it who make no difference between upper and lower case,
+/// or between one blank and several.
+pub(crate) fn folded(name: &str) -> String {
+    let words: Vec<_> = name.split_whitespace().collect();
+    words.join(" ").to_lowercase()
+}
+
 /// Somebody whose identity is established.
 ///
 /// Shown, it is the name that logs and events use: `ann`, `robot$ci` or

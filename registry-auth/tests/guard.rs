@@ -162,6 +162,17 @@ const HERE: &str = "192.0.2.1";
 const THERE: &str = "192.0.2.2";
 
 #[tokio::test]
+async fn a_name_spelt_otherwise_has_to_wait_too() {
+    let door = Door::new();
+    for name in ["ann", "Ann", "ANN", " ann", "ann  "] {
+        let pair = format!("{name}:wrong");
+        assert_eq!(door.outcome(&pair, HERE).await, Outcome::Wrong, "{name}");
+    }
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wait(1));
+    assert_eq!(door.outcome("aNN:wrong", HERE).await, Outcome::Wait(1));
+}
+
+#[tokio::test]
 async fn a_name_waits_longer_and_longer_for_guesses_from_an_address() {
     // A name that nobody has is no exception.
     for name in ["ann", "nobody"] {

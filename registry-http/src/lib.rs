@@ -32,6 +32,7 @@
 //!   by which `registry_auth` asks others.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
 //! * `keys`: API keys and accounts for programs, a feature of `registry_auth`.
+//! * `ldap`: users of a directory, a feature of `registry_auth`.
 //! * `management`: robots, keys, explanations and more at `/api/v1/`.
 //! * `policy`: rules from a file, a feature of `registry_auth`.
 //! * `token`: short-lived tokens in place of passwords, a feature of `registry_auth`.

@@ -20,6 +20,7 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "policy",
     "tokenserver",
     "keys",
+    "ldap",
     "limits",
 ];
 

@@ -1,13 +1,15 @@
 //! Putting the libraries together as the configuration says.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::Uri;
 use http::uri::Authority;
 use registry_auth::{
-    AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, MemoryRecords,
-    PolicyFile, Rules, TokenServer, TrustIssuer,
+    AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, Ldap,
+    MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer,
 };
 use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
 use registry_http::{HttpFetch, Limits, RegistryService, Tls, TlsVersion};
@@ -16,7 +18,7 @@ use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptio
 use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
-    Auth, Changes, Configuration, Http, KeySource, PasswordFile, Problem, Said, Storage,
+    Auth, Changes, Configuration, Directory, Http, KeySource, PasswordFile, Problem, Said, Storage,
     TokenService,
 };
 
@@ -25,6 +27,9 @@ const TOKEN_KEYS: &str = "auth/keys";
 
 /// Where what outlives tokens is kept, below the data.
 const RECORDS: &str = "auth";
+
+/// The most bytes that are read of a file of passwords or certificates.
+const FILE_MAX: u64 = 1 << 20;
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
@@ -117,7 +122,8 @@ pub(crate) fn connections(limits: Limits) -> Limits {
 ///
 /// If a file can't be used, or the realm isn't plain text.
 pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
-    let has_users = auth.password_file.is_some() || auth.certificate_name.is_some();
+    let has_users =
+        auth.password_file.is_some() || auth.certificate_name.is_some() || auth.directory.is_some();
     let access = match &auth.policy_file {
         Some(path) => AccessControl::new(PolicyFile::open(&path.value).map_err(wrong(path))?),
         None if has_users => {
@@ -153,7 +159,56 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
         let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
         access = access.authenticator(users).challenge(challenge);
     }
+    if let Some(directory) = &auth.directory {
+        access = access.authenticator(ldap(directory)?);
+    }
     Ok(access)
+}
+
+/// The directory whose users may log in.
+fn ldap(directory: &Directory) -> Result<Ldap, Problem> {
+    let mut ldap = Ldap::builder(&directory.url.value).base(&directory.base);
+    if let Some((name, file)) = &directory.searcher {
+        ldap = ldap.bind(name, password(file)?);
+    }
+    if let Some(filter) = &directory.filter {
+        ldap = ldap.filter(filter);
+    }
+    if let Some(attribute) = &directory.name_attribute {
+        ldap = ldap.name_attribute(attribute);
+    }
+    if let Some(groups) = &directory.groups {
+        ldap = ldap.groups(&groups.base, &groups.filter, &groups.attribute);
+    }
+    if directory.start_tls {
+        ldap = ldap.start_tls();
+    }
+    if let Some(certificates) = &directory.certificates {
+        ldap = ldap.certificates(content(certificates)?);
+    }
+    ldap.build().map_err(wrong(&directory.url))
+}
+
+/// The password in a file, which most editors end with a line break.
+fn password(file: &Said<PathBuf>) -> Result<Secret, Problem> {
+    let text = String::from_utf8(content(file)?);
+    let text = text.map_err(|_| file.origin.problem("the password isn't text".to_owned()))?;
+    let text = Secret::new(text);
+    let line = text.expose().trim_end_matches(['\r', '\n']);
+    Ok(Secret::new(line))
+}
+
+/// What is in a file, which is small.
+fn content(file: &Said<PathBuf>) -> Result<Vec<u8>, Problem> {
+    let mut content = Vec::new();
+    let read =
+        File::open(&file.value).and_then(|open| open.take(FILE_MAX).read_to_end(&mut content));
+    let path = file.value.display();
+    read.map_err(|error: io::Error| {
+        let reason = format!("the file {path} can't be read: {error}");
+        wrong(file)(ErrorKind::RequestInvalid.error(reason))
+    })?;
+    Ok(content)
 }
 
 /// The service whose tokens are taken.

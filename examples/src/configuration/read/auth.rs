@@ -5,7 +5,10 @@ use std::time::Duration;
 use registry_auth::jwt::Algorithm;
 use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
 
-use super::super::{Auth, KeySource, PasswordFile, Said, TokenService, Tokens, choice, duration};
+use super::super::{
+    Auth, Directory, DirectoryGroups, KeySource, PasswordFile, Said, TokenService, Tokens, choice,
+    duration,
+};
 use super::Reader;
 
 /// Where the Docker registry sends clients if it isn't told.
@@ -14,6 +17,7 @@ const AUTO_REDIRECT: &str = "/auth/token/";
 const CERTIFICATE: &str = "auth.certificate";
 const ISSUER: &str = "auth.token";
 const KEYS: &str = "auth.keys";
+const LDAP: &str = "auth.ldap";
 const POLICY: &str = "auth.policy";
 const TOKENS: &str = "auth.tokenserver";
 
@@ -26,7 +30,9 @@ impl Reader<'_> {
             None => None,
         };
         let certificate_name = self.certificate_name();
-        let has_users = password_file.is_some() || certificate_name.is_some();
+        let directory = self.directory();
+        let has_users =
+            password_file.is_some() || certificate_name.is_some() || directory.is_some();
         let keys = self.keys(has_users, policy_file.is_some());
         // Where another service gives out tokens, clients ask that one.
         let has_logins = (has_users || keys) && issuer.is_none();
@@ -35,6 +41,7 @@ impl Reader<'_> {
             password_file,
             issuer,
             certificate_name,
+            directory,
             keys,
             policy_file,
             tokens,
@@ -82,6 +89,46 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn directory(&mut self) -> Option<Directory> {
+        self.tree.at(LDAP)?;
+        let url = self.required(LDAP, "url");
+        let base = self.required(LDAP, "base");
+        let has = |name: &str| self.said(&format!("{LDAP}.{name}")).is_some();
+        let searcher = if has("binddn") || has("bindpasswordfile") {
+            let name = self.required(LDAP, "binddn");
+            let password = self.required(LDAP, "bindpasswordfile");
+            Some((name?.value, password?.into_path()))
+        } else {
+            None
+        };
+        let has_groups = ["groupbase", "groupfilter", "groupattribute"]
+            .into_iter()
+            .any(|name| self.said(&format!("{LDAP}.{name}")).is_some());
+        let filter = if has_groups {
+            Some(self.required(LDAP, "groupfilter")?.value)
+        } else {
+            None
+        };
+        let text = |name| self.said(&format!("{LDAP}.{name}")).map(|said| said.value);
+        let base = base?.value;
+        Some(Directory {
+            url: url?,
+            start_tls: self.is(&format!("{LDAP}.starttls"), false),
+            certificates: self
+                .said(&format!("{LDAP}.rootcertbundle"))
+                .map(Said::into_path),
+            searcher,
+            filter: text("filter"),
+            name_attribute: text("nameattribute"),
+            groups: filter.map(|filter| DirectoryGroups {
+                filter,
+                base: text("groupbase").unwrap_or_else(|| base.clone()),
+                attribute: text("groupattribute").unwrap_or_else(|| "cn".to_owned()),
+            }),
+            base,
+        })
     }
 
     fn issuer(&mut self) -> Option<TokenService> {

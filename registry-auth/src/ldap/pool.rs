@@ -1,0 +1,185 @@
+//! A few connections to one directory.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use registry_core::{Error, ErrorKind};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Failure};
+use super::message::{Entry, Outcome, SUCCESS, Search};
+use super::server::Server;
+use crate::Secret;
+
+/// How many connections there are at most.
+const CONNECTIONS: usize = 4;
+
+/// How many may wait for one.
+const QUEUE_MAX: usize = 64;
+
+/// How long a connection is kept for the next one who needs it. Whatever stands
+/// between the directory and this machine forgets it sooner or later, without a
+/// word.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// Connections to a directory, at most four.
+pub(super) struct Pool {
+    server: Server,
+    /// Who searches, if that isn't for everybody.
+    searcher: Option<(String, Secret)>,
+    admitted: Semaphore,
+    running: Semaphore,
+    idle: Mutex<Vec<(Connection, Instant)>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The directory gives none.
+    Failed(Failure),
+    /// Too many ask.
+    Crowded,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Failed(failure) => ErrorKind::Unavailable
+                .error("the directory of users can't be asked now; try again later")
+                .with_source(failure),
+            Unanswered::Crowded => ErrorKind::TooManyRequests
+                .error("too many passwords are being checked; try again in a second")
+                .with_retry_after(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// The right to use one connection. If it isn't [released](Self::release), the
+/// connection ends: an answer may be outstanding.
+pub(super) struct Session<'a> {
+    pool: &'a Pool,
+    connection: Option<Connection>,
+    _admitted: SemaphorePermit<'a>,
+    _running: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(super) fn new(server: Server, searcher: Option<(String, Secret)>) -> Self {
+        Self {
+            server,
+            searcher,
+            admitted: Semaphore::new(CONNECTIONS.saturating_add(QUEUE_MAX)),
+            running: Semaphore::new(CONNECTIONS),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Waits for a connection.
+    pub(super) async fn session(&self) -> Result<Session<'_>, Unanswered> {
+        let admitted = self
+            .admitted
+            .try_acquire()
+            .map_err(|_| Unanswered::Crowded)?;
+        let running = self
+            .running
+            .acquire()
+            .await
+            .map_err(|_| Unanswered::Crowded)?;
+        Ok(Session {
+            pool: self,
+            connection: None,
+            _admitted: admitted,
+            _running: running,
+        })
+    }
+
+    /// One that was used a moment ago, if there is one.
+    fn idle(&self) -> Option<Connection> {
+        let mut idle = self.lock();
+        idle.retain(|(_, since)| since.elapsed() < IDLE);
+        idle.pop().map(|(connection, _)| connection)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session<'_> {
+    /// The entries that are found, and whether that is all of them.
+    pub(super) async fn search(
+        &mut self,
+        search: &Search<'_>,
+    ) -> Result<(Vec<Entry>, bool), Failure> {
+        loop {
+            let used = self.connection.take().or_else(|| self.pool.idle());
+            let was_used = used.is_some();
+            let mut connection = match used {
+                Some(connection) => connection,
+                None => Connection::open(&self.pool.server).await?,
+            };
+            match self.search_on(&mut connection, search).await {
+                Ok(found) => {
+                    self.connection = Some(connection);
+                    return Ok(found);
+                }
+                // The directory may have ended it in the meantime.
+                Err(Failure::Broken(_) | Failure::Confused(_)) if was_used => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn search_on(
+        &self,
+        connection: &mut Connection,
+        search: &Search<'_>,
+    ) -> Result<(Vec<Entry>, bool), Failure> {
+        if !connection.may_search {
+            let searcher = self.pool.searcher.as_ref();
+            let (name, password) = searcher.map_or(("", ""), |(name, password)| {
+                (name.as_str(), password.expose())
+            });
+            let outcome = connection.bind(name, password).await?;
+            if outcome.code != SUCCESS {
+                return Err(Failure::Refused("the login of who searches", outcome));
+            }
+            connection.may_search = true;
+        }
+        connection.search(search).await
+    }
+
+    /// Logs in as somebody who was found, and says what came of it.
+    pub(super) async fn bind(&mut self, name: &str, password: &Secret) -> Result<Outcome, Failure> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(Connection::open(&self.pool.server).await?),
+        };
+        connection.bind(name, password.expose()).await
+    }
+
+    /// Leaves the connection to the next one. Everything that was asked is
+    /// answered.
+    pub(super) fn release(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.lock().push((connection, Instant::now()));
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("server", &format_args!("{}", self.server))
+            .field("searcher", &self.searcher)
+            .finish_non_exhaustive()
+    }
+}

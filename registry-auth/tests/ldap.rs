@@ -1,0 +1,213 @@
+//! Directories that don't answer as they should. How a real one answers is in
+//! `tests/tests/ldap`.
+#![cfg(feature = "ldap")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::Duration;
+
+use base64::Engine;
+use futures::future::join_all;
+use http::{HeaderMap, HeaderValue};
+use registry_auth::{
+    AccessControl, GuardLimits, Ldap, LdapBuilder, Principal, Rules, Secret, Sender,
+};
+use registry_core::{Action, ErrorKind, RequestOrigin};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A login of who searches, which succeeded.
+const BOUND: &[u8] = b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00";
+/// The entry of `ann`.
+const ANN: &[u8] =
+    b"\x30\x1d\x02\x01\x02\x64\x18\x04\x05uid=a0\x0f\x30\x0d\x04\x03uid1\x06\x04\x04ann ";
+/// The end of a search.
+const DONE: &[u8] = b"\x30\x0c\x02\x01\x02\x65\x07\x0a\x01\x00\x04\x00\x04\x00";
+/// A reference to another directory.
+const REFERENCE: &[u8] = b"\x30\x0a\x02\x01\x02\x73\x05\x04\x03ldp";
+/// The end of everything.
+const DISCONNECTION: &[u8] = b"\x30\x0c\x02\x01\x00\x78\x07\x0a\x01\x34\x04\x00\x04\x00";
+/// TLS may begin.
+const TLS: &[u8] = b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00";
+
+fn access(ldap: LdapBuilder) -> AccessControl {
+    AccessControl::new(Rules::new().signed_in("**", &[Action::Pull]))
+        .authenticator(ldap.build().unwrap())
+        .guard(GuardLimits::NONE)
+}
+
+async fn login(access: &AccessControl, user: &str) -> Result<Option<Principal>, ErrorKind> {
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:secret"));
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(&format!("Basic {pair}")).unwrap();
+    headers.insert("authorization", value);
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let known = access.identify(&sender).await;
+    known.map_err(|refusal| refusal.error.kind())
+}
+
+/// A listener, and what is to be asked there.
+async fn directory() -> (TcpListener, LdapBuilder) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ldap://{}", listener.local_addr().unwrap());
+    let ldap = Ldap::builder(url)
+        .base("dc=example")
+        .timeout(Duration::from_secs(30));
+    (listener, ldap)
+}
+
+/// Gives each request the next of these answers, then nothing.
+async fn answer(mut stream: TcpStream, answers: Vec<Vec<u8>>) {
+    let mut request = [0; 4096];
+    for answer in answers {
+        if stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+            // Whoever is told nonsense hangs up.
+            let _ = stream.write_all(&answer).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_talks_nonsense_lets_nobody_in() {
+    let endless = |message: &[u8]| message.repeat(1100);
+    for (what, answers) in [
+        ("nothing", vec![]),
+        (
+            "another protocol",
+            vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()],
+        ),
+        (
+            "a refusal",
+            vec![BOUND.to_vec(), DONE.to_vec().tap(9, 0x35)],
+        ),
+        ("half a message", vec![BOUND.to_vec(), DONE[..5].to_vec()]),
+        ("the end", vec![BOUND.to_vec(), DISCONNECTION.to_vec()]),
+        (
+            "another answer",
+            vec![BOUND.to_vec(), DONE.to_vec().tap(4, 7)],
+        ),
+        (
+            "another operation",
+            vec![BOUND.to_vec(), DONE.to_vec().tap(5, 0x61)],
+        ),
+        (
+            "an endless message",
+            vec![BOUND.to_vec(), b"\x30\x84\xff\xff\xff\xff".to_vec()],
+        ),
+        (
+            "a long message",
+            vec![BOUND.to_vec(), b"\x30\x83\x10\x00\x00".to_vec()],
+        ),
+        ("no length", vec![BOUND.to_vec(), b"\x30\x80".to_vec()]),
+        (
+            "references for ever",
+            vec![BOUND.to_vec(), endless(REFERENCE)],
+        ),
+        ("entries for ever", vec![BOUND.to_vec(), endless(ANN)]),
+    ] {
+        let (listener, ldap) = directory().await;
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            answer(stream, answers).await;
+        });
+        let known = login(&access(ldap), "ann").await;
+        assert_eq!(known, Err(ErrorKind::Unavailable), "{what}");
+        served.await.unwrap();
+    }
+}
+
+trait Tap {
+    fn tap(self, at: usize, byte: u8) -> Self;
+}
+
+impl Tap for Vec<u8> {
+    fn tap(mut self, at: usize, byte: u8) -> Self {
+        self[at] = byte;
+        self
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_before_tls_is_not_taken_for_said_within() {
+    let (listener, ldap) = directory().await;
+    let served = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let injected = [TLS, BOUND, ANN, DONE].concat();
+        answer(stream, vec![injected, vec![]]).await;
+    });
+    let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let ldap = ldap.start_tls().certificates(certificate.cert.pem());
+    assert_eq!(
+        login(&access(ldap), "ann").await,
+        Err(ErrorKind::Unavailable)
+    );
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_directory_is_given_up_and_only_so_many_wait_for_it() {
+    let (listener, ldap) = directory().await;
+    let silent = tokio::spawn(async move {
+        let mut streams = Vec::new();
+        loop {
+            streams.push(listener.accept().await.unwrap());
+        }
+    });
+    let access = access(ldap.timeout(Duration::from_millis(300)));
+    let names: Vec<_> = (0..80).map(|number| format!("user{number}")).collect();
+    let answers = join_all(names.iter().map(|name| login(&access, name))).await;
+    let of = |kind| {
+        answers
+            .iter()
+            .filter(|answer| **answer == Err(kind))
+            .count()
+    };
+    assert_eq!(of(ErrorKind::Unavailable), 68);
+    assert_eq!(of(ErrorKind::TooManyRequests), 12);
+    silent.abort();
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_no_answer() {
+    let (listener, ldap) = directory().await;
+    drop(listener);
+    assert_eq!(
+        login(&access(ldap), "ann").await,
+        Err(ErrorKind::Unavailable)
+    );
+}
+
+#[test]
+fn what_would_let_in_the_wrong_ones_is_refused_before() {
+    let ldap = || Ldap::builder("ldap://localhost").base("dc=example");
+    assert!(ldap().build().is_ok());
+    for (wrong, expected) in [
+        (Ldap::builder("ldap://ldap.example.com"), "clear text"),
+        (
+            Ldap::builder("http://localhost"),
+            "no address of a directory",
+        ),
+        (ldap().filter("(objectClass=person)"), "{user}"),
+        (ldap().filter("(uid={dn})"), "{user}"),
+        (ldap().filter("uid={user}"), "no filter"),
+        (
+            ldap().groups("", "(objectClass=group)", "cn"),
+            "every group",
+        ),
+        (ldap().groups("", "(member={dn}", "cn"), "no filter"),
+        (ldap().bind("cn=a", Secret::new("")), "is empty"),
+        (ldap().start_tls().certificates("nothing"), "no certificate"),
+    ] {
+        let shown = format!("{wrong:?}");
+        let error = wrong.build().expect_err(&shown).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let secret = format!("{:?}", ldap().bind("cn=a", Secret::new("canary")));
+    assert!(!secret.contains("canary"), "{secret}");
+}
