@@ -191,7 +191,7 @@ impl Inner {
             } else if caller.principal.is_none() {
                 Refused::Unknown(Scopes::of(operation))
             } else {
-                Refused::Uncovered(Scopes::of(operation))
+                Refused::Nobody(Scopes::of(operation))
             });
         }
         if !covered.contains(need.actions) {

@@ -93,7 +93,7 @@ impl Inner {
         let error = match refused {
             Refused::Error(error) | Refused::Token(error) => error,
             Refused::Unknown(_) => ErrorKind::Unauthorized.error("log in to do this"),
-            Refused::Uncovered(_) => return self.refusal(refused, sender),
+            Refused::Uncovered(_) | Refused::Nobody(_) => return self.refusal(refused, sender),
         };
         let challenge = (error.kind() == ErrorKind::Unauthorized)
             .then(|| self.challenge.header(None, &Scopes::default(), None));

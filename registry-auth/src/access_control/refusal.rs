@@ -45,6 +45,8 @@ pub(super) enum Refused {
     Token(Error),
     /// The token doesn't cover this.
     Uncovered(Scopes),
+    /// The token is nobody's, and this is not for everybody.
+    Nobody(Scopes),
 }
 
 impl From<Error> for Refused {
@@ -64,6 +66,11 @@ impl Inner {
                 (error, scopes, None)
             }
             Refused::Token(error) => (error, Scopes::default(), Some(TokenError::Invalid)),
+            // Its holder is a client, and this is what the client shows.
+            Refused::Nobody(scopes) => {
+                let error = ErrorKind::Unauthorized.error("log in to do this");
+                (error, scopes, Some(TokenError::Insufficient))
+            }
             Refused::Uncovered(scopes) => {
                 let error = ErrorKind::Unauthorized
                     .error("the token doesn't cover this; ask for one that does");

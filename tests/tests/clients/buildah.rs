@@ -11,7 +11,7 @@ use super::layout::{assert_same_file, digest};
 const PLAIN: &str = "--tls-verify=false";
 
 /// buildah with a storage of its own below `scratch`.
-fn buildah(scratch: &TempDir, storage: &str) -> Option<Tool> {
+pub(crate) fn buildah(scratch: &TempDir, storage: &str) -> Option<Tool> {
     let buildah = tool("buildah")?;
     if !is_root() {
         not_run("buildah's storage driver vfs needs root here");

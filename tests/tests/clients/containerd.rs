@@ -10,20 +10,20 @@ use tempfile::TempDir;
 use super::content::{self, path};
 use super::layout::Layout;
 
-const PLAIN: &str = "--plain-http";
+pub(crate) const PLAIN: &str = "--plain-http";
 
 /// Unpacks layers by copying, which works on any file system.
 const SNAPSHOTTER: &str = "--snapshotter=native";
 
 /// A containerd and the client that talks to it. The daemon goes first: it has files below `scratch`.
-struct Engine {
-    ctr: Tool,
+pub(crate) struct Engine {
+    pub(crate) ctr: Tool,
     _daemon: Process,
-    scratch: TempDir,
+    pub(crate) scratch: TempDir,
 }
 
 impl Engine {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let (containerd, ctr) = (tool("containerd")?, tool("ctr")?);
         if !is_root() {
             not_run("only root can start containerd");
@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// Takes over a layout as `name`, with everything that it holds.
-    fn import(&self, layout: &Layout, name: &str) {
+    pub(crate) fn import(&self, layout: &Layout, name: &str) {
         let archive = self.scratch.path().join("imported.tar");
         tool("tar").expect("tar").run([
             "--create",
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// Expects what it holds under this reference to be exactly the layout.
-    fn assert_holds(&self, reference: &str, layout: &Layout) {
+    pub(crate) fn assert_holds(&self, reference: &str, layout: &Layout) {
         let archive = self.scratch.path().join("exported.tar");
         self.ctr.run([
             "images",
@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Gives up these images, after which nothing is left of any.
-    fn empty(&self, references: &[&str]) {
+    pub(crate) fn empty(&self, references: &[&str]) {
         let remove = ["images", "remove", "--sync"].into_iter();
         self.ctr.run(remove.chain(references.iter().copied()));
         assert_eq!(self.ctr.run(["content", "list", "--quiet"]).text(), "");

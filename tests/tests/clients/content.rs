@@ -55,6 +55,14 @@ pub(crate) fn empty_archives(directory: &Path) -> Layout {
     layout
 }
 
+/// A small image that everybody can unpack: its one layer is an archive without entries.
+pub(crate) fn small(directory: &Path) -> Layout {
+    let layout = Layout::create(directory);
+    let layers = [layout.add(LAYER, &[0; 1024])];
+    layout.tag("latest", layout.image("amd64", &layers));
+    layout
+}
+
 /// An image with one layer of 2 GiB that nothing can compress.
 pub(crate) fn huge() -> Layout {
     Layout::open(&kept("huge", |directory| {

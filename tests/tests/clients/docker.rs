@@ -8,14 +8,14 @@ use tempfile::TempDir;
 use super::content::{self, assert_saved_layer, path};
 
 /// A Docker daemon and the client that talks to it. The daemon goes first: it unmounts what it has below `scratch`.
-struct Engine {
-    docker: Tool,
+pub(crate) struct Engine {
+    pub(crate) docker: Tool,
     _daemon: Process,
-    scratch: TempDir,
+    pub(crate) scratch: TempDir,
 }
 
 impl Engine {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let (dockerd, docker) = (tool("dockerd")?, tool("docker")?);
         if !is_root() {
             not_run("only root can start a Docker daemon");

@@ -23,6 +23,7 @@ mod containerd;
 mod crane;
 mod docker;
 mod helm;
+mod logins;
 mod oras;
 mod podman;
 mod regctl;

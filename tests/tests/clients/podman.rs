@@ -8,7 +8,7 @@ use super::content::{self, RootFileSystem, assert_saved_layer, path};
 const PLAIN: &str = "--tls-verify=false";
 
 /// podman with a storage of its own below `scratch`.
-fn podman(scratch: &TempDir, storage: &str) -> Option<Tool> {
+pub(crate) fn podman(scratch: &TempDir, storage: &str) -> Option<Tool> {
     let podman = tool("podman")?;
     if !is_root() {
         not_run("podman's storage driver vfs needs root here");

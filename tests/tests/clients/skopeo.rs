@@ -4,13 +4,13 @@ use registry_tests::harness::{Launch, Tool, tool};
 
 use super::content::{self, path};
 
-const FROM: &str = "--src-tls-verify=false";
-const TO: &str = "--dest-tls-verify=false";
+pub(crate) const FROM: &str = "--src-tls-verify=false";
+pub(crate) const TO: &str = "--dest-tls-verify=false";
 
 /// Otherwise skopeo compresses layers that aren't.
-const EXACT: &str = "--preserve-digests";
+pub(crate) const EXACT: &str = "--preserve-digests";
 
-fn skopeo() -> Option<Tool> {
+pub(crate) fn skopeo() -> Option<Tool> {
     Some(tool("skopeo")?.with("--insecure-policy"))
 }
 
