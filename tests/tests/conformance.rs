@@ -111,6 +111,16 @@ fn the_specification_under_development_with_validation() {
 }
 
 #[test]
+fn the_released_specification_with_passwords() {
+    conformance("1.1", &UNRELEASED, 850, &[SPARSE, PASSWORDS]);
+}
+
+#[test]
+fn the_released_specification_with_tokens() {
+    conformance("1.1", &UNRELEASED, 850, &[SPARSE, TOKENS]);
+}
+
+#[test]
 fn the_specification_under_development_with_passwords() {
     conformance("dev", &[], 950, &[SPARSE, PASSWORDS]);
 }
