@@ -14,5 +14,5 @@ mod tool;
 
 pub use api::{Answer, Api};
 pub use process::Process;
-pub use server::{Launch, Server, Stopped, binary, rebuild};
+pub use server::{Launch, Server, Stopped, binary, program, rebuild};
 pub use tool::{Output, Tool, cache_dir, is_root, not_run, say_not_run, tool};

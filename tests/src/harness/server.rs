@@ -111,8 +111,7 @@ impl Launch {
 /// # Panics
 /// When it fails; the message holds what it printed.
 pub fn rebuild(root: &Path) {
-    let mut command = Command::new(binary());
-    let output = untold(&mut command)
+    let output = program()
         .arg("rebuild")
         .arg(root)
         .output()
@@ -123,6 +122,13 @@ pub fn rebuild(root: &Path) {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// The server's program, to be run in another way than as a server.
+pub fn program() -> Command {
+    let mut command = Command::new(binary());
+    untold(&mut command);
+    command
 }
 
 /// Without what tells the tests something: that would be a key of the server's configuration.
