@@ -25,6 +25,8 @@ const TEXT: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Connection {
     host: String,
+    /// Sent with every request.
+    authorization: Option<String>,
     stream: Option<TcpStream>,
     received: BytesMut,
     outgoing: Vec<u8>,
@@ -99,10 +101,17 @@ impl Connection {
     pub(super) fn new(host: &str) -> Self {
         Self {
             host: host.to_owned(),
+            authorization: None,
             stream: None,
             received: BytesMut::new(),
             outgoing: Vec::with_capacity(1 << 10),
         }
+    }
+
+    /// The same with this header in every request.
+    pub(super) fn authorized(mut self, authorization: impl Into<Option<String>>) -> Self {
+        self.authorization = authorization.into();
+        self
     }
 
     pub(super) async fn connect(&mut self) -> Result<()> {
@@ -191,7 +200,9 @@ impl Connection {
         ] {
             out.extend_from_slice(piece.as_bytes());
         }
-        for (name, value) in headers {
+        let authorization = self.authorization.as_deref();
+        let authorization = authorization.map(|value| ("Authorization", value));
+        for (name, value) in headers.iter().copied().chain(authorization) {
             for piece in [name, ": ", value, "\r\n"] {
                 out.extend_from_slice(piece.as_bytes());
             }

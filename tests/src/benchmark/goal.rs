@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::{
+    decision,
     launcher::Known,
+    logins::{self, Guesses},
     results::{DISK, HASH, Outcome},
-    statistics::{median, median_ratio},
+    statistics::{median, median_ratio, welch},
 };
 
 /// A goal whose scenarios and servers were measured.
@@ -98,6 +100,41 @@ pub(super) fn judge(outcomes: &[Outcome]) -> Vec<Goal> {
         let ratio = || median_ratio(&values(large, ours)?, &values(small, ours)?);
         judged(format!("{}: ÷ small", title(large)), bound, ratio());
     }
+    for scenario in ["manifest-tag-bearer", "manifest-tag-basic"] {
+        let ratio = || {
+            median_ratio(
+                &values(scenario, ours)?,
+                &values(scenario, logins::ANONYMOUS)?,
+            )
+        };
+        let what = format!("{}: ÷ {}", title(scenario), logins::ANONYMOUS);
+        judged(what, AtLeast(0.85), ratio());
+    }
+    for (_, guesses) in Guesses::ALL {
+        let ratio = || median_ratio(&values("flood", guesses)?, &values("flood", ours)?);
+        judged(
+            format!("Pulls while others guess, {guesses}: latency ÷ without"),
+            AtMost(2.0),
+            ratio(),
+        );
+    }
+    let times = |row| {
+        let row = found("wrong-passwords")?.row(row)?;
+        let times = row.samples.iter().flat_map(|sample| &sample.times_ms);
+        Some(times.copied().collect::<Vec<_>>())
+    };
+    judged(
+        "A wrong password: likelihood that users and others take the same time (Welch)".to_owned(),
+        AtLeast(0.01),
+        times(ours)
+            .zip(times(logins::NOBODY))
+            .and_then(|(users, others)| welch(&users, &others)),
+    );
+    judged(
+        format!("{}, {}: µs", title("decision-1000-rules"), decision::MIXED),
+        AtMost(2.0),
+        values("decision-1000-rules", decision::MIXED).and_then(|values| median(&values)),
+    );
     goals
 }
 

@@ -68,7 +68,13 @@ impl Known {
     }
 
     /// Writes the configuration into `directory` and gives the arguments; the data belongs under `directory/root`.
-    pub(super) fn arguments(self, directory: &Path, port: u16) -> io::Result<Vec<OsString>> {
+    /// Where it is said, this registry asks who is there.
+    pub(super) fn arguments(
+        self,
+        directory: &Path,
+        port: u16,
+        logins: bool,
+    ) -> io::Result<Vec<OsString>> {
         let root = directory.join("root");
         let address = format!("127.0.0.1:{port}");
         let write = |name: &str, text: String| -> io::Result<PathBuf> {
@@ -79,7 +85,11 @@ impl Known {
         Ok(match self {
             // One file for all three, so that they do the same.
             Self::Registry | Self::Docker28 | Self::Distribution3 => {
-                let config = write("config.yml", distribution_config(&root, &address))?;
+                let mut config = distribution_config(&root, &address);
+                if logins {
+                    config += &super::logins::configuration(directory)?;
+                }
+                let config = write("config.yml", config)?;
                 vec!["serve".into(), config.into()]
             }
             Self::Zot => {

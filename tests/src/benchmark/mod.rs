@@ -19,10 +19,12 @@
 mod chart;
 mod client;
 mod content;
+mod decision;
 mod filling;
 mod goal;
 mod launcher;
 mod lifetime;
+mod logins;
 mod machine;
 mod meter;
 mod options;

@@ -215,6 +215,12 @@ other servers, and how to leave scenarios out.
   By default not all of them answer only when everything is safe: the Docker registry 2.8 syncs files but no directory,
   zot its database but no blob.
 - The Docker registry 2.8 knows no pages of tags: where the first page is asked for, it gives all of them.
+- With logins, only our registry is measured, with users in a password file (bcrypt of cost 5) and a policy by which
+  everybody pulls. What has no login is asked of the same server in the same rounds. A user whose password was found right
+  before pulls over one connection while others guess passwords, which all come from connections of this machine and name
+  other addresses in `X-Forwarded-For`; guesses from one address are answered without a look at the password once there
+  were a few. Wrong passwords of users and of names that nobody has take turns, each from an address of its own.
+- Decisions over rules are measured in the client's process.
 {picture}
 {table}",
         rounds = options.rounds,

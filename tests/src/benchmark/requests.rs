@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub(super) target: String,
     /// How long the body must be; for HEAD, what must be announced.
     pub(super) length: u64,
+    /// Who asks.
+    pub(super) authorization: Option<String>,
 }
 
 impl Request {
@@ -59,7 +61,8 @@ pub(super) async fn measure(
     let request = Arc::new(request);
     let mut tasks = JoinSet::new();
     for _ in 0..connections {
-        let mut connection = Connection::new(&server.host()?);
+        let host = server.host()?;
+        let mut connection = Connection::new(&host).authorized(request.authorization.clone());
         let request = Arc::clone(&request);
         let barrier = Arc::clone(&barrier);
         tasks.spawn(async move {

@@ -23,6 +23,9 @@ pub(super) struct Sample {
     /// Processor time of this program meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_cpu_seconds: Option<f64>,
+    /// How long each attempt took, where the distribution counts.
+    #[serde(skip)]
+    pub(super) times_ms: Vec<f64>,
     /// The server's peak of memory meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) peak_mib: Option<f64>,
@@ -64,7 +67,11 @@ pub(super) const DISK: &str = "write and sync to disk";
 impl Outcome {
     /// What one server reached in each round.
     pub(super) fn values(&self, server: &str) -> Option<Vec<f64>> {
-        let row = self.rows.iter().find(|row| row.server == server)?;
-        Some(row.values())
+        self.row(server).map(Row::values)
+    }
+
+    /// Everything that was measured of one server.
+    pub(super) fn row(&self, server: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.server == server)
     }
 }

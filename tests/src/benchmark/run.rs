@@ -13,13 +13,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{
     client::Connection,
     content::{Blob, Content},
+    decision,
     filling::Filling,
     goal, lifetime,
+    logins::{self, Guesses},
     options::Options,
     push::{Image, Sending},
     reference, report,
     requests::{self, Request},
-    results::{DISK, HASH, Outcome, Row, Sample},
+    results::{HASH, Outcome, Row, Sample},
     scenario::{self, Scenario, Setting, Work},
     server::{self, Server},
     statistics::median,
@@ -109,6 +111,7 @@ async fn run(options: Options) -> Result<u8> {
                 .context("a wrong progress template")?,
         ),
         content: Content::new(),
+        kept: None,
         options,
         servers,
     };
@@ -138,6 +141,8 @@ struct Bench {
     servers: Vec<Server>,
     content: Content,
     bar: ProgressBar,
+    /// What was measured along with something else, and which of the two it is.
+    kept: Option<(usize, Sample)>,
 }
 
 /// What a server was given before the rounds.
@@ -182,7 +187,7 @@ impl Bench {
         let mut outcomes = Vec::new();
         for scenario in scenarios {
             let participants = self.participants(scenario);
-            if !participants.is_empty() {
+            if !participants.is_empty() || setting == Setting::None {
                 let outcome = self.rounds(*scenario, &participants, &prepared).await;
                 let outcome = outcome.with_context(|| scenario.name)?;
                 self.tell(&outcome);
@@ -217,15 +222,16 @@ impl Bench {
             Setting::Small => filling = Filling::new(&mut self.content, small_count),
             Setting::Large => filling = Filling::new(&mut self.content, large_count),
             Setting::Write => {}
+            Setting::Logins => prepared.image = Some(Image::new(&mut self.content, 5)),
             // Each round starts its own.
-            Setting::Fresh => return Ok(prepared),
+            Setting::Fresh | Setting::None => return Ok(prepared),
         }
         for (index, server) in self.servers.iter_mut().enumerate() {
             if !everyone.contains(&index) {
                 continue;
             }
             self.bar.set_message(format!("preparing {}", server.name));
-            server.start().await?;
+            server.start_with(setting == Setting::Logins).await?;
             let given = async {
                 let image = prepared.image.iter().flat_map(Image::blobs);
                 for blob in image.chain(&prepared.single).chain(&prepared.several) {
@@ -237,7 +243,7 @@ impl Bench {
                         .await?;
                 }
                 // Pulls are measured warm, also where pushes went past the system's cache.
-                let mut connection = Connection::new(&server.host()?);
+                let mut connection = server.connection()?;
                 for blob in prepared.single.iter().chain(&prepared.several) {
                     transfer::pull(&mut connection, REPOSITORY, blob).await?;
                 }
@@ -260,11 +266,7 @@ impl Bench {
             .iter()
             .filter_map(|&index| self.servers.get(index))
             .map(|server| server.name.as_str())
-            .chain(
-                [HASH, DISK]
-                    .into_iter()
-                    .filter(|_| scenario.has_reference()),
-            )
+            .chain(scenario.beside())
             .map(|name| Row {
                 server: name.to_owned(),
                 samples: Vec::new(),
@@ -279,13 +281,14 @@ impl Bench {
                 };
                 self.bar
                     .set_message(format!("{} {}", scenario.name, row.server));
-                let sample = match participants.get(place) {
-                    Some(&index) => {
-                        let sample = self.measure(scenario, index, prepared, &material).await;
-                        self.bar.inc(1);
-                        sample.with_context(|| format!("{}, round {}", row.server, round + 1))?
-                    }
-                    None => self.reference(&row.server, &material).await?,
+                let sample = if let Some(&index) = participants.get(place) {
+                    let sample = self.measure(scenario, index, prepared, &material).await;
+                    self.bar.inc(1);
+                    sample.with_context(|| format!("{}, round {}", row.server, round + 1))?
+                } else {
+                    let first = participants.first().copied();
+                    self.beside(scenario, &row.server, first, prepared, &material)
+                        .await?
                 };
                 row.samples.push(sample);
             }
@@ -316,10 +319,57 @@ impl Bench {
         }
     }
 
-    async fn reference(&self, which: &str, material: &Material) -> Result<Sample> {
-        let Material::Blobs(blobs) = material else {
-            return Ok(Sample::default());
+    /// What is measured beside the servers: of the machine, or of the first server in another way.
+    async fn beside(
+        &mut self,
+        scenario: Scenario,
+        which: &str,
+        first: Option<usize>,
+        prepared: &Prepared,
+        material: &Material,
+    ) -> Result<Sample> {
+        let time = Duration::from_secs_f64(self.options.seconds);
+        if scenario.work == Work::Decision {
+            let decision = decision::ALL.into_iter().find(|it| it.row == which);
+            let decision = decision.context("no such decision")?;
+            return tokio::task::spawn_blocking(move || decision::measure(decision)).await?;
+        }
+        let server = first.and_then(|index| self.servers.get(index));
+        match (scenario.work, server, material) {
+            (Work::ManifestWithLogin { connections, .. }, Some(server), _) => {
+                let request = by_tag(prepared)?;
+                logins::measure(server, request, None, connections, time).await
+            }
+            (Work::Flood, Some(server), _) => {
+                let guesses = Guesses::ALL.into_iter().find(|(_, row)| *row == which);
+                let (guesses, _) = guesses.context("nobody guesses like that")?;
+                logins::flooded(server, by_tag(prepared)?, guesses, time).await
+            }
+            (Work::WrongPasswords, ..) => self.one_of_two(1, first).await,
+            (_, _, Material::Blobs(blobs)) => self.reference(which, blobs).await,
+            _ => anyhow::bail!("{which} can't be measured"),
+        }
+    }
+
+    /// Measures two things that take turns, when the first of them is asked for, and keeps the other until then.
+    async fn one_of_two(&mut self, place: usize, server: Option<usize>) -> Result<Sample> {
+        if let Some((kept, sample)) = self.kept.take()
+            && kept == place
+        {
+            return Ok(sample);
+        }
+        let server = server.and_then(|index| self.servers.get(index));
+        let [one, other] = logins::strangers(server.context("no server")?).await?;
+        let (asked, kept) = if place == 0 {
+            (one, other)
+        } else {
+            (other, one)
         };
+        self.kept = Some((1 - place, kept));
+        Ok(asked)
+    }
+
+    async fn reference(&self, which: &str, blobs: &[Blob]) -> Result<Sample> {
         let bytes = blobs.iter().map(|blob| blob.size).sum();
         if which == HASH {
             reference::hash(&self.content, bytes).await
@@ -337,6 +387,9 @@ impl Bench {
         material: &Material,
     ) -> Result<Sample> {
         let time = Duration::from_secs_f64(self.options.seconds);
+        if scenario.work == Work::WrongPasswords {
+            return self.one_of_two(0, Some(index)).await;
+        }
         let server = self.servers.get_mut(index).context("no such server")?;
         let blobs = |several| {
             if several {
@@ -362,6 +415,7 @@ impl Bench {
                     method: "HEAD",
                     target: format!("/v2/{REPOSITORY}/blobs/{}", blob.digest),
                     length: blob.size,
+                    authorization: None,
                 };
                 requests::measure(server, request, connections, time).await
             }
@@ -391,8 +445,18 @@ impl Bench {
                 lifetime::idle(server, &mut self.content, after_push).await
             }
             (Work::LoadMemory, _) => lifetime::load(server, &mut self.content, &self.options).await,
+            (Work::ManifestWithLogin { login, connections }, _) => {
+                let request = by_tag(prepared)?;
+                logins::measure(server, request, Some(login), connections, time).await
+            }
+            (Work::Flood, _) => {
+                logins::flooded(server, by_tag(prepared)?, Guesses::None, time).await
+            }
             (Work::Push { .. } | Work::Images { .. }, _) => {
                 anyhow::bail!("nothing was made to be pushed")
+            }
+            (Work::WrongPasswords | Work::Decision, _) => {
+                anyhow::bail!("it is measured in another way")
             }
         }
     }
@@ -406,6 +470,7 @@ impl Bench {
             Work::Pull { .. } | Work::Push { .. } => options.blob_size.to_string(),
             Work::Images { .. } => format!("{} images of 5 layers", options.images),
             Work::LoadMemory => format!("{} × {}", options.load_clients, options.load_size),
+            Work::Flood => "1,000 guesses a second, or those of 64 connections".to_owned(),
             Work::TagsPage | Work::StartUp => match scenario.setting {
                 Setting::Small => format!("{} manifests and tags", options.small_count),
                 Setting::Large => format!("{} manifests and tags", options.large_count),
@@ -440,11 +505,17 @@ enum Material {
     Images(Arc<Vec<Image>>),
 }
 
+fn by_tag(prepared: &Prepared) -> Result<Request> {
+    let image = prepared.image.as_ref().context("no image")?;
+    Ok(manifest(image, &image.tag))
+}
+
 fn manifest(image: &Image, reference: &str) -> Request {
     Request {
         method: "GET",
         target: format!("/v2/{REPOSITORY}/manifests/{reference}"),
         length: image.manifest.len() as u64,
+        authorization: None,
     }
 }
 
@@ -464,6 +535,7 @@ async fn tags_page(server: &Server) -> Result<Request> {
         method: "GET",
         target,
         length: body.len() as u64,
+        authorization: None,
     })
 }
 

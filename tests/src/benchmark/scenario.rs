@@ -1,6 +1,12 @@
 //! What is measured.
 
-use super::{options::Options, server::Server};
+use super::{
+    decision,
+    logins::{self, Guesses, Login},
+    options::Options,
+    results::{DISK, HASH},
+    server::Server,
+};
 
 /// One line of the comparison.
 #[derive(Debug, Clone, Copy)]
@@ -26,21 +32,48 @@ pub(super) enum Setting {
     Large,
     /// Nothing, anew in each round.
     Fresh,
+    /// An image, which everybody may pull; who pushes has to log in.
+    Logins,
+    /// There is no server.
+    None,
 }
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
-    ManifestByTag { connections: u32 },
-    ManifestByDigest { connections: u32 },
-    HeadBlob { connections: u32 },
+    ManifestByTag {
+        connections: u32,
+    },
+    ManifestByDigest {
+        connections: u32,
+    },
+    HeadBlob {
+        connections: u32,
+    },
     TagsPage,
-    Pull { several: bool },
-    Push { several: bool, chunked: bool },
-    Images { pushers: u32 },
+    Pull {
+        several: bool,
+    },
+    Push {
+        several: bool,
+        chunked: bool,
+    },
+    Images {
+        pushers: u32,
+    },
     StartUp,
-    IdleMemory { after_push: bool },
+    IdleMemory {
+        after_push: bool,
+    },
     LoadMemory,
+    /// By tag, with a login and without.
+    ManifestWithLogin {
+        login: Login,
+        connections: u32,
+    },
+    WrongPasswords,
+    Flood,
+    Decision,
 }
 
 /// How a value is written and compared.
@@ -50,6 +83,7 @@ pub(super) enum Unit {
     MebibytesPerSecond,
     ImagesPerSecond,
     Milliseconds,
+    Microseconds,
     Mebibytes,
 }
 
@@ -60,13 +94,17 @@ impl Unit {
             Self::MebibytesPerSecond => "MiB/s",
             Self::ImagesPerSecond => "images/s",
             Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
             Self::Mebibytes => "MiB",
         }
     }
 
     /// More is better: a rate, not a cost.
     pub(super) fn is_rate(self) -> bool {
-        !matches!(self, Self::Milliseconds | Self::Mebibytes)
+        !matches!(
+            self,
+            Self::Milliseconds | Self::Microseconds | Self::Mebibytes
+        )
     }
 
     /// What processor time is divided by: the unit's text, how much of a sample's amount makes one, and the time's factor.
@@ -75,7 +113,7 @@ impl Unit {
             Self::RequestsPerSecond => Some(("CPU µs/request", 1e6)),
             Self::MebibytesPerSecond => Some(("CPU s/GiB", 1024.0)),
             Self::ImagesPerSecond => Some(("CPU ms/image", 1e3)),
-            Self::Milliseconds | Self::Mebibytes => None,
+            Self::Milliseconds | Self::Microseconds | Self::Mebibytes => None,
         }
     }
 }
@@ -86,17 +124,26 @@ impl Scenario {
             Work::ManifestByTag { .. }
             | Work::ManifestByDigest { .. }
             | Work::HeadBlob { .. }
-            | Work::TagsPage => Unit::RequestsPerSecond,
+            | Work::TagsPage
+            | Work::ManifestWithLogin { .. } => Unit::RequestsPerSecond,
             Work::Pull { .. } | Work::Push { .. } => Unit::MebibytesPerSecond,
             Work::Images { .. } => Unit::ImagesPerSecond,
-            Work::StartUp => Unit::Milliseconds,
+            Work::StartUp | Work::WrongPasswords | Work::Flood => Unit::Milliseconds,
+            Work::Decision => Unit::Microseconds,
             Work::IdleMemory { .. } | Work::LoadMemory => Unit::Mebibytes,
         }
     }
 
-    /// Also measured with what the machine itself can do.
-    pub(super) fn has_reference(&self) -> bool {
-        matches!(self.work, Work::Push { .. })
+    /// What is measured beside the servers, in the same rounds.
+    pub(super) fn beside(&self) -> Vec<&'static str> {
+        match self.work {
+            Work::Push { .. } => vec![HASH, DISK],
+            Work::ManifestWithLogin { .. } => vec![logins::ANONYMOUS],
+            Work::WrongPasswords => vec![logins::NOBODY],
+            Work::Flood => Guesses::ALL.map(|(_, row)| row).to_vec(),
+            Work::Decision => decision::ALL.map(|decision| decision.row).to_vec(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether this server can take part.
@@ -105,6 +152,12 @@ impl Scenario {
             self.work,
             Work::StartUp | Work::IdleMemory { .. } | Work::LoadMemory
         );
+        match self.setting {
+            Setting::None => return false,
+            // The others have other ways to say who may do what.
+            Setting::Logins => return server.is_this_registry(),
+            _ => {}
+        }
         (self.setting == Setting::Read || !server.serves_files())
             && (!starts || server.is_ours())
             && (self.setting != Setting::Large || large)
@@ -163,6 +216,11 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("memory-idle", "Memory, 2 s after start-up", Setting::Fresh, Work::IdleMemory { after_push: false }),
     scenario("memory-idle-pushed", "Memory, 2 s after one small push", Setting::Fresh, Work::IdleMemory { after_push: true }),
     scenario("memory-load", "Peak of memory, many clients pushing and pulling", Setting::Fresh, Work::LoadMemory),
+    scenario("manifest-tag-bearer", "Manifest by tag with a token, 32 connections", Setting::Logins, Work::ManifestWithLogin { login: Login::Bearer, connections: 32 }),
+    scenario("manifest-tag-basic", "Manifest by tag with a password, 32 connections", Setting::Logins, Work::ManifestWithLogin { login: Login::Basic, connections: 32 }),
+    scenario("wrong-passwords", "A wrong password of a user", Setting::Logins, Work::WrongPasswords),
+    scenario("flood", "Manifest by tag with a password while others guess theirs, 99 of 100 requests", Setting::Logins, Work::Flood),
+    scenario("decision-1000-rules", "What somebody may do, by 1,000 rules", Setting::None, Work::Decision),
 ];
 
 #[cfg(test)]
@@ -175,7 +233,8 @@ mod tests {
         for (text, count) in [
             ("images-1", 1),
             ("images", 2),
-            ("manifest-tag", 3),
+            ("manifest-tag", 5),
+            ("manifest-tag-basic", 1),
             ("x", 0),
         ] {
             let options = Options::parse_from(["benchmark", "--scenario", text]);

@@ -41,6 +41,8 @@ pub(super) struct Server {
     data: PathBuf,
     /// What runs now.
     running: Option<Running>,
+    /// It asks who is there.
+    logins: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ pub(super) async fn named(options: &Options) -> Result<Vec<Server>> {
             },
             data: options.data.clone(),
             running: None,
+            logins: false,
         });
     }
     for (list, started) in [(&options.launch, true), (&options.server, false)] {
@@ -93,6 +96,7 @@ pub(super) async fn named(options: &Options) -> Result<Vec<Server>> {
                 },
                 data: options.data.clone(),
                 running: None,
+                logins: false,
             });
         }
     }
@@ -154,6 +158,17 @@ impl Server {
         !matches!(self.source, Source::Address(_))
     }
 
+    /// The registry of this workspace, started here.
+    pub(super) fn is_this_registry(&self) -> bool {
+        matches!(&self.source, Source::Known { known, .. } if *known == Known::Registry)
+    }
+
+    /// A connection of somebody who may do everything that is measured.
+    pub(super) fn connection(&self) -> Result<Connection> {
+        let authorization = self.logins.then(super::logins::pusher);
+        Ok(Connection::new(&self.host()?).authorized(authorization))
+    }
+
     /// Where it listens now, as `host:port`.
     pub(super) fn host(&self) -> Result<String> {
         let running = self.running.as_ref();
@@ -163,7 +178,13 @@ impl Server {
 
     /// Starts it with an empty root, stopping what ran before; gives the time until it answered.
     pub(super) async fn start(&mut self) -> Result<Duration> {
+        self.start_with(false).await
+    }
+
+    /// The same, with users if it is to ask who is there.
+    pub(super) async fn start_with(&mut self, logins: bool) -> Result<Duration> {
         self.stop().await?;
+        self.logins = logins;
         let directory = TempDir::with_prefix_in("benchmark-data-", &self.data)
             .with_context(|| format!("cannot create a directory in {}", self.data.display()))?;
         fs::create_dir(directory.path().join("root"))?;
@@ -189,7 +210,7 @@ impl Server {
                 // Made absolute because some servers change their directory.
                 let path = directory.path().canonicalize()?;
                 let port = free_port()?;
-                let mut command = command(source, &path, port)?;
+                let mut command = command(source, &path, port, self.logins)?;
                 command.stdin(Stdio::null());
                 let log = File::create(path.join("log"))?;
                 command.stdout(log.try_clone()?).stderr(log);
@@ -212,7 +233,7 @@ impl Server {
             directory,
         });
         running
-            .answers(started)
+            .answers(started, if self.logins { 401 } else { 200 })
             .await
             .with_context(|| format!("{} did not start", self.name))
     }
@@ -259,7 +280,7 @@ impl Server {
             })
             .await?;
         }
-        let mut connection = Connection::new(&self.host()?);
+        let mut connection = self.connection()?;
         connection
             .push_blob(repository, blob, Sending::Whole)
             .await?;
@@ -279,7 +300,7 @@ impl Server {
             }
             return Ok(());
         }
-        Connection::new(&self.host()?)
+        self.connection()?
             .push_manifest(repository, tag, manifest)
             .await
     }
@@ -294,12 +315,12 @@ impl Server {
 }
 
 impl Running {
-    async fn answers(&mut self, started: Instant) -> Result<Duration> {
+    async fn answers(&mut self, started: Instant, status: u16) -> Result<Duration> {
         let mut connection = Connection::new(&self.host);
         loop {
             let answer = connection.request("GET", "/v2/", &[], Body::None).await;
             match answer {
-                Ok(answer) if answer.status == 200 => return Ok(started.elapsed()),
+                Ok(answer) if answer.status == status => return Ok(started.elapsed()),
                 Ok(answer) if answer.status < 500 => {
                     bail!("/v2/ answered {} {}", answer.status, answer.text)
                 }
@@ -358,11 +379,11 @@ async fn end(process: Option<&mut Child>) -> Result<()> {
     Ok(())
 }
 
-fn command(source: &Source, directory: &Path, port: u16) -> Result<Command> {
+fn command(source: &Source, directory: &Path, port: u16, logins: bool) -> Result<Command> {
     match source {
         Source::Known { known, program } => {
             let mut command = Command::new(program);
-            command.args(known.arguments(directory, port)?);
+            command.args(known.arguments(directory, port, logins)?);
             Ok(command)
         }
         Source::Command(line) => {
