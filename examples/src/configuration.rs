@@ -123,6 +123,8 @@ pub struct Auth {
     pub certificate_name: Option<CertificateName>,
     /// The directory of users.
     pub directory: Option<Directory>,
+    /// The systems that vouch for the programs which they run.
+    pub workloads: Vec<WorkloadIssuer>,
     /// Whether robots and users have keys.
     pub keys: bool,
     /// What each may do; without it, whoever is logged in may do everything with
@@ -141,6 +143,7 @@ impl Auth {
             || self.issuer.is_some()
             || self.certificate_name.is_some()
             || self.directory.is_some()
+            || !self.workloads.is_empty()
             || self.keys
     }
 }
@@ -204,6 +207,19 @@ pub enum KeySource {
     File(PathBuf),
     /// At a URL.
     Url(String),
+}
+
+/// A system that vouches for the programs which it runs.
+#[derive(Debug)]
+pub struct WorkloadIssuer {
+    /// What rules call it, said where the section begins.
+    pub name: Said<String>,
+    /// What it calls itself.
+    pub issuer: Said<String>,
+    /// Whom its tokens are for: this registry.
+    pub audience: Said<String>,
+    /// Its keys, if they aren't where it says.
+    pub keys: Option<Said<KeySource>>,
 }
 
 /// The server's own tokens.

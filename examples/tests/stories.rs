@@ -140,6 +140,24 @@ async fn custom_login_asks_the_programs_own_users() {
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
 }
 
+#[tokio::test]
+async fn keyless_ci_lets_the_job_push_that_the_rules_mean() {
+    let mut program = Program::start(env!("CARGO_BIN_EXE_keyless_ci"), &[]);
+    assert_eq!(program.line(), "the job of main pushed org/app:main");
+    assert_eq!(
+        program.line(),
+        "the job of feature may not push: 403 Forbidden"
+    );
+    let (registry, access) = (program.registry(), trusted("org/app"));
+    let resolve = async |tag: &str| registry.resolve(&access, &tag.parse().unwrap()).await;
+    resolve("main").await.unwrap();
+    let error = resolve("feature").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ManifestUnknown);
+    let push = image().put(&["v1"]);
+    let error = registry.put_manifest(&access, push).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+}
+
 #[test]
 fn a_program_names_the_address_that_it_can_not_have() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -23,9 +23,16 @@ pub struct Caller<'a> {
     /// The certificate that the connection was made with.
     pub certificate: Option<&'a ClientCertificate>,
     pub(crate) attempt: Option<&'a Attempt<'a>>,
+    pub(crate) exchanges: bool,
 }
 
 impl Caller<'_> {
+    /// Whether a token of the registry's own is asked for, rather than something
+    /// done: what somebody else vouches with is to be exchanged.
+    pub fn exchanges(&self) -> bool {
+        self.exchanges
+    }
+
     /// To be asked before a password is checked, and not for one that was found
     /// right a moment ago: whoever guesses has to wait.
     ///

@@ -10,18 +10,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use registry_core::{Action, Actions, Clock, Result, Scopes, SystemClock};
 
-use self::certificates::DatedKeys;
-use self::remote_keys::RemoteKeys;
-use self::verifier::{Keys, Verifier};
-use crate::jwt::{Algorithm, Claims, Json, KeySet, Profile, Rejected};
-use crate::watched_file::WatchedFile;
+pub(crate) use self::verifier::Verifier;
+use crate::jwt::{Algorithm, Claims, Json, Profile, Rejected};
 use crate::{
     Authenticator, Caller, Credentials, Decision, Fetch, Policy, Principal, Question, TokenIssuer,
     TokenLimits,
 };
-
-/// The longest file of keys that is read, in bytes.
-const FILE_MAX: u64 = 256 << 10;
 
 /// Takes the tokens of another service, such as GitLab or the server that a
 /// Docker registry was given in `auth.token`.
@@ -85,8 +79,8 @@ impl Issuer {
     pub fn certificates(mut self, path: impl Into<PathBuf>) -> Result<Self> {
         let algorithms = self.algorithms.clone();
         let parse = move |pem: &[u8]| certificates::read(pem, &algorithms);
-        let file = WatchedFile::open("certificates of the issuer", path.into(), parse, FILE_MAX)?;
-        self.verifier.trust(Keys::File(file));
+        self.verifier
+            .trust_file("certificates of the issuer", path.into(), parse)?;
         Ok(self)
     }
 
@@ -98,7 +92,7 @@ impl Issuer {
     ///
     /// If the file can't be read, or holds no key that is taken.
     pub fn keys(mut self, path: impl Into<PathBuf>) -> Result<Self> {
-        self.verifier.trust(keys_in(path.into())?);
+        self.verifier.trust_keys_in(path.into())?;
         Ok(self)
     }
 
@@ -117,16 +111,9 @@ impl Issuer {
     /// [`RequestInvalid`](registry_core::ErrorKind::RequestInvalid) if the URL
     /// isn't one of `https`, or of this machine.
     pub fn keys_url(mut self, url: &str, fetch: impl Fetch) -> Result<Self> {
-        let keys = RemoteKeys::at(url, Arc::new(fetch))?;
-        self.verifier.trust(Keys::Remote(keys));
+        self.verifier.trust_keys_at(url, fetch)?;
         Ok(self)
     }
-}
-
-/// The keys in a JSON file.
-fn keys_in(path: PathBuf) -> Result<Keys> {
-    let parse = |json: &[u8]| Ok(vec![DatedKeys::always(KeySet::parse_jwks(json)?)]);
-    WatchedFile::open("keys of the issuer", path, parse, FILE_MAX).map(Keys::File)
 }
 
 #[async_trait]
@@ -172,7 +159,8 @@ fn holder(claims: &Claims) -> Result<Principal, Rejected> {
             scopes.insert(kind, name, actions.iter().filter_map(Json::as_text));
         }
     }
-    let limits = TokenLimits::new(scopes, TokenIssuer::Foreign, claims.issued_at());
+    let limits = TokenLimits::new(scopes, TokenIssuer::Foreign, claims.issued_at())
+        .until(claims.expires_at());
     let principal = match claims.subject() {
         None | Some("") => Principal::anonymous(),
         Some(subject) => Principal::new(subject),

@@ -73,6 +73,8 @@
 //! * `records`: accounts, keys and revocations in a file (`FileRecords`).
 //! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
 //!   the public keys that check them, in `jwt`.
+//! * `workload`: CI jobs and other programs that another system vouches for, by
+//!   `Workload`.
 
 #![forbid(unsafe_code)]
 
@@ -119,6 +121,8 @@ mod time_window;
 mod token_server;
 #[cfg(any(feature = "htpasswd", feature = "issuer", feature = "policy"))]
 mod watched_file;
+#[cfg(feature = "workload")]
+mod workload;
 
 pub use access_control::{
     AccessControl, Explanation, Grant, Inquiry, ManagementGrant, ManagementNeed, Refusal,
@@ -161,3 +165,5 @@ pub use time_window::TimeWindow;
 pub use token_server::{
     SigningAlgorithm, TOKEN_REQUEST_MAX, TokenAnswer, TokenRequest, TokenServer,
 };
+#[cfg(feature = "workload")]
+pub use workload::Workload;

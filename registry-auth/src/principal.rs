@@ -338,6 +338,7 @@ pub struct TokenLimits {
     epochs: BTreeMap<RepositoryName, u64>,
     issuer: TokenIssuer,
     issued_at: SystemTime,
+    expires_at: Option<SystemTime>,
 }
 
 impl TokenLimits {
@@ -348,7 +349,15 @@ impl TokenLimits {
             epochs: BTreeMap::new(),
             issuer,
             issued_at,
+            expires_at: None,
         }
+    }
+
+    /// The same limits of a token that ends at `end`: what is given for it ends
+    /// then, too.
+    pub fn until(mut self, end: SystemTime) -> Self {
+        self.expires_at = Some(end);
+        self
     }
 
     /// The same limits, where `repository` is the one of its name after
@@ -387,6 +396,11 @@ impl TokenLimits {
     /// When it was made.
     pub fn issued_at(&self) -> SystemTime {
         self.issued_at
+    }
+
+    /// When it ends, if it does.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
     }
 }
 

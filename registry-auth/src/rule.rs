@@ -21,7 +21,8 @@ use crate::{
 pub enum Who {
     /// Everybody, known or not.
     Anyone,
-    /// Everybody who is known.
+    /// Everybody who has an account here: users and robots. Workloads have none;
+    /// somebody else, with whom everybody can have one, vouches for them.
     SignedIn,
     /// All robots.
     Robots,
@@ -47,7 +48,9 @@ impl Who {
         let is = |of_kind, name| kind == Some(of_kind) && identity.name() == Some(name);
         match self {
             Self::Anyone => true,
-            Self::SignedIn => kind.is_some(),
+            Self::SignedIn => {
+                matches!(kind, Some(PrincipalKind::User | PrincipalKind::Robot))
+            }
             Self::Robots => kind == Some(PrincipalKind::Robot),
             Self::User(name) => is(PrincipalKind::User, name),
             Self::Group(group) => identity.is_member_of(group),
@@ -86,7 +89,7 @@ impl Who {
 /// WHO is|are ROLE of REPOSITORIES
 /// ```
 ///
-/// * `WHO` is `anyone`, `users` (everybody known), `robots`, `user NAME`,
+/// * `WHO` is `anyone`, `users` (all users and robots), `robots`, `user NAME`,
 ///   `group NAME`, `robot NAME`, or `workload ISSUER CLAIM=GLOB …`; behind it may
 ///   be `except` and a list of others. `nobody may` is `anyone may not`.
 /// * `ACTIONS` are of `list`, `pull`, `push`, `overwrite`, `delete`, `administer`

@@ -64,7 +64,7 @@ impl Rules {
         self.allow(Who::Anyone, pattern, actions)
     }
 
-    /// Everybody who is known may.
+    /// Every user and every robot may; no workload.
     pub fn signed_in(self, pattern: &str, actions: &[Action]) -> Self {
         self.allow(Who::SignedIn, pattern, actions)
     }

@@ -28,7 +28,7 @@ use crate::challenge::Bearer;
 use crate::credentials::AUTHORIZATION_MAX;
 use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
 use crate::remembered::Remembered;
-use crate::{MemoryRecords, Principal, Secret, wrong_credentials};
+use crate::{MemoryRecords, Principal, Secret, TokenLimits, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
 #[cfg(feature = "keys")]
@@ -404,6 +404,7 @@ impl TokenServer {
 
     /// Makes a token.
     pub(crate) async fn issue(&self, issue: &Issue<'_>) -> Result<TokenAnswer> {
+        let lifetime = self.lifetime_of(issue)?;
         let ring = self.keys.renewed(self.rotation, issue.now).await;
         let content = Content {
             issuer: self.issued_by(),
@@ -412,7 +413,7 @@ impl TokenServer {
             issued_at: issue.now,
             expires_at: issue
                 .now
-                .checked_add(self.lifetime)
+                .checked_add(lifetime)
                 .ok_or_else(|| ErrorKind::Internal.error("the clock is at its end"))?,
             holder: issue.holder,
             complete: issue.complete,
@@ -429,10 +430,24 @@ impl TokenServer {
             token,
             scopes: issue.granted.clone(),
             issued_at: issue.now,
-            lifetime: self.lifetime,
+            lifetime,
             refresh_token: None,
             actor: Arc::clone(&issue.actor),
         })
+    }
+
+    /// How long a new token is good. One that was bought with another ends with
+    /// that, or else whoever has one has one for ever.
+    fn lifetime_of(&self, issue: &Issue<'_>) -> Result<Duration> {
+        let limits = issue.holder.limits();
+        let Some(end) = limits.and_then(TokenLimits::expires_at) else {
+            return Ok(self.lifetime);
+        };
+        let rest = end.duration_since(issue.now).unwrap_or_default();
+        match rest.as_secs() {
+            0 => Err(wrong_credentials()),
+            seconds => Ok(self.lifetime.min(Duration::from_secs(seconds))),
+        }
     }
 
     /// The public keys, as a document for whoever checks tokens elsewhere.

@@ -21,6 +21,7 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "tokenserver",
     "keys",
     "ldap",
+    "oidc",
     "limits",
 ];
 

@@ -62,6 +62,8 @@ pub(crate) fn apply(
 /// What a name says.
 struct Meaning {
     key: &'static Key,
+    /// The names on the way to it.
+    path: String,
     /// The names in the key that are the operator's own.
     own: Option<String>,
     index: Option<usize>,
@@ -77,7 +79,7 @@ fn meaning(name: &str) -> Result<Meaning, String> {
         let Some(key) = keys::find_in(&path, next) else {
             return Err(as_variables(&keys::advice(&path, next)));
         };
-        path = key.path.to_owned();
+        path = keys::join(&path, next);
         found = Some(key);
         // What is below isn't known.
         if key.support == Support::Not
@@ -97,6 +99,7 @@ fn meaning(name: &str) -> Result<Meaning, String> {
     };
     Ok(Meaning {
         key,
+        path,
         own: (!own.is_empty()).then_some(own),
         index,
     })
@@ -119,7 +122,8 @@ fn as_variables(advice: &str) -> String {
 impl Meaning {
     fn put(&self, tree: &mut Node, value: &str, origin: &Origin) -> Result<(), Problem> {
         let node = self.value(value, origin)?;
-        let path = self.key.path;
+        let path = as_said(tree, &self.path);
+        let path = path.as_str();
         // To choose by name keeps what was said about that choice before.
         if let (true, Value::Text(chosen)) = (choice::SECTIONS.contains(&path), &node.value) {
             choice::choose(tree, path, chosen, origin);
@@ -145,7 +149,7 @@ impl Meaning {
 
     fn value(&self, value: &str, origin: &Origin) -> Result<Node, Problem> {
         let is_structured = match self.key.kind {
-            Kind::Section => true,
+            Kind::Section | Kind::NamesOfSections => true,
             Kind::Names => self.own.is_none(),
             Kind::Texts | Kind::NamesOfLists => self.index.is_none(),
             _ => false,
@@ -163,6 +167,20 @@ impl Meaning {
             value,
         })
     }
+}
+
+/// A path with the operator's own names as they are spelled in `tree`, where
+/// capitals make no difference.
+fn as_said(tree: &Node, path: &str) -> String {
+    let mut said = String::new();
+    for name in path.split('.') {
+        let entries = tree.at(&said).unwrap_or(tree).entries();
+        let same = entries
+            .iter()
+            .find(|entry| entry.name.eq_ignore_ascii_case(name));
+        said = keys::join(&said, same.map_or(name, |entry| &entry.name));
+    }
+    said
 }
 
 /// Whether container platforms set the variable to tell where a service called
@@ -235,6 +253,29 @@ mod tests {
         };
         assert_eq!(list("http.headers.A"), ["x", "z"]);
         assert_eq!(list("http.headers.x-frame-options"), ["DENY"]);
+    }
+
+    #[test]
+    fn a_variable_reaches_into_sections_that_the_operator_named() {
+        let (tree, problems, _) = applied(
+            "auth: {oidc: {GitHub: {issuer: a}}}",
+            &[
+                ("REGISTRY_AUTH_OIDC_GITHUB_ISSUER", "b"),
+                ("REGISTRY_AUTH_OIDC_GITHUB_AUDIENCE", "c"),
+                ("REGISTRY_AUTH_OIDC_GITLAB", "{issuer: d}"),
+                ("REGISTRY_AUTH_OIDC_GITLAB_JWKS", "e"),
+            ],
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let text = |path| tree.at(path).and_then(Node::text);
+        assert_eq!(text("auth.oidc.GitHub.issuer"), Some("b"));
+        assert_eq!(text("auth.oidc.GitHub.audience"), Some("c"));
+        assert_eq!(text("auth.oidc.gitlab.issuer"), Some("d"));
+        assert_eq!(text("auth.oidc.gitlab.jwks"), Some("e"));
+        let (_, problems, _) = applied("", &[("REGISTRY_AUTH_OIDC_GITHUB_ISUER", "b")]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let advice = "did you mean REGISTRY_AUTH_OIDC_GITHUB_ISSUER?";
+        assert!(problems[0].contains(advice), "{problems:?}");
     }
 
     #[test]

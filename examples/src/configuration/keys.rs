@@ -6,6 +6,8 @@
 pub(crate) enum Kind {
     /// More keys.
     Section,
+    /// Names of the operator's own, each with more keys: those below `*`.
+    NamesOfSections,
     /// Any text.
     Text,
     /// `true` or `false`.
@@ -39,7 +41,7 @@ pub(crate) enum Support {
 /// A key of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// The names on the way to it, separated by dots.
+    /// The names on the way to it, separated by dots; `*` is any name.
     pub(crate) path: &'static str,
     pub(crate) kind: Kind,
     pub(crate) support: Support,
@@ -191,6 +193,12 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.ldap.groupbase", Kind::Text),
     yes("auth.ldap.groupfilter", Kind::Text),
     yes("auth.ldap.groupattribute", Kind::Text),
+    // Ours: systems that vouch for the programs which they run.
+    yes("auth.oidc", Kind::NamesOfSections),
+    yes("auth.oidc.*", Kind::Section),
+    yes("auth.oidc.*.issuer", Kind::Text),
+    yes("auth.oidc.*.audience", Kind::Text),
+    yes("auth.oidc.*.jwks", Kind::Text),
     yes("auth.limits", Kind::Section),
     yes("auth.limits.peraddress", RATE),
     yes("auth.limits.peridentity", RATE),
@@ -300,7 +308,21 @@ pub(crate) const WORDS_ELSEWHERE: &[(&str, &str)] = &[
 
 /// The key at `path`.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
+    KEYS.iter().find(|key| below(key.path, path) == Some(""))
+}
+
+/// What `path` has behind the names of `section`, one of which may be any in it.
+fn below<'a>(path: &'a str, section: &str) -> Option<&'a str> {
+    let mut rest = path.split('.');
+    let mut length = 0_usize;
+    for name in section.split('.') {
+        let next = rest.next()?;
+        if next != name && next != "*" {
+            return None;
+        }
+        length = length.saturating_add(next.len()).saturating_add(1);
+    }
+    Some(path.get(length..).unwrap_or_default())
 }
 
 /// The key `name` in the section at `path`. A name with a dot is none: it would
@@ -314,9 +336,9 @@ pub(crate) fn names_in(path: &str) -> impl Iterator<Item = &'static str> {
     KEYS.iter().filter_map(move |key| {
         let name = match path {
             "" => key.path,
-            _ => key.path.strip_prefix(path)?.strip_prefix('.')?,
+            _ => below(key.path, path)?,
         };
-        (!name.contains('.')).then_some(name)
+        (!name.contains('.') && !name.is_empty() && name != "*").then_some(name)
     })
 }
 
@@ -352,6 +374,7 @@ pub(crate) fn advice(path: &str, name: &str) -> String {
     }
     let elsewhere = KEYS
         .iter()
+        .filter(|key| !key.path.contains('*'))
         .filter(|key| strsim::damerau_levenshtein(name, last(key.path)) <= 1)
         .min_by_key(|key| strsim::damerau_levenshtein(name, last(key.path)));
     if let Some(known) = elsewhere {
@@ -376,7 +399,13 @@ mod tests {
             assert!(before.iter().all(|other| other.path != key.path), "{key:?}");
             if let Some((section, _)) = key.path.rsplit_once('.') {
                 let section = before.iter().find(|other| other.path == section);
-                assert_eq!(section.map(|key| key.kind), Some(Kind::Section), "{key:?}");
+                let kind = section.map(|key| key.kind);
+                let expected = if key.path.ends_with(".*") {
+                    Kind::NamesOfSections
+                } else {
+                    Kind::Section
+                };
+                assert_eq!(kind, Some(expected), "{key:?}");
             }
             // Variables separate names by it.
             assert!(!key.path.contains('_'), "{key:?}");

@@ -46,7 +46,9 @@ fn section(path: &str, entries: &[Entry], problems: &mut Vec<Problem>, notes: &m
         }
         match (&entry.node.value, key.kind) {
             (Value::Empty, _) => {}
-            (Value::Section(entries), Kind::Section) => section(&inner, entries, problems, notes),
+            (Value::Section(entries), Kind::Section | Kind::NamesOfSections) => {
+                section(&inner, entries, problems, notes);
+            }
             _ => {
                 if let Err(message) = value(key, &entry.node) {
                     problems.push(entry.node.origin.problem(message));
@@ -67,6 +69,7 @@ fn value(key: &Key, node: &Node) -> Result<(), String> {
             "`{path}` takes keys, not a value; {}",
             keys::advice(path, "")
         )),
+        Kind::NamesOfSections => Err(format!("`{path}` takes names with keys each")),
         Kind::Names => match &node.value {
             Value::Section(entries) if entries.iter().all(|entry| is_plain(&entry.node)) => Ok(()),
             _ => Err(format!("`{path}` takes names with a text each")),

@@ -326,6 +326,76 @@ fn keys_at_an_address_that_is_not_safe_are_told_by_their_line() {
 }
 
 #[tokio::test]
+async fn jobs_of_another_system_do_what_the_policy_file_says_of_their_claims() {
+    // The other system is a registry, too, and Ann its job.
+    let named = "  tokenserver: {issuer: login, service: apps}\n";
+    let system = setup(&["ann", "ben"], named).start();
+    let url = format!("http://{}/v2/token?service=apps", system.address);
+    let vouch = async |user: &str| {
+        let request = Client::new().get(&url).basic_auth(user, Some("correct"));
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    let keys = format!("http://{}/v2/token/jwks.json", system.address);
+    let program = Setup::serve(&format!(
+        "version: 0.1\nstorage: inmemory\nhttp: {{addr: '127.0.0.1:0'}}\nauth:\n  \
+         policy: {{path: policy.yml}}\n  oidc:\n    \
+         ci: {{issuer: login, audience: apps, jwks: '{keys}'}}\n    \
+         other: {{issuer: login, audience: another, jwks: '{keys}'}}\n"
+    ))
+    .file(
+        "policy.yml",
+        "version: 1\nrules:\n  - workload ci sub=ann may push, pull apps/**\n  \
+         - workload other may push **\n  - users may push **\n",
+    )
+    .start();
+    let exchange = async |token: &str| {
+        let form = format!(
+            "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}\
+             &subject_token_type=urn:ietf:params:oauth:token-type:jwt\
+             &scope=repository:apps/a:pull,push repository:other/a:push"
+        );
+        let request = Client::new()
+            .post(format!("http://{}/v2/token", program.address))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.replace(' ', "+"));
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        (
+            status,
+            answer["access_token"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    let upload = async |token: &str, repository: &str| {
+        let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
+        let request = Client::new().post(url).bearer_auth(token);
+        request.send().await.unwrap().status()
+    };
+    let ann = vouch("ann").await;
+    let (status, token) = exchange(&ann).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(upload(&token, "apps/a").await, StatusCode::ACCEPTED);
+    assert_eq!(upload(&token, "other/a").await, StatusCode::FORBIDDEN);
+    // As `docker login` sends it.
+    let url = format!("http://{}/v2/apps/a/blobs/uploads/", program.address);
+    let request = Client::new().post(url).basic_auth("ci", Some(&ann));
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    // Without being exchanged it opens nothing.
+    assert_eq!(upload(&ann, "apps/a").await, StatusCode::UNAUTHORIZED);
+
+    let (status, token) = exchange(&vouch("ben").await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(upload(&token, "apps/a").await, StatusCode::FORBIDDEN);
+    let (status, _) = exchange(&format!("{ann}x")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn passwords_alone_are_asked_for_where_tokens_are_off() {
     let program = setup(&["ann"], "  tokenserver: {enabled: false}\n").start();
     let challenge = program.challenge("/v2/").await;

@@ -101,6 +101,23 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ),
     ("auth:\n  silly: {realm: r}\n", 2, "isn't supported"),
     ("auth:\n  htpasswd:\n    realm: r\n", 2, "needs `path`"),
+    (
+        "auth:\n  oidc:\n    ci: {issuer: 'https://ci', audience: a}\n",
+        2,
+        "`auth.policy.path`",
+    ),
+    (
+        "auth:\n  policy: {path: p}\n  oidc:\n    ci: {issuer: 'https://ci'}\n",
+        4,
+        "`auth.oidc.ci` needs `audience`",
+    ),
+    (
+        "auth:\n  oidc:\n    ci:\n      isuer: x\n",
+        4,
+        "did you mean `auth.oidc.ci.issuer`?",
+    ),
+    ("auth:\n  oidc: [ci]\n", 2, "names with keys each"),
+    ("auth:\n  oidc: {ci: x}\n", 2, "takes keys, not a value"),
     ("notifications:\n  endpoints: []\n", 1, "isn't supported"),
     ("proxy: {remoteurl: x}\n", 1, "isn't supported"),
     ("redis: {addr: x}\n", 1, "isn't supported"),

@@ -9,13 +9,23 @@ use crate::{Caller, Credentials, Principal, PrincipalKind, Sender, wrong_credent
 impl Inner {
     /// Who sends, if anybody says so.
     pub(super) async fn identify(&self, sender: &Sender<'_>) -> Result<Option<Principal>, Refused> {
+        self.known_as(sender, false).await
+    }
+
+    /// The same, whether for something to be done or for a token that
+    /// `exchanges` the credentials.
+    pub(super) async fn known_as(
+        &self,
+        sender: &Sender<'_>,
+        exchanges: bool,
+    ) -> Result<Option<Principal>, Refused> {
         // Clients send what they have saved for the host: without anybody to
         // judge it, it is neither right nor wrong.
         if !self.can_login() {
             return Ok(None);
         }
         let credentials = Credentials::from_headers(sender.headers())?;
-        self.known_by(&credentials, sender).await
+        self.known_by(&credentials, sender, exchanges).await
     }
 
     /// Who shows these credentials, if there are any.
@@ -23,6 +33,7 @@ impl Inner {
         &self,
         credentials: &Credentials,
         sender: &Sender<'_>,
+        exchanges: bool,
     ) -> Result<Option<Principal>, Refused> {
         let attempt = match credentials {
             Credentials::Basic { user, .. } => {
@@ -39,6 +50,7 @@ impl Inner {
             origin: sender.origin(),
             certificate: sender.client_certificate(),
             attempt: attempt.as_ref(),
+            exchanges,
         };
         let known = match self.find(&caller).await {
             Ok(Some(principal)) => self.admit(principal).map(Some),

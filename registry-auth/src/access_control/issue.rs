@@ -25,7 +25,8 @@ impl AccessControl {
     /// Asking for more is no error.
     ///
     /// Whoever shows no credentials gets a token for what everybody may do.
-    /// Whoever shows another token gets no more than that one covers.
+    /// Whoever shows another token, or exchanges it (RFC 8693), gets no more than
+    /// that one covers, and for no longer.
     ///
     /// # Errors
     ///
@@ -122,7 +123,11 @@ impl Inner {
         server.check(request)?;
         let now = self.clock.now();
         let known = match request.grant() {
-            TokenGrant::Sender => self.identify(sender).await?,
+            TokenGrant::Sender => self.known_as(sender, true).await?,
+            TokenGrant::Exchange(token) => {
+                let credentials = Credentials::Bearer(token.clone());
+                self.known_by(&credentials, sender, true).await?
+            }
             TokenGrant::Refresh(token) => Some(
                 self.redeem(server, token, request.is_offline(), now)
                     .await?,
@@ -132,7 +137,7 @@ impl Inner {
                     user: user.clone(),
                     password: password.clone(),
                 };
-                self.known_by(&credentials, sender).await?
+                self.known_by(&credentials, sender, true).await?
             }
         };
         self.count_known(known.as_ref())?;

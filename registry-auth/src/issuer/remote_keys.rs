@@ -13,6 +13,8 @@ use tokio::time::timeout;
 use super::certificates::DatedKeys;
 use crate::Fetch;
 use crate::fetch::check_url;
+#[cfg(feature = "workload")]
+use crate::jwt::Json;
 use crate::jwt::KeySet;
 
 /// The longest document that is read, in bytes.
@@ -39,9 +41,21 @@ pub(super) struct RemoteKeys(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    uri: Uri,
+    source: Source,
     fetch: Arc<dyn Fetch>,
     state: Mutex<State>,
+}
+
+/// Where the keys are.
+#[derive(Debug)]
+enum Source {
+    At(Uri),
+    /// Where the issuer says, in this document.
+    #[cfg(feature = "workload")]
+    SaidIn {
+        document: Uri,
+        issuer: String,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -72,12 +86,36 @@ impl RemoteKeys {
     /// [`ErrorKind::RequestInvalid`] if the URL isn't one of `https`, or of this
     /// machine.
     pub(super) fn at(url: &str, fetch: Arc<dyn Fetch>) -> Result<Self> {
-        Ok(Self::new(check_url(url)?, fetch))
+        Ok(Self::new(Source::At(check_url(url)?), fetch))
     }
 
-    fn new(uri: Uri, fetch: Arc<dyn Fetch>) -> Self {
+    /// Those that `issuer` says are its own (OpenID Connect Discovery 1.0).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if the issuer isn't a URL of `https`, or of
+    /// this machine, or has a query.
+    #[cfg(feature = "workload")]
+    pub(super) fn of_issuer(issuer: &str, fetch: Arc<dyn Fetch>) -> Result<Self> {
+        if issuer.contains(['?', '#']) {
+            return Err(ErrorKind::RequestInvalid
+                .error("an issuer whose address has a query can't be asked for its keys"));
+        }
+        let base = issuer.trim_end_matches('/');
+        let source = Source::SaidIn {
+            document: check_url(&format!("{base}/.well-known/openid-configuration"))?,
+            issuer: issuer.to_owned(),
+        };
+        Ok(Self::new(source, fetch))
+    }
+
+    fn new(source: Source, fetch: Arc<dyn Fetch>) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(Inner { uri, fetch, state }))
+        Self(Arc::new(Inner {
+            source,
+            fetch,
+            state,
+        }))
     }
 
     /// The keys to check a token with at `now`; none if there are none to be had.
@@ -198,7 +236,7 @@ impl Inner {
             }
             Err(error) => {
                 tracing::warn!(
-                    uri = %self.uri,
+                    uri = %self.source.uri(),
                     %error,
                     cause = error.source().map(tracing::field::display),
                     "the keys of an issuer can't be fetched; those from before are good for a day"
@@ -210,7 +248,20 @@ impl Inner {
     /// The keys, as they were written and as they were read, and how long they are
     /// good.
     async fn fetch(&self) -> Result<(Vec<u8>, KeySet, Duration)> {
-        let (headers, document) = self.document(&self.uri).await?;
+        let keys = match &self.source {
+            Source::At(uri) => uri.clone(),
+            #[cfg(feature = "workload")]
+            Source::SaidIn { document, issuer } => {
+                let (_, description) = self.document(document).await?;
+                let keys = keys_of(&description, issuer)?;
+                // Who is far away knows nothing of what is on this machine.
+                if keys.scheme() != document.scheme() {
+                    return Err(unusable("its description says that they are without TLS"));
+                }
+                keys
+            }
+        };
+        let (headers, document) = self.document(&keys).await?;
         let keys = KeySet::parse_jwks(&document)?;
         Ok((document, keys, age(&headers)))
     }
@@ -235,8 +286,35 @@ impl Inner {
     }
 }
 
+impl Source {
+    /// The document to begin with.
+    fn uri(&self) -> &Uri {
+        match self {
+            Self::At(uri) => uri,
+            #[cfg(feature = "workload")]
+            Self::SaidIn { document, .. } => document,
+        }
+    }
+}
+
 fn unusable(reason: &str) -> Error {
     ErrorKind::Unavailable.error(format!("the keys of the issuer can't be had: {reason}"))
+}
+
+/// Where the keys of `issuer` are, as it says itself.
+#[cfg(feature = "workload")]
+fn keys_of(document: &[u8], issuer: &str) -> Result<Uri> {
+    let description = Json::parse(document)
+        .map_err(|source| unusable("its description isn't acceptable JSON").with_source(source))?;
+    let text = |name: &str| description.as_object()?.get(name)?.as_text();
+    // Else one issuer could vouch with the keys of another.
+    if text("issuer") != Some(issuer) {
+        return Err(unusable("its description is one of another issuer"));
+    }
+    let keys = text("jwks_uri").ok_or_else(|| unusable("its description names no keys"))?;
+    check_url(keys).map_err(|source| {
+        unusable("its description says that they are where nobody may be asked").with_source(source)
+    })
 }
 
 /// How long an answer may be kept.

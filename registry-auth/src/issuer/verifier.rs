@@ -1,17 +1,21 @@
 //! Checking tokens with keys that change.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use registry_core::{Error, ErrorKind};
+use registry_core::{Error, ErrorKind, Result};
 
 use super::certificates::DatedKeys;
 use super::remote_keys::RemoteKeys;
 use crate::jwt::{self, Claims, KeySet, Profile, Rejected};
 use crate::remembered::{Fingerprint, Remembered};
 use crate::watched_file::WatchedFile;
-use crate::{Principal, Secret, wrong_credentials};
+use crate::{Fetch, Principal, Secret, wrong_credentials};
+
+/// The longest file of keys that is read, in bytes.
+const FILE_MAX: u64 = 256 << 10;
 
 /// How many verified tokens are remembered at least.
 const VERIFIED: usize = 4096;
@@ -26,7 +30,7 @@ pub(crate) struct Verifier {
 
 /// Where keys are.
 #[derive(Debug)]
-pub(crate) enum Keys {
+enum Keys {
     File(WatchedFile<Vec<DatedKeys>>),
     Remote(RemoteKeys),
 }
@@ -99,8 +103,39 @@ impl Verifier {
         self.profile = change(self.profile.clone());
     }
 
-    pub(crate) fn trust(&mut self, keys: Keys) {
-        self.sources.push(keys);
+    /// Trusts the keys that `parse` finds in the file at `path`, said to be of
+    /// `kind`.
+    pub(super) fn trust_file(
+        &mut self,
+        kind: &'static str,
+        path: PathBuf,
+        parse: impl Fn(&[u8]) -> Result<Vec<DatedKeys>> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let file = WatchedFile::open(kind, path, parse, FILE_MAX)?;
+        self.sources.push(Keys::File(file));
+        Ok(())
+    }
+
+    /// Trusts the keys in the JSON file at `path`.
+    pub(crate) fn trust_keys_in(&mut self, path: PathBuf) -> Result<()> {
+        self.trust_file("keys of the issuer", path, |json| {
+            Ok(vec![DatedKeys::always(KeySet::parse_jwks(json)?)])
+        })
+    }
+
+    /// Trusts the keys in the JSON document at `url`.
+    pub(crate) fn trust_keys_at(&mut self, url: &str, fetch: impl Fetch) -> Result<()> {
+        let keys = RemoteKeys::at(url, Arc::new(fetch))?;
+        self.sources.push(Keys::Remote(keys));
+        Ok(())
+    }
+
+    /// Trusts the keys that `issuer` says are its own.
+    #[cfg(feature = "workload")]
+    pub(crate) fn trust_issuer(&mut self, issuer: &str, fetch: impl Fetch) -> Result<()> {
+        let keys = RemoteKeys::of_issuer(issuer, Arc::new(fetch))?;
+        self.sources.push(Keys::Remote(keys));
+        Ok(())
     }
 
     /// Who holds `token`, as `holder` finds in its claims.

@@ -48,7 +48,7 @@ pub enum Json {
 
 impl Json {
     /// Reads one document, with nothing behind it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let seed = Depth {
             levels: DEPTH_MAX,

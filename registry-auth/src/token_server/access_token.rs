@@ -201,7 +201,8 @@ fn limits(claims: &Claims) -> Option<TokenLimits> {
             epochs.push((name.parse().ok()?, u64::try_from(epoch.as_integer()?).ok()?));
         }
     }
-    let limits = TokenLimits::new(scopes, TokenIssuer::Own, claims.issued_at());
+    let limits =
+        TokenLimits::new(scopes, TokenIssuer::Own, claims.issued_at()).until(claims.expires_at());
     Some(
         epochs
             .into_iter()

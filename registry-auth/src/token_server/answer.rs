@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use registry_core::{Actor, Error, Result, Scopes};
 use serde::Serialize;
 
+use super::request::ACCESS_TOKEN;
 use crate::Secret;
 
 /// A token, and what belongs to it.
@@ -32,6 +33,7 @@ struct Document<'a> {
     token: &'a str,
     access_token: &'a str,
     token_type: &'static str,
+    issued_token_type: &'static str,
     scope: String,
     expires_in: u64,
     issued_at: String,
@@ -41,7 +43,7 @@ struct Document<'a> {
 
 impl TokenAnswer {
     /// The document for the client, in the words of Docker's token protocol and
-    /// of RFC 6749. It holds secrets.
+    /// of RFC 6749 and 8693. It holds secrets.
     ///
     /// # Errors
     ///
@@ -54,6 +56,7 @@ impl TokenAnswer {
             token: self.token.expose(),
             access_token: self.token.expose(),
             token_type: "Bearer",
+            issued_token_type: ACCESS_TOKEN,
             scope: self.scopes.to_string(),
             expires_in: self.lifetime.as_secs(),
             issued_at: issued_at.to_string(),

@@ -11,7 +11,15 @@ use crate::Secret;
 /// The longest form in bytes.
 pub const TOKEN_REQUEST_MAX: usize = 64 << 10;
 
-/// A request for a token: a query (Docker's token protocol) or a form (RFC 6749).
+/// What a form says in which one token is exchanged for another, and the kinds of
+/// tokens there are (RFC 8693, sections 2.1 and 3).
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// A request for a token: a query (Docker's token protocol) or a form (RFC 6749,
+/// RFC 8693).
 pub struct TokenRequest {
     grant: TokenGrant,
     service: Option<String>,
@@ -27,6 +35,8 @@ pub(crate) enum TokenGrant {
     Password(String, Secret),
     /// A refresh token.
     Refresh(Secret),
+    /// Another token, also one by somebody else.
+    Exchange(Secret),
 }
 
 impl TokenRequest {
@@ -69,16 +79,24 @@ impl TokenRequest {
                 TokenGrant::Password(user, secret("password")?)
             }
             Some("refresh_token") => TokenGrant::Refresh(secret("refresh_token")?),
+            Some(EXCHANGE) => {
+                parameters.check_exchange()?;
+                TokenGrant::Exchange(secret("subject_token")?)
+            }
             Some(_) => {
                 return Err(invalid(
-                    "the grant_type isn't known here; use password or refresh_token",
+                    "the grant_type isn't known here; use password, refresh_token or token-exchange",
                 ));
             }
             None => return Err(invalid("the form has no grant_type")),
         };
+        let service = match parameters.one("service")? {
+            None if matches!(grant, TokenGrant::Exchange(_)) => parameters.one("audience")?,
+            service => service,
+        };
         Ok(Self {
+            service: service.map(str::to_owned),
             grant,
-            service: parameters.one("service")?.map(str::to_owned),
             scopes: parameters.scopes(),
             offline: parameters.one("access_type")? == Some("offline"),
         })
@@ -161,6 +179,30 @@ impl<'a> Parameters<'a> {
             return Err(invalid(format!("{name} is given twice; give it once")));
         }
         Ok(first.filter(|value| !value.is_empty()))
+    }
+
+    /// Refuses to exchange what isn't exchanged here: another kind of token, on
+    /// behalf of somebody, or for another kind.
+    fn check_exchange(&self) -> Result<()> {
+        match self.one("subject_token_type")? {
+            Some(ID_TOKEN | ACCESS_TOKEN | JWT) => {}
+            Some(_) => return Err(invalid("the subject_token_type isn't taken here; use jwt")),
+            None => return Err(invalid("the form has no subject_token_type")),
+        }
+        if !matches!(
+            self.one("requested_token_type")?,
+            None | Some(ACCESS_TOKEN | JWT)
+        ) {
+            return Err(invalid(
+                "the requested_token_type isn't to be had here; ask for access_token",
+            ));
+        }
+        if self.all("actor_token").next().is_some() {
+            return Err(invalid(
+                "nobody acts for somebody else here; leave the actor_token out",
+            ));
+        }
+        Ok(())
     }
 
     /// All scopes: in several parameters, as Docker sends them, or in one, as in

@@ -105,7 +105,7 @@ fn is(asker: &Asker, who: &str) -> bool {
     let words: Vec<_> = who.split(' ').collect();
     match words.as_slice() {
         ["anyone"] => true,
-        ["users"] => asker.kind != "nobody",
+        ["users"] => ["user", "robot"].contains(&asker.kind),
         ["robots"] => asker.kind == "robot",
         ["group", name] => asker.kind != "nobody" && asker.groups.contains(name),
         ["workload", issuer, claims @ ..] => {

@@ -10,7 +10,8 @@ use registry_core::{Clock, ErrorKind, RequestOrigin, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::{
-    ASKS, People, ann, ask, basic, bearer, challenge, claims, issue, registry, rules,
+    ASKS, Ahead, People, ann, ask, basic, bearer, challenge, claims, exchange_form, issue,
+    registry, rules,
 };
 
 #[tokio::test]
@@ -207,6 +208,17 @@ async fn a_request_that_cannot_be_met_is_told_so() {
         "grant_type=password&grant_type=refresh_token&username=ann&password=a",
         "grant_type=password&username=a%0ab&password=a",
         "grant_type=password&username=a:b&password=a",
+        "grant_type=token-exchange&subject_token=x",
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=x",
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=x\
+         &subject_token_type=urn:ietf:params:oauth:token-type:saml2",
+        &exchange_form("", ""),
+        &exchange_form("x", "&subject_token=y"),
+        &exchange_form("x", "&actor_token=y&actor_token_type=jwt"),
+        &exchange_form(
+            "x",
+            "&requested_token_type=urn:ietf:params:oauth:token-type:id_token",
+        ),
     ] {
         let error = TokenRequest::from_form(form.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestInvalid, "{form}");
@@ -316,4 +328,38 @@ async fn settings_that_clients_cannot_use_are_refused() {
         challenge(ask(&access, None, Method::GET, "/v2/").await),
         r#"Bearer realm="https://login.example/token",service="registry""#
     );
+}
+
+#[tokio::test]
+async fn what_is_bought_with_a_token_ends_with_it() {
+    let clock = Ahead::default();
+    let access = AccessControl::new(rules())
+        .authenticator(People::of([ann()]))
+        .tokens(TokenServer::ephemeral().unwrap())
+        .clock(clock.clone());
+    let query = "scope=repository:team/a:pull";
+    let first = issue(&access, Some(&basic("ann", "ann")), query)
+        .await
+        .unwrap();
+    let end = claims(&first)["exp"].as_u64().unwrap();
+    let form = exchange_form(first.token.expose(), "&scope=repository:team/a:pull");
+    let exchange = TokenRequest::from_form(form.as_bytes()).unwrap();
+    let headers = HeaderMap::new();
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    clock.go(Duration::from_secs(200));
+    let by_header = issue(&access, Some(&bearer(&first)), query).await.unwrap();
+    let by_exchange = access.issue(&sender, &exchange).await.unwrap();
+    for bought in [&by_header, &by_exchange] {
+        assert!(claims(bought)["exp"].as_u64().unwrap() <= end);
+        assert!(bought.lifetime <= Duration::from_secs(100), "{bought:?}");
+        assert_eq!(bought.scopes.to_string(), "repository:team/a:pull");
+    }
+    // Nor does it get another one in its last moments, as clocks may differ.
+    clock.go(Duration::from_secs(102));
+    for bought in [&first, &by_header] {
+        let refusal = issue(&access, Some(&bearer(bought)), query).await;
+        assert_eq!(refusal.unwrap_err().error.kind(), ErrorKind::Unauthorized);
+    }
+    let refusal = access.issue(&sender, &exchange).await.unwrap_err();
+    assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use proptest::prelude::*;
-use registry_auth::{AccessControl, Decision, Policy, Question, TokenServer};
-use registry_core::{Action, Actions, Scopes};
+use registry_auth::{
+    AccessControl, Decision, Policy, Question, Sender, TokenAnswer, TokenRequest, TokenServer,
+};
+use registry_core::{Action, Actions, RequestOrigin, Scopes};
 use tempfile::TempDir;
 
-use crate::support::{People, ann, ask, basic, bearer, issue};
+use crate::support::{People, ann, ask, basic, bearer, exchange_form, issue};
 
 /// Allows and denies as it was told, whoever asks.
 #[derive(Debug)]
@@ -63,6 +65,15 @@ async fn power(access: &AccessControl, authorization: &str, name: &str) -> Actio
     power
 }
 
+/// What a token is exchanged for (RFC 8693).
+async fn exchange(access: &AccessControl, token: &TokenAnswer, scope: &str) -> TokenAnswer {
+    let form = exchange_form(token.token.expose(), &format!("&scope={scope}"));
+    let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+    let headers = HeaderMap::new();
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    access.issue(&sender, &request).await.unwrap()
+}
+
 proptest! {
     #[test]
     fn s_12_never_more_than_user_request_and_parent(
@@ -83,6 +94,7 @@ proptest! {
             let password = basic("ann", "ann");
             let first = issue(&before, Some(&password), &format!("scope={parent}")).await.unwrap();
             let second = issue(&before, Some(&bearer(&first)), &format!("scope={child}")).await.unwrap();
+            let third = exchange(&before, &first, &child).await;
             let (parent, child) = (Scopes::parse([&*parent]), Scopes::parse([&*child]));
             for access in [&before, &after] {
                 for name in ["r0", "r1", "r2", "r3"] {
@@ -91,9 +103,11 @@ proptest! {
                     let user = power(access, &password, name).await;
                     let held = power(access, &bearer(&first), name).await;
                     assert!(user.intersection(covered(&parent)).contains(held));
-                    let held = power(access, &bearer(&second), name).await;
                     let most = user.intersection(covered(&parent)).intersection(covered(&child));
-                    assert!(most.contains(held));
+                    for bought in [&second, &third] {
+                        let held = power(access, &bearer(bought), name).await;
+                        assert!(most.contains(held));
+                    }
                 }
             }
             // What others read is what may be done at the time.

@@ -124,3 +124,11 @@ pub(crate) fn challenge(answer: Result<Grant, Refusal>) -> String {
 
 pub(crate) const ASKS: &str =
     r#"Bearer realm="https://registry.example/v2/token",service="registry""#;
+
+/// The form that exchanges a token, with more behind it.
+pub(crate) fn exchange_form(token: &str, more: &str) -> String {
+    format!(
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}\
+         &subject_token_type=urn:ietf:params:oauth:token-type:access_token{more}"
+    )
+}

@@ -9,7 +9,7 @@ use http::Uri;
 use http::uri::Authority;
 use registry_auth::{
     AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, Ldap,
-    MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer,
+    MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer, Workload,
 };
 use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
 use registry_http::{HttpFetch, Limits, RegistryService, Tls, TlsVersion};
@@ -19,7 +19,7 @@ use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
     Auth, Changes, Configuration, Directory, Http, KeySource, PasswordFile, Problem, Said, Storage,
-    TokenService,
+    TokenService, WorkloadIssuer,
 };
 
 /// Where the keys that sign tokens are, below the data.
@@ -154,6 +154,9 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
                 Challenge::bearer(&realm.value, &service.service).map_err(wrong(realm))?
             });
     }
+    for workloads in &auth.workloads {
+        access = access.authenticator(workload(workloads)?);
+    }
     if let Some(PasswordFile { realm, path }) = &auth.password_file {
         let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
         let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
@@ -228,6 +231,23 @@ fn issuer(service: &TokenService) -> Result<Issuer, Problem> {
         issuer = trusting.map_err(wrong(keys))?;
     }
     Ok(issuer)
+}
+
+/// A system that vouches for the programs which it runs.
+fn workload(of: &WorkloadIssuer) -> Result<Workload, Problem> {
+    let (name, issuer) = (&of.name, &of.issuer);
+    let workload = Workload::new(&name.value, &issuer.value, &of.audience.value);
+    let workload = workload.map_err(wrong(name))?;
+    let Some(keys) = &of.keys else {
+        let fetch = fetch(&issuer.value);
+        let discovering = fetch.and_then(|fetch| workload.discover(fetch));
+        return discovering.map_err(wrong(issuer));
+    };
+    let trusting = match &keys.value {
+        KeySource::File(path) => workload.keys(path),
+        KeySource::Url(url) => fetch(url).and_then(|fetch| workload.keys_url(url, fetch)),
+    };
+    trusting.map_err(wrong(keys))
 }
 
 /// What asks the host of `url`, and no other.

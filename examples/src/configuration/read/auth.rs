@@ -5,9 +5,10 @@ use std::time::Duration;
 use registry_auth::jwt::Algorithm;
 use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
 
+use super::super::tree::Node;
 use super::super::{
-    Auth, Directory, DirectoryGroups, KeySource, PasswordFile, Said, TokenService, Tokens, choice,
-    duration,
+    Auth, Directory, DirectoryGroups, KeySource, PasswordFile, Said, TokenService, Tokens,
+    WorkloadIssuer, choice, duration,
 };
 use super::Reader;
 
@@ -18,6 +19,7 @@ const CERTIFICATE: &str = "auth.certificate";
 const ISSUER: &str = "auth.token";
 const KEYS: &str = "auth.keys";
 const LDAP: &str = "auth.ldap";
+const OIDC: &str = "auth.oidc";
 const POLICY: &str = "auth.policy";
 const TOKENS: &str = "auth.tokenserver";
 
@@ -31,17 +33,19 @@ impl Reader<'_> {
         };
         let certificate_name = self.certificate_name();
         let directory = self.directory();
+        let workloads = self.workloads(policy_file.is_some());
         let has_users =
             password_file.is_some() || certificate_name.is_some() || directory.is_some();
         let keys = self.keys(has_users, policy_file.is_some());
         // Where another service gives out tokens, clients ask that one.
-        let has_logins = (has_users || keys) && issuer.is_none();
+        let has_logins = (has_users || keys || !workloads.is_empty()) && issuer.is_none();
         let tokens = self.tokens(has_logins, policy_file.is_some());
         Auth {
             password_file,
             issuer,
             certificate_name,
             directory,
+            workloads,
             keys,
             policy_file,
             tokens,
@@ -50,6 +54,37 @@ impl Reader<'_> {
                 per_identity: self.rate("auth.limits.peridentity"),
             },
         }
+    }
+
+    /// Workloads are nobody without rules that name them: everybody can have one.
+    fn workloads(&mut self, has_policy: bool) -> Vec<WorkloadIssuer> {
+        let names = self.tree.at(OIDC).map(Node::entries).unwrap_or_default();
+        if !has_policy && let Some(origin) = self.origin_of(OIDC) {
+            self.problems.push(origin.problem(format!(
+                "`{OIDC}` needs rules that say what workloads may do: name a file of them in \
+                 `{POLICY}.path`"
+            )));
+            return Vec::new();
+        }
+        let mut workloads = Vec::new();
+        for entry in names {
+            let section = format!("{OIDC}.{}", entry.name);
+            let issuer = self.required(&section, "issuer");
+            let audience = self.required(&section, "audience");
+            let keys = self.said(&format!("{section}.jwks"));
+            if let (Some(issuer), Some(audience)) = (issuer, audience) {
+                workloads.push(WorkloadIssuer {
+                    name: Said {
+                        value: entry.name.clone(),
+                        origin: entry.origin.clone(),
+                    },
+                    issuer,
+                    audience,
+                    keys: keys.map(Said::into_keys),
+                });
+            }
+        }
+        workloads
     }
 
     /// Robots are nobody without rules that name them.
@@ -209,7 +244,7 @@ impl Reader<'_> {
                 let origin = self.origin_of(TOKENS)?;
                 self.problems.push(origin.problem(format!(
                     "`{TOKENS}` has nobody to give tokens to; say who may log in, such as with \
-                     `auth.htpasswd` or `auth.keys`"
+                     `auth.htpasswd`, `auth.oidc` or `auth.keys`"
                 )));
             }
             return None;
