@@ -50,7 +50,10 @@ impl Glob {
         let mut reached = 0_u128;
         let mut at_start = true;
         for char in text.chars() {
-            let next = (reached << 1) | u128::from(at_start);
+            let mut next = reached << 1;
+            if at_start {
+                next |= 1;
+            }
             reached = (next & self.fits(char)) | (reached & self.open);
             at_start &= self.open_at_start;
             if reached == 0 && !at_start {
@@ -66,9 +69,12 @@ impl Glob {
             .exactly
             .binary_search_by_key(&char, |(char, _)| *char)
             .ok()
-            .and_then(|index| self.exactly.get(index))
-            .map_or(0, |(_, places)| *places);
-        exactly | self.any
+            .and_then(|index| self.exactly.get(index));
+        let mut fits = self.any;
+        if let Some((_, places)) = exactly {
+            fits |= places;
+        }
+        fits
     }
 }
 

@@ -105,6 +105,11 @@ impl Count {
         now < self.until && self.until.saturating_sub(now) <= NAME_WINDOW
     }
 
+    /// Whether this address is one of the name's own.
+    fn is_trusted(&self, now: u64) -> bool {
+        now < self.trusted
+    }
+
     /// Forgets what is older than `window`.
     fn forget(&mut self, now: u64, window: u64) {
         if now < self.since || now.saturating_sub(self.since) >= window {
@@ -176,7 +181,7 @@ impl Attempt<'_> {
         let now = self.now();
         let table = self.guard.lock();
         let pair = table.get(self.pair);
-        if now < pair.trusted && pair.refused < REFUSED_MAX {
+        if pair.is_trusted(now) && pair.refused < REFUSED_MAX {
             return Ok(());
         }
         self.longest(&table, now).map_or(Ok(()), |until| {
@@ -194,7 +199,7 @@ impl Attempt<'_> {
         let now = self.now();
         let mut table = self.guard.lock();
         let pair = table.get(self.pair);
-        let trusted = now < pair.trusted;
+        let trusted = pair.is_trusted(now);
         let until = if trusted {
             Some(pair.until).filter(|_| pair.is_locked(now))
         } else {

@@ -155,7 +155,7 @@ impl FromStr for Network {
         // Above that many bits, all addresses are IPv4 ones.
         let inner = prefix.checked_sub(u128::BITS.saturating_sub(u32::BITS));
         match (inner, Bits::of(network.bits.address())) {
-            (Some(prefix), bits @ Bits::V4(_)) if address.is_ipv6() => Ok(Self { bits, prefix }),
+            (Some(prefix), bits @ Bits::V4(_)) => Ok(Self { bits, prefix }),
             _ => Ok(network),
         }
     }
@@ -343,6 +343,10 @@ mod tests {
         ] {
             let error = text.parse::<Network>().expect_err(text).to_string();
             assert!(error.contains(instead), "{error}");
+        }
+        for (length, reason) in [(64, "is malformed"), (65, "is too long")] {
+            let error = "1".repeat(length).parse::<Network>().unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
         }
         let long = "1".repeat(1 << 16);
         let error = long.parse::<Network>().unwrap_err().to_string();

@@ -93,7 +93,7 @@ mod tests {
             remembered.insert(of(number), number);
             assert_eq!(remembered.get(&of(0)), Some(0), "{number}");
         }
-        assert_eq!(remembered.get(&of(999)), Some(999));
+        assert!((991..1000).all(|number| remembered.get(&of(number)).is_some()));
         assert_eq!(remembered.get(&of(900)), None);
         let generations = remembered.lock();
         assert!(generations.younger.len() + generations.older.len() <= 20);

@@ -176,10 +176,8 @@ fn decision(rules: &[&Rule], tag: Option<&Tag>) -> Decision {
         let actions = rule.effective(tag);
         decision.and(match (rule.effect(), rule.reason()) {
             (Effect::Allow, _) => Decision::allow(actions),
-            (Effect::Deny, Some(reason)) if !actions.is_empty() => {
-                Decision::deny(actions, reason.to_owned())
-            }
-            (Effect::Deny, _) => Decision::deny_silently(actions),
+            (Effect::Deny, Some(reason)) => Decision::deny(actions, reason.to_owned()),
+            (Effect::Deny, None) => Decision::deny_silently(actions),
         })
     })
 }

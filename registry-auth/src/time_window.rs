@@ -1,5 +1,6 @@
 //! Times of the week.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,7 +49,8 @@ pub struct TimeWindow {
     days: [bool; 7],
     /// Minutes since midnight.
     start: u16,
-    end: u16,
+    /// How many minutes it lasts: at most a day.
+    length: u16,
     zone: Zone,
 }
 
@@ -65,13 +67,10 @@ impl TimeWindow {
     pub fn contains(&self, at: SystemTime) -> bool {
         let unix = unix_seconds(at);
         let local = unix.saturating_add(self.zone.offset(unix).into());
-        let day = local.div_euclid(24 * 3600);
-        let minute = local.rem_euclid(24 * 3600) / 60;
-        let (start, end) = (i64::from(self.start), i64::from(self.end));
-        if start < end {
-            return (start..end).contains(&minute) && self.is_on(day);
-        }
-        minute >= start && self.is_on(day) || minute < end && self.is_on(day.saturating_sub(1))
+        let minutes = local.div_euclid(60).saturating_sub(self.start.into());
+        // How long it has gone on, had it started on the last day that it could.
+        let since = minutes.rem_euclid(MINUTES_OF_DAY.into());
+        since < self.length.into() && self.is_on(minutes.div_euclid(MINUTES_OF_DAY.into()))
     }
 
     /// Whether it starts on the day that comes `day` days after the first of
@@ -105,12 +104,9 @@ impl Zone {
             #[cfg(feature = "policy")]
             Self::Named(zone) => {
                 // Beyond the year 9999, it stays as it was.
-                let limit = if unix < 0 {
-                    jiff::Timestamp::MIN
-                } else {
-                    jiff::Timestamp::MAX
-                };
-                let at = jiff::Timestamp::from_second(unix).unwrap_or(limit);
+                let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+                let known = unix.clamp(first.as_second(), last.as_second());
+                let at = jiff::Timestamp::from_second(known).unwrap_or_default();
                 zone.to_offset(at).seconds()
             }
         }
@@ -227,18 +223,21 @@ impl FromStr for TimeWindow {
                      00:00 to 24:00"
                 ))
             })?;
-        if start == end {
-            return Err(ErrorKind::RequestInvalid.error(format!(
-                "the hours {hours:?} have no end; write 00:00-24:00 for the whole day"
-            )));
-        }
-        // At midnight, the day it starts on is over.
-        let end = if end == 0 { MINUTES_OF_DAY } else { end };
+        let length = match end.cmp(&start) {
+            Ordering::Greater => end.saturating_sub(start),
+            // On the next day.
+            Ordering::Less => end.saturating_add(MINUTES_OF_DAY).saturating_sub(start),
+            Ordering::Equal => {
+                return Err(ErrorKind::RequestInvalid.error(format!(
+                    "the hours {hours:?} have no end; write 00:00-24:00 for the whole day"
+                )));
+            }
+        };
         let zone = zone.map_or(Ok(Zone::Offset(0)), |name| Zone::parse(name))?;
         Ok(Self {
             days,
             start,
-            end,
+            length,
             zone,
         })
     }
@@ -259,13 +258,19 @@ impl fmt::Display for TimeWindow {
             }
             f.write_str(" ")?;
         }
+        let end = self.start.saturating_add(self.length);
+        // At midnight, it is the end of the day that it starts on.
+        let end = match end.checked_sub(MINUTES_OF_DAY) {
+            Some(end @ 1..) => end,
+            _ => end,
+        };
         write!(
             f,
             "{:02}:{:02}-{:02}:{:02} {}",
             self.start / 60,
             self.start % 60,
-            self.end / 60,
-            self.end % 60,
+            end / 60,
+            end % 60,
             self.zone
         )
     }
@@ -276,7 +281,7 @@ impl fmt::Display for Zone {
         match self {
             Self::Offset(0) => f.write_str("UTC"),
             Self::Offset(seconds) => {
-                let sign = if *seconds < 0 { '-' } else { '+' };
+                let sign = if seconds.is_negative() { '-' } else { '+' };
                 let minutes = seconds.unsigned_abs() / 60;
                 write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
             }
@@ -437,6 +442,10 @@ mod tests {
             let error = text.parse::<TimeWindow>().expect_err(text).to_string();
             assert!(error.contains(instead), "{text:?}: {error}");
         }
+        for length in [128, 129] {
+            let padded = format!("{:length$}", "08:00-18:00");
+            assert_eq!(padded.parse::<TimeWindow>().is_ok(), length == 128);
+        }
         let long = "x".repeat(1 << 16);
         let error = long.parse::<TimeWindow>().unwrap_err().to_string();
         assert!(error.len() < 200, "{error}");
@@ -494,6 +503,24 @@ mod tests {
             let always = window("00:00-24:00 Europe/Berlin");
             let far = Duration::from_secs(1 << 40);
             assert!(always.contains(UNIX_EPOCH + far) && always.contains(UNIX_EPOCH - far));
+        }
+
+        /// In winter an hour ahead; and before there were zones, by the sun.
+        #[test]
+        fn beyond_the_calendar_the_clocks_go_on_as_they_did() {
+            for (at, ahead) in [(1_i64 << 40, 3600), (-(1_i64 << 40), 53 * 60 + 28)] {
+                let minute = (at + ahead).div_euclid(60).rem_euclid(24 * 60) as u16;
+                let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+                let (start, end) = (clock(minute), clock((minute + 1) % (24 * 60)));
+                let now = window(&format!("{start}-{end} Europe/Berlin"));
+                let far = Duration::from_secs(at.unsigned_abs());
+                let time = if at < 0 {
+                    UNIX_EPOCH - far
+                } else {
+                    UNIX_EPOCH + far
+                };
+                assert!(now.contains(time), "{now}");
+            }
         }
 
         /// Every minute of the week that a window has, counted one by one.

@@ -657,3 +657,37 @@ async fn s_32_a_token_of_another_issuer_is_of_a_repository_that_was_there() {
         .unwrap();
     }
 }
+
+#[tokio::test]
+async fn an_open_registry_asks_nobody_to_log_in_although_somebody_could() {
+    let access = AccessControl::open().authenticator(Login::new(|_, _| async { true }));
+    let grant = ask(&access, None, Method::GET, "/v2/").await.unwrap();
+    assert_eq!(grant.actor.name, None);
+}
+
+#[cfg(feature = "token")]
+#[tokio::test]
+async fn clients_can_be_sent_to_a_path_beside_the_registry() {
+    let access = private_registry().challenge(Challenge::bearer_beside("auth/token", "shop"));
+    let headers = headers(None);
+    let sender = Sender::new(&headers, RequestOrigin::default()).base(Some("https://shop.example"));
+    let operation = Operation::parse(&Method::GET, "/v2/", None).unwrap();
+    let refused_with = refused(
+        access.authorize(&sender, &operation).await,
+        ErrorKind::Unauthorized,
+    );
+    assert_eq!(
+        refused_with.unwrap(),
+        r#"Bearer realm="https://shop.example/auth/token",service="shop""#
+    );
+}
+
+#[test]
+fn a_token_says_which_repository_of_a_name_it_was_made_for() {
+    let (app, other): (RepositoryName, RepositoryName) =
+        ("team/app".parse().unwrap(), "team/other".parse().unwrap());
+    let now = std::time::UNIX_EPOCH;
+    let limits = TokenLimits::new(Scopes::default(), TokenIssuer::Own, now);
+    let limits = limits.with_epoch(app.clone(), 7);
+    assert_eq!((limits.epoch(&app), limits.epoch(&other)), (Some(7), None));
+}

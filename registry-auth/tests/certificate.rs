@@ -155,3 +155,53 @@ async fn what_is_no_certificate_is_nobodys() {
         assert_eq!(by(CertificateName::CommonName, &certificate).await, None);
     }
 }
+
+/// Stands still.
+#[derive(Debug, Clone)]
+struct Stopped(SystemTime);
+
+impl Clock for Stopped {
+    fn now(&self) -> SystemTime {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_good_from_its_first_second_to_its_last() {
+    let (first, last) = (1_800_000_000, 1_800_000_100);
+    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let short = certificate(|params| {
+        params.distinguished_name.push(DnType::CommonName, "ann");
+        params.not_before = time(first).into();
+        params.not_after = time(last).into();
+    });
+    for (now, is_good) in [
+        (first - 1, false),
+        (first, true),
+        (last, true),
+        (last + 1, false),
+    ] {
+        let certificates = Certificates::new(CertificateName::CommonName);
+        let found = known(certificates.clock(Stopped(time(now))), &short).await;
+        assert_eq!(found.is_some(), is_good, "{now}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_known_by_a_certificate_is_said_to_be() {
+    let access = AccessControl::new(Rules::new());
+    let access = access.authenticator(Certificates::new(CertificateName::CommonName));
+    let (headers, certificate) = (HeaderMap::new(), named("ann"));
+    let sender = Sender::new(&headers, RequestOrigin::default()).certificate(Some(&certificate));
+    let ann = access.identify(&sender).await.unwrap().unwrap();
+    assert_eq!((ann.name(), ann.source()), ("ann", "certificate"));
+}
+
+#[tokio::test]
+async fn a_name_has_512_bytes_at_most() {
+    for (length, is_taken) in [(512, true), (513, false)] {
+        let name = "a".repeat(length);
+        let found = by(CertificateName::CommonName, &named(&name)).await;
+        assert_eq!(found.is_some(), is_taken, "{length}");
+    }
+}

@@ -169,3 +169,11 @@ fn a_token_limits_what_its_holder_could_do() {
     inquiry.actions = Actions::from(Action::Pull) | Action::Push.into();
     assert!(access().explain(&inquiry).granted);
 }
+
+#[test]
+fn the_holder_of_an_anonymous_token_is_somebody_anonymous() {
+    let mut inquiry = Inquiry::new(Action::Pull);
+    inquiry.principal = Some(Principal::anonymous());
+    let sentence = access().explain(&inquiry).sentence;
+    assert!(sentence.starts_with("somebody anonymous may"), "{sentence}");
+}

@@ -264,6 +264,55 @@ async fn a_name_waits_after_guesses_from_many_addresses_except_at_its_own() {
 }
 
 #[tokio::test]
+async fn an_address_is_a_names_own_for_a_day_after_a_login_to_the_second() {
+    let door = Door::new();
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+    door.watch
+        .go(Duration::from_hours(24) - Duration::from_secs(1));
+    for number in 0..100 {
+        let address = format!("198.51.100.{number}");
+        assert_eq!(door.outcome("ann:wrong", &address).await, Outcome::Wrong);
+    }
+    // A guess makes it no longer.
+    assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+    door.watch.go(Duration::from_secs(1));
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wait(899));
+}
+
+#[tokio::test]
+async fn of_a_name_64_passwords_are_checked_at_once_except_at_its_own_addresses() {
+    let answers = Arc::new(Semaphore::new(1));
+    let door = Arc::new(Door::with(People {
+        answers: Some(Arc::clone(&answers)),
+        ..People::default()
+    }));
+    assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+    let knock = |address: String| {
+        let door = Arc::clone(&door);
+        tokio::spawn(async move { door.outcome("ann:right", &address).await })
+    };
+    let mut waiting: Vec<_> = (0..64)
+        .map(|number| knock(format!("198.51.100.{number}")))
+        .collect();
+    let let_all_knock = async || {
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let_all_knock().await;
+    assert_eq!(door.checks(), 65);
+    assert_eq!(door.outcome("ann:right", THERE).await, Outcome::Wait(1));
+    waiting.push(knock(HERE.to_owned()));
+    let_all_knock().await;
+    assert_eq!(door.checks(), 66);
+    answers.add_permits(66);
+    for knock in waiting {
+        assert_eq!(knock.await.unwrap(), Outcome::In);
+    }
+    assert_eq!(door.outcome("ann:right", THERE).await, Outcome::In);
+}
+
+#[tokio::test]
 async fn whoever_has_guessed_before_guesses_one_at_a_time() {
     let answers = Arc::new(Semaphore::new(5));
     let door = Arc::new(Door::with(People {
@@ -410,9 +459,11 @@ async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_gu
     assert_eq!(knock("ann:right", THERE).await, Outcome::Wait(1));
     assert_eq!(knock("ann:right", HERE).await, Outcome::In);
     // That, too, ends at some time.
-    for _ in 0..10_000 {
+    for _ in 0..9_998 {
         assert_eq!(knock("ann:wrong", HERE).await, Outcome::Wait(1));
     }
+    assert_eq!(knock("ann:right", HERE).await, Outcome::In);
+    assert_eq!(knock("ann:wrong", HERE).await, Outcome::Wait(1));
     assert_eq!(knock("ann:right", HERE).await, Outcome::Wait(1));
 }
 

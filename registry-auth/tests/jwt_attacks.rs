@@ -633,6 +633,63 @@ fn a_token_has_three_parts_each_written_in_one_way() {
 }
 
 #[test]
+fn a_token_and_its_header_may_be_as_long_as_it_is_said() {
+    let padded = |length: usize| format!("{HEADER:length$}");
+    assert!(check(&token(&padded(1024), CLAIMS)).is_ok());
+    let answer = check(&token(&padded(1025), CLAIMS));
+    assert!(matches!(answer, Err(Rejected::Header(_))), "{answer:?}");
+
+    // Not every length can be had by claims alone.
+    let lengths = (0..3).flat_map(|more| (0..4).map(move |rest| (more, rest)));
+    let mut seen = Vec::new();
+    for (more, rest) in lengths {
+        let header = padded(HEADER.len() + more);
+        let claims = |length| format!("{CLAIMS:length$}");
+        let base = token(&header, &claims(12_000)).len();
+        let longest = token(&header, &claims(12_000 + (TOKEN_MAX - base) * 3 / 4 + rest));
+        seen.push(longest.len());
+        match longest.len() {
+            0..=TOKEN_MAX => drop(check(&longest).unwrap()),
+            _ => assert!(matches!(check(&longest), Err(Rejected::Malformed(_)))),
+        }
+    }
+    assert!(
+        seen.contains(&TOKEN_MAX) && seen.contains(&(TOKEN_MAX + 1)),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn the_log_says_why_a_token_was_refused_and_shows_nothing_of_it() {
+    for (rejected, said) in [
+        (Rejected::Malformed("it is short"), "it is short"),
+        (Rejected::Header("there is no alg"), "there is no alg"),
+        (Rejected::Algorithm, "algorithm"),
+        (
+            Rejected::UnknownKey(Some("first".to_owned())),
+            "the key first",
+        ),
+        (Rejected::UnknownKey(None), "names no key"),
+        (Rejected::Signature, "signature"),
+        (Rejected::Claim("aud"), "aud"),
+        (Rejected::Issuer, "issuer"),
+        (Rejected::Audience, "audience"),
+        (Rejected::Lifetime, "longer"),
+        (Rejected::TooEarly, "yet"),
+        (Rejected::Expired, "expired"),
+    ] {
+        let shown = rejected.to_string();
+        assert!(shown.contains(said), "{shown}");
+    }
+    let header = HEADER.replace("trusted", "../secret key");
+    let refused = check(&token(&header, CLAIMS)).unwrap_err().to_string();
+    assert!(
+        refused.contains("the kid") && !refused.contains("secret"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn nothing_of_the_claims_is_read_before_the_signature_is_right() {
     for claims in ["", "{", r#"{"exp":1}"#, &with_claim("aud", Some("1"))] {
         let forged = sealed(HEADER, claims, |_| vec![1; 64]);

@@ -293,3 +293,115 @@ fn a_name_means_one_key() {
     assert_eq!(algorithm(Algorithm::Rs256), None);
     assert!(two.find(Some("A"), Algorithm::Es256).is_none());
 }
+
+#[test]
+fn a_set_may_be_as_large_as_it_is_said() {
+    let named: Vec<_> = (0..101)
+        .map(|number| ED25519.replacen('{', &format!(r#"{{"kid":"k{number}","#), 1))
+        .collect();
+    let named: Vec<_> = named.iter().map(String::as_str).collect();
+    let hundred = set(&named[..100]).unwrap();
+    assert_eq!((hundred.len(), hundred.iter().count()), (100, 100));
+    assert!(set(&named).is_err());
+    // One by one, too.
+    assert!(hundred.clone().with(key(named[99])).is_ok());
+    let error = hundred.with(key(named[100])).unwrap_err();
+    assert!(error.to_string().contains("more than 100 keys"), "{error}");
+
+    for (length, is_read) in [(256 << 10, true), ((256 << 10) + 1, false)] {
+        let document = format!(r#"{{"keys":[{ED25519}]}}"#);
+        let padded = format!("{document}{}", " ".repeat(length - document.len()));
+        assert_eq!(KeySet::parse_jwks(padded.as_bytes()).is_ok(), is_read);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_said() {
+    for (jwk, from, to, said) in [
+        (P256, "f83O", "", "a coordinate has a wrong length"),
+        (P256, "x_FE", "", "a coordinate has a wrong length"),
+        (P256, "f83O", "f83P", "no point of the curve"),
+        (ED25519, "11qY", "", "x has a wrong length"),
+        (
+            ED25519,
+            "Ed25519\"",
+            "Ed25519\",\"alg\":\"ES256\"",
+            "alg is none of its kind",
+        ),
+    ] {
+        let changed = jwk.replace(from, to);
+        assert_ne!(changed, jwk);
+        let error = refused(&changed);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn an_exponent_has_four_bytes_at_most() {
+    for (exponent, is_taken) in [(&[128, 0, 0, 1][..], true), (&[1, 0, 0, 0, 1], false)] {
+        let jwk = RSA.replace("AQAB", &URL_SAFE_NO_PAD.encode(exponent));
+        assert_eq!(VerificationKey::from_jwk(jwk.as_bytes()).is_ok(), is_taken);
+    }
+}
+
+/// An element of DER, whose length is written in as few bytes as it takes.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+    match length {
+        0..=0x7f => [&[tag, low], content].concat(),
+        0x80..=0xff => [&[tag, 0x81, low], content].concat(),
+        _ => [&[tag, 0x82, high, low], content].concat(),
+    }
+}
+
+/// An RSA key of these elements in the form of certificates.
+fn rsa(algorithm: &[u8], numbers: &[&[u8]]) -> registry_core::Result<VerificationKey> {
+    let key = [&[0][..], &der(0x30, &numbers.concat())].concat();
+    let content = [der(0x30, algorithm), der(0x03, &key)].concat();
+    VerificationKey::from_spki(&der(0x30, &content))
+}
+
+const RSA_ENCRYPTION: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+
+#[test]
+fn an_rsa_key_in_der_has_one_spelling() {
+    // With the zero without which it would be negative.
+    let modulus = |first: &[u8]| der(0x02, &[first, &[0xc5; 255]].concat());
+    let exponent = der(0x02, &[1, 0, 1]);
+    let good = modulus(&[0, 0x80]);
+    rsa(RSA_ENCRYPTION, &[&good, &exponent]).unwrap();
+
+    let foreign = |algorithm: &[u8], numbers: &[&[u8]]| {
+        let error = rsa(algorithm, numbers).unwrap_err().to_string();
+        assert!(error.contains("its kind isn't known here"), "{error}");
+    };
+    // RSASSA-PSS, and rsaEncryption without its parameters.
+    foreign(
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a",
+        &[&good, &exponent],
+    );
+    foreign(&RSA_ENCRYPTION[..11], &[&good, &exponent]);
+    // Negative numbers.
+    for first in [&[0x80][..], &[0x81], &[0xff]] {
+        foreign(RSA_ENCRYPTION, &[&modulus(first), &exponent]);
+        let negative = der(0x02, &[first, &[0, 1]].concat());
+        foreign(RSA_ENCRYPTION, &[&good, &negative]);
+    }
+    // Lengths in more bytes than it takes, without an end, and of some number of
+    // bytes.
+    for length in [&[0x81, 3][..], &[0x82, 0, 3], &[0x83, 0, 0, 3]] {
+        let exponent = [&[0x02], length, &[1, 0, 1]].concat();
+        foreign(RSA_ENCRYPTION, &[&good, &exponent]);
+    }
+    for length in [0x80, 0x83_u8] {
+        let exponent = [&[0x02, length][..], &vec![1; length.into()]].concat();
+        foreign(RSA_ENCRYPTION, &[&good, &exponent]);
+    }
+    foreign(RSA_ENCRYPTION, &[&good, &exponent, &exponent]);
+
+    // One that is too weak is known as such, so it was read.
+    let weak = der(0x02, &[&[0][..], &[0xc5; 128]].concat());
+    let error = rsa(RSA_ENCRYPTION, &[&weak, &exponent]).unwrap_err();
+    assert!(error.to_string().contains("2048"), "{error}");
+}

@@ -12,11 +12,13 @@
 mod ahead;
 #[path = "common/sender.rs"]
 mod sender;
+#[path = "common/store.rs"]
+mod store;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use http::Method;
@@ -32,6 +34,7 @@ use registry_core::{
 
 use self::ahead::Ahead;
 use self::sender::{basic, headers};
+use self::store::Watched;
 
 /// Knows ann by her name, as long as she is there, with her groups of the time.
 #[derive(Debug, Clone)]
@@ -585,7 +588,9 @@ async fn what_can_not_be_made_is_refused() {
         .keys
         .create_robot("ci", RobotChange::default(), now)
         .await;
-    assert_eq!(again.unwrap_err().kind(), ErrorKind::PreconditionFailed);
+    let again = again.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::PreconditionFailed);
+    assert_eq!(again.to_string(), "there is a robot of this name");
     for change in [
         RobotChange {
             description: Some(long.clone()),
@@ -652,4 +657,100 @@ async fn what_can_not_be_made_is_refused() {
         (robots.items.len(), robots.items[0].name.as_str()),
         (1, "ci")
     );
+}
+
+#[tokio::test]
+async fn what_is_as_long_as_it_may_be_is_made() {
+    let scene = scene();
+    let (now, long) = (scene.clock.now(), "a".repeat(128));
+    let change = RobotChange {
+        description: Some(long.clone()),
+        groups: Some((0..64).map(|number| format!("{number:0128}")).collect()),
+        ..RobotChange::default()
+    };
+    let made = scene.keys.create_robot(&long, change, now).await.unwrap();
+    assert_eq!((made.description.len(), made.groups.len()), (128, 64));
+    let found = scene.keys.robot(&long).await.unwrap();
+    assert_eq!(found, Some(made));
+    assert_eq!(scene.keys.robot("another").await.unwrap(), None);
+}
+
+/// Stands still until it is told to go on.
+#[derive(Debug, Clone)]
+struct Watch(Arc<AtomicU64>);
+
+impl Clock for Watch {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_use_a_minute_after_the_last_that_was_kept_is_kept() {
+    let watch = Watch(Arc::new(AtomicU64::new(1_800_000_000)));
+    let keys = Keys::new(MemoryRecords::new().clock(watch.clone()));
+    let made = keys.create_robot("ci", RobotChange::default(), watch.now());
+    made.await.unwrap();
+    let robot = Principal::robot("ci");
+    let (_, secret) = keys
+        .create(&robot, NewKey::default(), watch.now())
+        .await
+        .unwrap();
+    let access = AccessControl::new(Rules::new())
+        .keys(keys.clone())
+        .clock(watch.clone());
+    for (seconds, kept) in [(0, 0), (59, 0), (60, 60), (119, 60), (120, 120)] {
+        watch.0.store(1_800_000_000 + seconds, Ordering::Relaxed);
+        ask(&access, &bearer(&secret), Method::GET, "/v2/")
+            .await
+            .unwrap();
+        let listed = keys.list(&robot, PageRequest::default()).await.unwrap();
+        let used = listed.items[0].used_at.unwrap();
+        let since = used
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        assert_eq!(since, 1_800_000_000 + kept);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_looked_up_for_what_no_key_is_like() {
+    let records = Watched::default();
+    let access = AccessControl::new(Rules::new()).keys(Keys::new(records.clone()));
+    let long = "a".repeat(600);
+    for names in [
+        &long[..31],
+        &long[..33],
+        &long,
+        &format!("{}g", &long[..31]),
+        "a/b",
+    ] {
+        let signed = format!("rgk_{names}_A");
+        let checksum = crc32c::crc32c(signed.as_bytes());
+        let bearer = format!("Bearer {signed}_{checksum:08x}");
+        let refused = ask(&access, &bearer, Method::GET, "/v2/").await;
+        assert_eq!(refused, Err(ErrorKind::Unauthorized), "{names}");
+    }
+    assert_eq!(records.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_key_is_good_where_its_use_can_not_be_kept() {
+    let records = Watched::default();
+    let keys = Keys::new(records.clone());
+    let now = SystemClock.now();
+    let made = keys.create_robot("ci", RobotChange::default(), now);
+    made.await.unwrap();
+    let robot = Principal::robot("ci");
+    let (_, secret) = keys.create(&robot, NewKey::default(), now).await.unwrap();
+    let access = AccessControl::new(Rules::new()).keys(keys.clone());
+    for fault in [ErrorKind::PreconditionFailed, ErrorKind::Unavailable] {
+        records.fail(Some(fault));
+        ask(&access, &bearer(&secret), Method::GET, "/v2/")
+            .await
+            .unwrap();
+        let listed = keys.list(&robot, PageRequest::default()).await.unwrap();
+        assert_eq!(listed.items[0].used_at, None);
+    }
 }

@@ -327,6 +327,66 @@ async fn one_that_is_wrong_is_not_opened() {
 }
 
 #[test]
+fn a_file_has_a_mebibyte_at_most() {
+    for (length, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let start = format!("{}# ", pulls("a"));
+        let file = File::new(&format!("{start}{}", "x".repeat(length - start.len())));
+        let read = PolicyFile::read(file.path());
+        assert_eq!(read.is_ok(), is_read, "{length}");
+    }
+}
+
+#[test]
+fn a_problem_says_where_it_is_and_what_to_do() {
+    let text = format!("{}  - anyone may pul b\n", pulls("a"));
+    let problems = PolicyFile::parse("policy.yml", text.as_bytes()).unwrap_err();
+    let [problem] = &problems[..] else {
+        panic!("{problems:?}")
+    };
+    assert_eq!((problem.file(), problem.line()), ("policy.yml", Some(4)));
+    assert_eq!(
+        problem.reason(),
+        "there is no action `pul`; did you mean `pull`?"
+    );
+    let missing = PolicyFile::read("/nowhere/policy.yml").unwrap_err();
+    assert_eq!(missing[0].line(), None);
+}
+
+#[tokio::test]
+async fn an_open_file_is_a_policy_in_every_respect() {
+    let file = File::new(EXAMPLE);
+    let policy = PolicyFile::open(file.path()).unwrap();
+    let origin = RequestOrigin::default();
+    let repository = "library/alpine".parse().unwrap();
+    let question = Question::new(None, &repository, &origin, SystemTime::UNIX_EPOCH);
+    let opinions = policy.explain(&question);
+    assert_eq!(opinions.len(), 1);
+    assert_eq!(opinions[0].place.as_deref(), Some("policy.yml:8"));
+    assert!(policy.is_disabled(&Principal::new("mallory")));
+    assert!(!policy.is_disabled(&Principal::new("ann")));
+    assert!(policy.rewards_login());
+    let public = File::new(&pulls("**"));
+    assert!(!PolicyFile::open(public.path()).unwrap().rewards_login());
+}
+
+#[tokio::test]
+async fn nobody_looks_at_a_file_that_is_closed() {
+    let file = File::new(&pulls("a"));
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let policy = PolicyFile::open(file.path()).unwrap();
+    assert_eq!(tasks(), 1);
+    drop(policy);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tasks(), 0);
+}
+
+#[test]
 fn it_is_opened_where_it_can_be_watched() {
     let file = File::new(&pulls("a"));
     let error = PolicyFile::open(file.path()).unwrap_err().to_string();

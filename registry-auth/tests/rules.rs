@@ -387,3 +387,32 @@ fn roles_have_what_their_names_promise() {
     assert!(!Role::AUDITOR.actions().contains(Action::Pull.into()));
     assert!(!Role::MAINTAINER.actions().contains(Action::Audit.into()));
 }
+
+#[test]
+fn only_quotation_marks_make_a_word_of_what_would_be_something_else() {
+    // Outside of them, a backslash is a character like others.
+    let sentence = r"user a\b may pull a";
+    assert_eq!(sentence.parse::<Rule>().unwrap().to_string(), sentence);
+    let backslash = Principal::new(r"a\b");
+    let may = |rule: &str, who: &Principal| !granted(&rules(&[rule]), Some(who), "a").is_empty();
+    assert!(may(sentence, &backslash));
+    assert!(may(r#"user "a\\b" may pull a"#, &backslash));
+
+    // A claim ends at the first sign that isn't within them.
+    let job = Principal::workload("ci", "x")
+        .with_claim("ref", "a=b")
+        .with_claim("a=b", "c")
+        .with_claim("ref=a", "no");
+    assert!(may("workload ci ref=a=b may pull a", &job));
+    assert!(!may("workload ci ref=a=c may pull a", &job));
+    assert!(may(r#"workload ci "a=b"=c may pull a"#, &job));
+    assert!(may(r#"workload ci ref="a=b" may pull a"#, &job));
+}
+
+#[test]
+fn a_sentence_has_4096_bytes_at_most() {
+    for (length, is_read) in [(4096, true), (4097, false)] {
+        let sentence = format!("{:length$}", "anyone may pull **");
+        assert_eq!(sentence.parse::<Rule>().is_ok(), is_read, "{length}");
+    }
+}

@@ -249,9 +249,9 @@ impl<'a> Jwk<'a> {
 /// Five bytes in eight digits of base32.
 fn base32(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let number = bytes
-        .iter()
-        .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    let number = bytes.iter().fold(0_u64, |number, byte| {
+        (number << 8).saturating_add((*byte).into())
+    });
     (0..8_u32)
         .rev()
         .filter_map(|place| {

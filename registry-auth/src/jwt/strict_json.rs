@@ -188,10 +188,8 @@ impl<'de> Visitor<'de> for Depth {
         while let Some(key) = members.next_key::<String>()? {
             let value = match &inner {
                 Ok(inner) => members.next_value_seed(inner.next())?,
-                Err(_) if self.disguised && key == NUMBER_KEY => {
-                    members.next_value_seed(self.next())?
-                }
-                Err(_) => return Err(too_deep()),
+                // Which has its digits as text.
+                Err(_) => Json::Text(members.next_value()?),
             };
             if object.insert(key, value).is_some() {
                 return Err(A::Error::custom("a key is repeated"));

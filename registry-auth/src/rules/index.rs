@@ -114,3 +114,51 @@ impl Places {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Index;
+    use crate::principal::Identity;
+    use crate::{Principal, Rule};
+
+    #[test]
+    fn few_of_many_rules_are_looked_at() {
+        let rules = [
+            "anyone may pull library/**",
+            "anyone may pull library/alpine",
+            "anyone may pull library/debian/**",
+            "anyone may pull **/alpine",
+            "users may pull library/*",
+            "user ann may pull library/*, people/ann/**",
+            "user ben may pull library/*",
+            "group web may pull library/*",
+            "group ops may pull library/*",
+            "robots may pull library/*",
+            "robot ann may pull library/*",
+            "workload ann may pull library/*",
+        ];
+        let mut index = Index::default();
+        for (number, rule) in rules.iter().enumerate() {
+            index.insert(number, &rule.parse::<Rule>().unwrap());
+        }
+        let ann = Principal::new("ann").member_of("web");
+        let robot = Principal::robot("ann");
+        let job = Principal::workload("ann", "x");
+        for (who, repository, expected) in [
+            (None, Some("library/alpine"), &[0, 1, 3][..]),
+            (None, Some("library/debian/slim"), &[0, 2, 3]),
+            (None, Some("library"), &[0, 3]),
+            (None, Some("libraries/alpine"), &[3]),
+            (None, None, &[3]),
+            (Some(&ann), Some("library/alpine"), &[0, 1, 3, 4, 5, 7]),
+            (Some(&ann), Some("people/ann/app"), &[3, 5]),
+            (Some(&ann), Some("people/ben"), &[3]),
+            (Some(&robot), Some("library/app"), &[0, 3, 4, 9, 10]),
+            (Some(&job), Some("library/app"), &[0, 3, 4, 11]),
+        ] {
+            let name = repository.map(|name| name.parse().unwrap());
+            let found = index.candidates(Identity::of(who), name.as_ref());
+            assert_eq!(found, expected, "{who:?} {repository:?}");
+        }
+    }
+}

@@ -17,4 +17,6 @@ mod scopes;
 #[path = "../common/sender.rs"]
 mod sender;
 mod signing_keys;
+#[path = "../common/store.rs"]
+mod store;
 mod support;

@@ -15,6 +15,7 @@ use registry_core::{
     Clock, ErrorKind, Expected, PageRequest, Records, RequestOrigin, Result, SystemClock,
 };
 
+use crate::store::Watched;
 use crate::support::{Ahead, People, ann, ask, basic, bearer, challenge, issue, rules};
 
 struct Scene {
@@ -343,4 +344,64 @@ async fn a_revocation_that_cannot_be_read_revokes() {
         .put(key, Expected::Any, b"odd".to_vec(), Some(later));
     odd.await.unwrap();
     challenge(ask(&scene.access, Some(&bearer(&token)), Method::GET, "/v2/").await);
+}
+
+/// The same, where the records can fail.
+fn watched_scene() -> (AccessControl, Watched, Ahead) {
+    let (records, clock) = (Watched::default(), Ahead::default());
+    let server = TokenServer::ephemeral().unwrap().records(records.clone());
+    let access = AccessControl::new(rules())
+        .authenticator(People::of([ann()]))
+        .tokens(server)
+        .clock(clock.clone());
+    (access, records, clock)
+}
+
+#[tokio::test]
+async fn nothing_is_looked_up_for_what_no_refresh_token_is_like() {
+    let (access, records, _) = watched_scene();
+    let long = "a".repeat(600);
+    for names in [
+        &long[..31],
+        &long[..33],
+        &long,
+        &format!("{}g", &long[..31]),
+        "a/b",
+    ] {
+        let token = Secret::new(format!("rgr_{names}_A"));
+        unauthorized(redeem(&access, &token, "").await);
+    }
+    assert_eq!(records.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_use_that_others_noted_is_a_use_and_one_that_can_not_be_noted_is_none() {
+    let (access, records, clock) = watched_scene();
+    let token = login(&access, "ann").await;
+    clock.go(Duration::from_hours(25));
+    records.fail(Some(ErrorKind::PreconditionFailed));
+    redeem(&access, &token, "").await.unwrap();
+    records.fail(Some(ErrorKind::Unavailable));
+    let refusal = redeem(&access, &token, "").await.unwrap_err();
+    assert_eq!(refusal.error.kind(), ErrorKind::Unavailable);
+    records.fail(None);
+    redeem(&access, &token, "").await.unwrap();
+    // For the rest of the day nothing is written.
+    records.fail(Some(ErrorKind::Unavailable));
+    redeem(&access, &token, "").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_others_ended_is_gone_and_one_that_can_not_be_ended_is_not() {
+    let (access, records, _) = watched_scene();
+    let token = login(&access, "ann").await;
+    let replace = "&access_type=offline";
+    records.fail(Some(ErrorKind::PreconditionFailed));
+    unauthorized(redeem(&access, &token, replace).await);
+    records.fail(Some(ErrorKind::Unavailable));
+    let refusal = redeem(&access, &token, replace).await.unwrap_err();
+    assert_eq!(refusal.error.kind(), ErrorKind::Unavailable);
+    records.fail(None);
+    redeem(&access, &token, replace).await.unwrap();
+    unauthorized(redeem(&access, &token, replace).await);
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, Method};
-use registry_auth::{AccessControl, Principal, Sender, TokenRequest, TokenServer};
+use registry_auth::{
+    AUTHORIZATION_MAX, AccessControl, Principal, Sender, TOKEN_REQUEST_MAX, TokenRequest,
+    TokenServer,
+};
 use registry_core::{Clock, ErrorKind, RequestOrigin, SystemClock};
 use serde_json::{Value, json};
 
@@ -196,6 +199,7 @@ async fn a_request_that_cannot_be_met_is_told_so() {
         .unwrap_err()
         .error;
     assert_eq!(error.kind(), ErrorKind::RequestInvalid);
+    issue(&access, None, &many[1..].join("&")).await.unwrap();
     for query in ["service=a&service=b", "scope=%ff"] {
         let error = TokenRequest::from_query(query).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestInvalid, "{query}");
@@ -223,7 +227,12 @@ async fn a_request_that_cannot_be_met_is_told_so() {
         let error = TokenRequest::from_form(form.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestInvalid, "{form}");
     }
-    assert!(TokenRequest::from_form(&vec![b'&'; 65537]).is_err());
+    let form = "grant_type=refresh_token&refresh_token=a";
+    for (length, is_read) in [(TOKEN_REQUEST_MAX, true), (TOKEN_REQUEST_MAX + 1, false)] {
+        let padded = format!("{form}{}", "&".repeat(length - form.len()));
+        let read = TokenRequest::from_form(padded.as_bytes());
+        assert_eq!(read.is_ok(), is_read, "{length}");
+    }
     // What isn't understood in a scope grants nothing, and is no error.
     let answer = issue(&access, None, "scope=*&scope=&scope=repository:x:&x=y").await;
     assert_eq!(
@@ -232,6 +241,7 @@ async fn a_request_that_cannot_be_met_is_told_so() {
     );
 
     let open = AccessControl::open();
+    assert!(access.gives_tokens() && !open.gives_tokens());
     let error = issue(&open, None, "").await.unwrap_err().error;
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
@@ -362,4 +372,39 @@ async fn what_is_bought_with_a_token_ends_with_it() {
     }
     let refusal = access.issue(&sender, &exchange).await.unwrap_err();
     assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
+}
+
+#[tokio::test]
+async fn the_longest_token_that_is_given_out_fits_into_a_header() {
+    let access = registry(&People::default());
+    let query = |others: usize, length: usize| {
+        let names = (0..others).map(|number| format!("public/{number:0160}"));
+        let scopes = names.chain([format!("public/{}", "a".repeat(length))]);
+        let scopes = scopes.map(|name| format!("scope=repository:{name}:pull"));
+        scopes.collect::<Vec<_>>().join("&")
+    };
+    let mut others = 0;
+    while issue(&access, None, &query(others + 1, 1)).await.is_ok() {
+        others += 1;
+    }
+    let mut longest = None;
+    for length in 1..249 {
+        match issue(&access, None, &query(others, length)).await {
+            Ok(answer) => longest = Some(answer),
+            Err(refusal) => {
+                assert_eq!(refusal.error.kind(), ErrorKind::RequestInvalid);
+                break;
+            }
+        }
+    }
+    let token = bearer(&longest.unwrap());
+    assert_eq!(token.len(), AUTHORIZATION_MAX);
+    ask(&access, Some(&token), Method::GET, "/v2/")
+        .await
+        .unwrap();
+    // Whatever is asked for, up to as many as there may be.
+    for others in [others + 1, 80, 99] {
+        let refusal = issue(&access, None, &query(others, 240)).await.unwrap_err();
+        assert_eq!(refusal.error.kind(), ErrorKind::RequestInvalid);
+    }
 }

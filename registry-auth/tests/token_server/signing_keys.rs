@@ -191,3 +191,93 @@ async fn a_stolen_key_is_of_no_use_once_it_is_replaced() {
         .await
         .unwrap();
 }
+
+fn server_in(directory: &Path, clock: &Ahead) -> AccessControl {
+    let server = TokenServer::open(directory).unwrap();
+    AccessControl::new(rules())
+        .authenticator(People::of([ann()]))
+        .tokens(server.rotate_every(Duration::from_hours(5)))
+        .clock(clock.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_directory_is_looked_at_once_a_second() {
+    let directory = TempDir::new().unwrap();
+    let access = server_in(directory.path(), &Ahead::default());
+    let token = bearer(&issue(&access, None, "").await.unwrap());
+    let other = TokenServer::open(directory.path()).unwrap();
+    other.replace_keys(SystemClock.now()).await.unwrap();
+    for (milliseconds, is_good) in [(999, true), (1, false)] {
+        tokio::time::advance(Duration::from_millis(milliseconds)).await;
+        let answer = ask(&access, Some(&token), Method::GET, "/v2/").await;
+        assert_eq!(answer.is_ok(), is_good);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_could_not_be_added_is_added_ten_minutes_later() {
+    let root = TempDir::new().unwrap();
+    let (directory, away) = (root.path().join("keys"), root.path().join("away"));
+    let clock = Ahead::default();
+    let access = server_in(&directory, &clock);
+    clock.go(Duration::from_hours(6));
+    fs::rename(&directory, &away).unwrap();
+    issue(&access, None, "").await.unwrap();
+    fs::rename(&away, &directory).unwrap();
+    for (milliseconds, keys) in [(0, 1), (10 * 60_000 - 1, 1), (1, 2), (20 * 60_000, 2)] {
+        tokio::time::advance(Duration::from_millis(milliseconds)).await;
+        issue(&access, None, "").await.unwrap();
+        assert_eq!(files(&directory).len(), keys);
+    }
+}
+
+#[tokio::test]
+async fn only_pem_files_that_are_there_are_keys() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    TokenServer::open(directory.path()).unwrap();
+    let key = fs::read(&files(directory.path())[0]).unwrap();
+    for name in ["README", ".half.pem", "key.pem.bak"] {
+        fs::write(path(name), "no key").unwrap();
+    }
+    // As a secret that is being swapped is mounted.
+    std::os::unix::fs::symlink("nowhere", path("gone.pem")).unwrap();
+    TokenServer::open(directory.path()).unwrap();
+    // What can't be looked at may be a key.
+    std::os::unix::fs::symlink("loop.pem", path("loop.pem")).unwrap();
+    assert!(TokenServer::open(directory.path()).is_err());
+    fs::remove_file(path("loop.pem")).unwrap();
+
+    for number in 1..32 {
+        let file = path(&format!("{number:02}.pem"));
+        fs::write(&file, &key).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    TokenServer::open(directory.path()).unwrap();
+    for name in ["32.pem", "33.pem"] {
+        fs::copy(path("01.pem"), path(name)).unwrap();
+        let error = TokenServer::open(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("more than 32 keys"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_keys_that_were_made_here_are_removed() {
+    let directory = TempDir::new().unwrap();
+    let clock = Ahead::default();
+    TokenServer::open(directory.path()).unwrap();
+    let first = files(directory.path()).remove(0);
+    // Somebody's own, whose name says nothing of its age.
+    let own = directory.path().join("own.pem");
+    let elsewhere = TempDir::new().unwrap();
+    TokenServer::open(elsewhere.path()).unwrap();
+    fs::copy(&files(elsewhere.path())[0], &own).unwrap();
+    let access = server_in(directory.path(), &clock);
+    for _ in 0..3 {
+        clock.go(Duration::from_hours(6));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        issue(&access, None, "").await.unwrap();
+    }
+    let left = files(directory.path());
+    assert!(left.contains(&own) && !left.contains(&first), "{left:?}");
+}
