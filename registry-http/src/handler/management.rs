@@ -166,6 +166,10 @@ impl Request<'_> {
         }
         let deadline = self.settings.capacity.manifest_deadline();
         let bytes = body.small(DOCUMENT_MAX, deadline).await?;
+        // A list would be taken for the members in their order, without their names.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(ErrorKind::RequestInvalid.error("the document has to be an object"));
+        }
         serde_json::from_slice(&bytes).map_err(|error| {
             ErrorKind::RequestInvalid.error(format!("the document can't be used: {error}"))
         })

@@ -19,6 +19,7 @@ mod every_answer;
 mod exchange;
 mod lists;
 mod malformed;
+mod management;
 mod manifests;
 mod observed;
 mod tokens;
