@@ -146,8 +146,16 @@ pub struct Limits {
     /// The most streams reset because of a client's errors. Then the
     /// connection is closed.
     pub http2_max_error_resets: usize,
-    /// How much of an upload an HTTP/2 client sends ahead, on one stream. A
-    /// client far away sends no more than this in each round trip.
+    /// How many HTTP/2 connections have wide windows, so that clients far away
+    /// push at full speed: one sends no more than its window in each round trip.
+    /// They are shared between addresses by
+    /// [`address_share`](Self::address_share); all others have the narrow ones below.
+    pub http2_wide_connections: usize,
+    /// How much a client sends ahead on a connection with wide windows, on one
+    /// stream or on all of them. They take this times
+    /// [`http2_wide_connections`](Self::http2_wide_connections) at most.
+    pub http2_wide_window: u32,
+    /// How much of an upload an HTTP/2 client sends ahead, on one stream.
     pub http2_stream_window: u32,
     /// How much an HTTP/2 client sends ahead on all streams of a connection. What
     /// nobody reads yet, as a manifest that waits for memory, is kept until then, so
@@ -216,6 +224,8 @@ setters! {
     http2_ping_timeout: Duration,
     http2_max_pending_resets: usize,
     http2_max_error_resets: usize,
+    http2_wide_connections: usize,
+    http2_wide_window: u32,
     http2_stream_window: u32,
     http2_connection_window: u32,
     http2_send_buffer: usize,
@@ -264,6 +274,8 @@ impl Default for Limits {
             http2_ping_timeout: Duration::from_secs(20),
             http2_max_pending_resets: 20,
             http2_max_error_resets: 1_024,
+            http2_wide_connections: 32,
+            http2_wide_window: 2 << 20,
             http2_stream_window: 128 << 10,
             http2_connection_window: 256 << 10,
             http2_send_buffer: 400 << 10,

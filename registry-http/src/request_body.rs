@@ -461,9 +461,14 @@ impl Stream for Reader {
                 }
                 Some(Err(source)) => {
                     self.body = None;
-                    return Poll::Ready(Some(Err(ErrorKind::RequestIncomplete
-                        .error("the body broke off; send the rest later")
-                        .with_source(source))));
+                    let error = if is_malformed(&*source) {
+                        ErrorKind::RequestInvalid
+                            .error("the chunks of the body are malformed; go on from the offset")
+                    } else {
+                        ErrorKind::RequestIncomplete
+                            .error("the body broke off; send the rest later")
+                    };
+                    return Poll::Ready(Some(Err(error.with_source(source))));
                 }
                 Some(Ok(frame)) => {
                     let Ok(bytes) = frame.into_data() else {
@@ -476,6 +481,15 @@ impl Stream for Reader {
             }
         }
     }
+}
+
+/// Whether a body ended because of what was sent, and not of how.
+fn is_malformed(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+    })
 }
 
 /// The error of a blob beyond the limit.

@@ -116,10 +116,7 @@ impl Server {
     /// A server without listeners.
     pub fn builder() -> Self {
         Self {
-            protocol: Protocol {
-                limits: Arc::default(),
-                http2: true,
-            },
+            protocol: Protocol::new(Limits::default()),
             listeners: Vec::new(),
             shutdown: Box::pin(std::future::pending()),
             fresh: Vec::new(),
@@ -128,7 +125,7 @@ impl Server {
 
     /// Enforces `limits` in place of the default ones, on all listeners.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.protocol.limits = Arc::new(limits);
+        self.protocol = self.protocol.with(limits);
         self
     }
 
@@ -150,7 +147,7 @@ impl Server {
     {
         self.listeners.push(Box::new(move |protocol, stop| {
             Box::pin(async move {
-                let limits = Arc::clone(&protocol.limits);
+                let limits = Arc::clone(protocol.limits());
                 let connections = stop.clone();
                 accept::accept(listener, &limits, stop, move |stream, address| {
                     let peer = Peer {
@@ -191,7 +188,7 @@ impl Server {
         self.fresh.push(tls.clone());
         self.listeners.push(Box::new(move |protocol, stop| {
             Box::pin(async move {
-                let limits = Arc::clone(&protocol.limits);
+                let limits = Arc::clone(protocol.limits());
                 let connections = stop.clone();
                 accept::accept(listener, &limits, stop, move |stream, address| {
                     let peer = Peer {
@@ -201,7 +198,7 @@ impl Server {
                     let (acceptor, stop) = (acceptor.clone(), connections.clone());
                     async move {
                         let handshake = acceptor.accept(stream);
-                        let stream = timeout(protocol.limits.tls_handshake, handshake).await??;
+                        let stream = timeout(protocol.limits().tls_handshake, handshake).await??;
                         let (_, session) = stream.get_ref();
                         let spoken = match session.alpn_protocol() {
                             Some(b"h2") => Spoken::Http2,

@@ -270,3 +270,52 @@ async fn a_request_written_by_hand_is_answered() {
         .any(|(kind, stream, payload)| (kind, stream) == (DATA, 1) && payload == b"/ 0");
     assert!(answered, "{received:x?}");
 }
+
+/// A connection, and how much may be sent on a stream of it.
+async fn windowed(address: SocketAddr) -> (TcpStream, u32) {
+    const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    stream.write_all(&begin).await.unwrap();
+    let mut received = Vec::new();
+    let read = async {
+        loop {
+            stream.read_buf(&mut received).await.unwrap();
+            let settings = frames(&received)
+                .into_iter()
+                .find_map(|(kind, _, payload)| {
+                    let setting = payload
+                        .chunks(6)
+                        .find(|setting| setting[..2] == INITIAL_WINDOW_SIZE)?;
+                    (kind == SETTINGS).then(|| u32::from_be_bytes(setting[2..].try_into().unwrap()))
+                });
+            if let Some(window) = settings {
+                return window;
+            }
+        }
+    };
+    let window = timeout(FOR_EVER, read).await.expect("settings");
+    (stream, window)
+}
+
+#[tokio::test]
+async fn so_many_connections_have_wide_windows_and_all_others_narrow_ones() {
+    let seen = Seen::default();
+    let limits = Limits::default()
+        .address_share(None)
+        .http2_wide_connections(2)
+        .http2_wide_window(1 << 20)
+        .http2_stream_window(1 << 16);
+    let server = TestServer::with_limits(echo(&seen), limits).await;
+    let (first, window) = windowed(server.address()).await;
+    assert_eq!(window, 1 << 20);
+    let (_second, window) = windowed(server.address()).await;
+    assert_eq!(window, 1 << 20);
+    let (_third, window) = windowed(server.address()).await;
+    assert_eq!(window, 1 << 16);
+    drop(first);
+    let again = async { while windowed(server.address()).await.1 != 1 << 20 {} };
+    timeout(FOR_EVER, again)
+        .await
+        .expect("a place is free again");
+}

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use registry_http::TestServer;
+use registry_http::{Limits, TestServer};
 use server_support::{Seen, echo, exchange, get, http1, http2, impatient, statuses, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -201,7 +201,8 @@ async fn what_nobody_reads_yet_is_sent_ahead_by_no_more_than_a_window() {
         let _unread = request;
         std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
     });
-    let server = TestServer::with_service(service).await;
+    let limits = Limits::default().http2_wide_connections(0);
+    let server = TestServer::with_limits(service, limits).await;
     let stream = TcpStream::connect(server.address()).await.unwrap();
     let (client, connection) = hyper::client::conn::http2::handshake(
         hyper_util::rt::TokioExecutor::new(),

@@ -79,6 +79,34 @@ fn malformed_requests_are_refused_and_leave_nothing_behind() {
     );
 }
 
+/// RFC 9112, section 7.1: what can be read in one way only is taken, and what can't is the client's mistake, not its
+/// network's.
+#[test]
+fn chunks_are_taken_with_extensions_and_refused_where_they_are_malformed() {
+    let server = Launch::new().start();
+    let digest = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    for (chunks, expected) in [
+        ("5\r\nhello\r\n0\r\n\r\n", 201),
+        ("5;a=b\r\nhello\r\n0;c\r\n\r\n", 201),
+        ("0000000000000005\r\nhello\r\n0\r\n\r\n", 201),
+        ("5\r\nhelloX\r\n0\r\n\r\n", 400),
+        ("x\r\nhello\r\n0\r\n\r\n", 400),
+        ("5;a\nhello\r\n0\r\n\r\n", 400),
+    ] {
+        let mut stream = TcpStream::connect(server.host()).expect("a connection");
+        let limit = Some(Duration::from_secs(20));
+        stream.set_read_timeout(limit).expect("a time limit");
+        let request = format!(
+            "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: {}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{chunks}",
+            server.host()
+        );
+        stream.write_all(request.as_bytes()).expect("a request");
+        let answer = answer(&mut stream);
+        assert_eq!(status(&answer), Some(expected), "{chunks:?}: {answer}");
+    }
+}
+
 /// Clients keep their connections: what follows a refused request is answered, or the refusal said that nothing will be.
 #[test]
 fn a_refused_request_leaves_its_connection_usable_or_says_that_it_closes() {

@@ -27,6 +27,7 @@ use super::stream::Watched;
 use super::strict::Strict;
 use super::{Stop, told_to_stop};
 use crate::file_queue::FileQueue;
+use crate::places::Places;
 use crate::{Limits, Peer};
 
 /// What every HTTP/2 connection begins with. RFC 9113, section 3.4.
@@ -42,8 +43,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How a connection is served; the same for all of a listener.
 #[derive(Debug, Clone)]
 pub(super) struct Protocol {
-    pub(super) limits: Arc<Limits>,
+    limits: Arc<Limits>,
     pub(super) http2: bool,
+    /// Places for HTTP/2 connections with wide windows.
+    wide: Places,
 }
 
 /// A connection before anything was read of it.
@@ -69,6 +72,26 @@ pub(super) enum Spoken {
 }
 
 impl Protocol {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            wide: Places::new(limits.http2_wide_connections, limits.address_share),
+            limits: Arc::new(limits),
+            http2: true,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The same with other limits.
+    pub(super) fn with(&self, limits: Limits) -> Self {
+        Self {
+            http2: self.http2,
+            ..Self::new(limits)
+        }
+    }
+
     /// Serves a connection until it ends, or `stop` says so and all its
     /// requests are answered.
     pub(super) async fn serve<T, S, B>(
@@ -118,7 +141,9 @@ impl Protocol {
         };
         if is_http2 && self.http2 {
             let io = Watched::new(io, first, None, Arc::clone(&activity), limits);
-            let connection = self.http2().serve_connection(TokioIo::new(io), requests);
+            let wide = self.wide.take(Some(peer.household())).ok();
+            let builder = self.http2(wide.is_some());
+            let connection = builder.serve_connection(TokioIo::new(io), requests);
             drive(connection, &activity, stop).await
         } else {
             let strict = Strict::new(HeadLimits {
@@ -144,16 +169,21 @@ impl Protocol {
         builder
     }
 
-    fn http2(&self) -> http2::Builder<TokioExecutor> {
+    fn http2(&self, is_wide: bool) -> http2::Builder<TokioExecutor> {
         let limits = &self.limits;
+        let (stream, connection) = if is_wide {
+            (limits.http2_wide_window, limits.http2_wide_window)
+        } else {
+            (limits.http2_stream_window, limits.http2_connection_window)
+        };
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.http2_max_streams)
             .max_pending_accept_reset_streams(limits.http2_max_pending_resets)
             .max_local_error_reset_streams(limits.http2_max_error_resets)
-            .initial_stream_window_size(limits.http2_stream_window)
-            .initial_connection_window_size(limits.http2_connection_window)
+            .initial_stream_window_size(stream)
+            .initial_connection_window_size(connection)
             .max_send_buf_size(limits.http2_send_buffer)
             .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
             .keep_alive_interval(limits.http2_ping_interval)

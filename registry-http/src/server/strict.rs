@@ -2,6 +2,10 @@
 
 use super::head::{self, Framing, HeadLimits, Violation, is_token};
 
+/// The most bytes between the size of a chunk and the end of its line. RFC 9112,
+/// section 7.1.1: to be ignored, within reason.
+const CHUNK_EXTENSION: usize = 256;
+
 /// Reads along as a client sends, so that nothing gets through whose meaning
 /// isn't certain. It keeps no bytes: a head is only ever looked at as a whole.
 #[derive(Debug)]
@@ -20,6 +24,7 @@ enum Place {
     Head,
     Body { left: u64 },
     ChunkSize { size: u64, digits: u8 },
+    ChunkExtension { size: u64, left: usize },
     ChunkSizeEnd { size: u64 },
     Chunk { left: u64 },
     ChunkEnd,
@@ -183,6 +188,7 @@ impl Strict {
                 (place, step)
             }
             Place::ChunkSize { size, digits } => (chunk_size(size, digits, byte)?, 1),
+            Place::ChunkExtension { size, left } => (chunk_extension(size, left, byte)?, 1),
             Place::ChunkSizeEnd { size: 0 } if byte == b'\n' => {
                 let part = TrailerPart::Start;
                 (
@@ -228,16 +234,30 @@ fn take(left: u64, bytes: &[u8]) -> (usize, u64) {
     (step, left.saturating_sub(step as u64))
 }
 
-/// A size in hexadecimal digits and nothing else: no sign, no white space, no
-/// extension.
+/// A size in hexadecimal digits, without a sign or white space.
 fn chunk_size(size: u64, digits: u8, byte: u8) -> Option<Place> {
-    if byte == b'\r' && digits > 0 {
-        return Some(Place::ChunkSizeEnd { size });
+    match byte {
+        b'\r' if digits > 0 => return Some(Place::ChunkSizeEnd { size }),
+        b';' if digits > 0 => {
+            let left = CHUNK_EXTENSION;
+            return Some(Place::ChunkExtension { size, left });
+        }
+        _ => {}
     }
     let digit = char::from(byte).to_digit(16)?;
-    let digits = digits.checked_add(1).filter(|digits| *digits <= 15)?;
+    let digits = digits.checked_add(1).filter(|digits| *digits <= 16)?;
     let size = size.checked_mul(16)?.checked_add(u64::from(digit))?;
     Some(Place::ChunkSize { size, digits })
+}
+
+/// What follows a size and means nothing here, to the end of its line.
+fn chunk_extension(size: u64, left: usize, byte: u8) -> Option<Place> {
+    if byte == b'\r' {
+        return Some(Place::ChunkSizeEnd { size });
+    }
+    let left = left.checked_sub(1)?;
+    let is_text = !byte.is_ascii_control() || byte == b'\t';
+    is_text.then_some(Place::ChunkExtension { size, left })
 }
 
 /// The next part of a trailer, unless it is broken.
@@ -301,7 +321,10 @@ mod tests {
     #[test]
     fn chunks_have_one_spelling() {
         for body in [
-            "5;a=b\r\n",
+            ";a\r\n",
+            "5;a\n",
+            "5;a\0\r\n",
+            "5;a\rb\n",
             "5 \r\n",
             " 5\r\n",
             "+5\r\n",
@@ -317,12 +340,22 @@ mod tests {
             "0\r\nGET / HTTP/1.1\r\n",
             "0\r\nA: b\n",
             "0\r\n\n",
-            "0000000000000005\r\n",
-            "ffffffffffffffff\r\n",
+            "00000000000000005\r\n",
+            "10000000000000000\r\n",
             "5\r5",
         ] {
             assert_eq!(check(&chunked(body)).rest, Rest::Broken, "{body:?}");
         }
+    }
+
+    #[test]
+    fn extensions_of_chunks_mean_nothing_and_have_a_limit() {
+        let body = "5;a=b; c=\"d;e\"\r\nGET /\r\n0;\r\n\r\n";
+        let passed = check(&[&chunked(body), GET].concat());
+        assert_eq!((passed.heads, passed.rest), (2, Rest::Nothing));
+        let long = |length| chunked(&format!("5;{}\r\n", "x".repeat(length)));
+        assert_eq!(check(&long(CHUNK_EXTENSION)).rest, Rest::Nothing);
+        assert_eq!(check(&long(CHUNK_EXTENSION + 1)).rest, Rest::Broken);
     }
 
     #[test]
