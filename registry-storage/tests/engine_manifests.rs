@@ -96,6 +96,46 @@ async fn of_many_who_may_not_overwrite_one_gets_the_tag() {
     assert_eq!(won, [now.digest]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_push_a_manifest_as_two_types_one_type_stays() {
+    let registry = Engine::memory();
+    for number in 0..50 {
+        let bytes = index(&number.to_string());
+        let digest = Algorithm::Sha256.digest(&bytes);
+        let types = [MediaType::OCI_INDEX, MediaType::DOCKER_LIST];
+        let pushes = types.iter().cycle().take(16).map(|media_type| {
+            let (registry, bytes) = (registry.clone(), bytes.clone());
+            let push = PutManifest::new(
+                digest.into(),
+                Some(media_type.clone()),
+                bytes,
+                &ManifestRules::default(),
+            );
+            let push = push.unwrap();
+            tokio::spawn(async move { registry.put_manifest(&access(), push).await })
+        });
+        let mut accepted = Vec::new();
+        for push in pushes.collect::<Vec<_>>() {
+            match push.await.unwrap() {
+                Ok(pushed) => accepted.push(pushed.descriptor.media_type),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ManifestInvalid),
+            }
+        }
+        let now = registry.resolve(&access(), &digest.into()).await.unwrap();
+        assert_eq!(accepted, vec![now.media_type.clone(); 8]);
+
+        // Deleted, it may come back as the other one.
+        let other = types.iter().find(|other| **other != now.media_type);
+        registry
+            .delete(&access(), Deletion::Manifest(digest))
+            .await
+            .unwrap();
+        let rules = ManifestRules::default();
+        let push = PutManifest::new(digest.into(), other.cloned(), bytes, &rules).unwrap();
+        registry.put_manifest(&access(), push).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn several_tags_move_together_or_not_at_all() {
     let registry = Engine::memory();

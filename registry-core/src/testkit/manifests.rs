@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::testkit::{ImageBuilder, Package, content, push_blob, reference, refused, trusted};
 use crate::{
-    Access, Action, Algorithm, Digest, ErrorDetail, ErrorKind, MediaType, Precondition, Reference,
-    Registry,
+    Access, Action, Algorithm, Digest, ErrorDetail, ErrorKind, MediaType, PageRequest,
+    Precondition, Reference, ReferrerFilter, Registry,
 };
 
 /// Checks that `found` leads to `package`, exactly.
@@ -74,6 +74,42 @@ pub async fn a_manifest_comes_back_byte_for_byte(registry: &dyn Registry) {
         serves(registry, &access, &reference(tag), &package).await;
         serves(registry, &access, &package.reference(), &package).await;
     }
+}
+
+/// A manifest that doesn't tell its type can't be pushed as another one, by any
+/// name and whatever the caller may do: it would cease to be about its subject,
+/// and its tags would lead to something else.
+pub async fn a_manifest_keeps_the_type_it_was_pushed_with(registry: &dyn Registry) {
+    let access = trusted("team/app");
+    let image = ImageBuilder::new("image").build();
+    image.push(registry, &access, &[]).await;
+    let config = push_blob(registry, &access, &content("config", 10)).await;
+    let document = json!({
+        "schemaVersion": 2,
+        "config": { "mediaType": "application/x-config", "digest": config, "size": 10 },
+        "layers": [],
+        "subject": image.descriptor(),
+    });
+    let typed = |media_type| Package::new(&media_type, &document, Vec::new(), Vec::new());
+    let package = typed(MediaType::OCI_MANIFEST);
+    let other = typed(MediaType::DOCKER_MANIFEST);
+    package.push(registry, &access, &["signature"]).await;
+    let limited = access.limited([Action::Pull, Action::Push]);
+    for access in [&access, &limited] {
+        for tags in [&[][..], &["signature"], &["free"]] {
+            let pushed = registry.put_manifest(access, other.put(tags)).await;
+            refused(pushed, ErrorKind::ManifestInvalid);
+        }
+    }
+    serves(registry, &access, &package.reference(), &package).await;
+    serves(registry, &access, &reference("signature"), &package).await;
+    assert_eq!(tag_of(registry, &access, "free").await, None);
+    let subject = image.manifest().digest;
+    let (filter, page) = (ReferrerFilter::default(), PageRequest::default());
+    let listed = registry.referrers(&access, &subject, filter, page).await;
+    assert_eq!(listed.expect("a list").items.len(), 1);
+    // The same again is no change.
+    package.push(registry, &limited, &["again"]).await;
 }
 
 /// What nobody pushed isn't there, in a known or unknown repository.

@@ -116,6 +116,7 @@ macro_rules! registry_clauses {
     (manifests, $registry:expr) => {
         $crate::registry_clauses!(@ manifests, $registry,
             a_manifest_comes_back_byte_for_byte
+            a_manifest_keeps_the_type_it_was_pushed_with
             an_unknown_manifest_is_unknown
             a_manifest_of_one_repository_is_invisible_in_another
             a_push_names_any_number_of_tags

@@ -143,7 +143,8 @@ impl Engine {
         let manifest = push.manifest();
         let size = manifest.bytes.len() as u64;
         for _ in 0..COMMIT_TRIES {
-            let mut require = self.require_references(access, push).await?;
+            let mut require = vec![self.require_type(access, manifest).await?];
+            require.extend(self.require_references(access, push).await?);
             require.extend(self.require_tags(access, push).await?);
 
             let (mut batch, loser) = self.require_content(access, manifest, written).await?;
@@ -202,6 +203,27 @@ impl Engine {
             }
         }
         Err(contended())
+    }
+
+    /// What is stored keeps its media type: under another one it could cease to
+    /// be about its subject, and tags would lead to something else, though the
+    /// push moves none.
+    async fn require_type(&self, access: &Access, manifest: &Manifest) -> Result<Requirement> {
+        let repository = access.repository();
+        let reference = Reference::Digest(manifest.digest);
+        let known = self.metadata().manifest(repository, &reference).await?;
+        let media_type = manifest.media_type.clone();
+        match known.map(|known| known.media_type) {
+            Some(known) if known != media_type => Err(ErrorKind::ManifestInvalid.error(format!(
+                "the manifest is here already as {known} and can't become {media_type}; send it \
+                 as what it is, or delete it first"
+            ))),
+            _ => Ok(Requirement::ManifestOnlyAs {
+                repository: repository.clone(),
+                digest: manifest.digest,
+                media_type,
+            }),
+        }
     }
 
     /// Sees to it that the bytes of the manifest are stored. A manifest that

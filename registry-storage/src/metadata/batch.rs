@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use registry_core::{Descriptor, Digest, Error, Event, RepositoryName, Tag, UploadId};
+use registry_core::{Descriptor, Digest, Error, Event, MediaType, RepositoryName, Tag, UploadId};
 use serde::{Deserialize, Serialize};
 
 use super::{BlobRecord, ManifestRecord, RepositoryIdentity, UploadRecord, timestamp};
@@ -97,6 +97,15 @@ pub enum Requirement {
         repository: RepositoryName,
         /// Which.
         digest: Digest,
+    },
+    /// The repository holds this manifest under this media type, or not at all.
+    ManifestOnlyAs {
+        /// Where.
+        repository: RepositoryName,
+        /// Which.
+        digest: Digest,
+        /// The media type.
+        media_type: MediaType,
     },
     /// No manifest of any repository refers to this digest or has it, except as
     /// its subject.

@@ -93,6 +93,7 @@ macro_rules! metadata_store_suite {
                 usage_is_limited_behind_the_batch
                 batches_at_once_are_as_one_after_the_other
                 a_manifest_is_found_by_digest_and_by_tag
+                a_manifest_has_the_type_required_or_is_absent
                 references_last_as_long_as_a_manifest
                 a_deleted_manifest_takes_its_tags_with_it
                 a_tag_needs_its_manifest

@@ -136,6 +136,15 @@ impl State {
                 .repositories
                 .get(repository)
                 .is_some_and(|repository| repository.manifests.contains_key(digest)),
+            Requirement::ManifestOnlyAs {
+                repository,
+                digest,
+                media_type,
+            } => self
+                .repositories
+                .get(repository)
+                .and_then(|repository| repository.manifests.get(digest))
+                .is_none_or(|manifest| manifest.record.media_type == *media_type),
             Requirement::Unreferenced { digest } => {
                 let mut repositories = self.repositories.values();
                 let mut manifests = repositories.by_ref().flat_map(|r| r.manifests.values());

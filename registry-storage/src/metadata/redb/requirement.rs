@@ -77,6 +77,16 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
                     None => false,
                 }
             }
+            Requirement::ManifestOnlyAs {
+                repository,
+                digest,
+                media_type,
+            } => match self.repository(repository)? {
+                Some(repository) => self
+                    .manifest(repository.identity, digest)?
+                    .is_none_or(|manifest| manifest.media_type == *media_type),
+                None => true,
+            },
             Requirement::Unreferenced { digest } => {
                 !self.holds_any(&Key::new(Family::ReferredBy).digest(digest))?
             }

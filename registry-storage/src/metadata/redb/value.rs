@@ -147,7 +147,7 @@ pub(super) struct Blob {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    media_type: MediaType,
+    pub(super) media_type: MediaType,
     pub(super) size: u64,
     subject: Option<Vec<u8>>,
     pushed_at: u64,

@@ -106,13 +106,16 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         })
 }
 
-fn put_manifest() -> impl Strategy<Value = Change> {
-    let media_type = select(vec![
+fn media_type() -> impl Strategy<Value = MediaType> {
+    select(vec![
         MediaType::OCI_MANIFEST,
         MediaType::OCI_INDEX,
         "application/x.own+json".parse().unwrap(),
-    ]);
-    let manifest = (digest(), media_type, size(), option::of(digest()), at()).prop_map(
+    ])
+}
+
+fn put_manifest() -> impl Strategy<Value = Change> {
+    let manifest = (digest(), media_type(), size(), option::of(digest()), at()).prop_map(
         |(digest, media_type, size, subject, pushed_at)| ManifestRecord {
             digest,
             media_type,
@@ -235,6 +238,13 @@ fn requirement() -> impl Strategy<Value = Requirement> {
             .prop_map(|(repository, digest)| Requirement::BlobLinked { repository, digest }),
         (name(), digest())
             .prop_map(|(repository, digest)| Requirement::ManifestPresent { repository, digest }),
+        (name(), digest(), media_type()).prop_map(|(repository, digest, media_type)| {
+            Requirement::ManifestOnlyAs {
+                repository,
+                digest,
+                media_type,
+            }
+        }),
         digest().prop_map(|digest| Requirement::Unreferenced { digest }),
         (digest(), at()).prop_map(|(digest, at)| Requirement::NotTouchedSince { digest, at }),
         (name(), upload(), 0..3_u64).prop_map(|(repository, id, offset)| Requirement::UploadAt {

@@ -34,6 +34,28 @@ pub async fn a_manifest_is_found_by_digest_and_by_tag(store: &dyn MetadataStore)
     refused(store, present(2)).await;
 }
 
+/// A type may be required of a manifest that may be absent.
+pub async fn a_manifest_has_the_type_required_or_is_absent(store: &dyn MetadataStore) {
+    store.put([put_manifest("a", 1, 7)]).await;
+    let only_as = |repository, number, media_type: MediaType| Requirement::ManifestOnlyAs {
+        repository: name(repository),
+        digest: digest(number),
+        media_type,
+    };
+    let own = manifest_record(1, 7).media_type;
+    assert_ne!(own, MediaType::DOCKER_MANIFEST);
+    allowed(store, only_as("a", 1, own)).await;
+    refused(store, only_as("a", 1, MediaType::DOCKER_MANIFEST)).await;
+    allowed(store, only_as("a", 2, MediaType::DOCKER_MANIFEST)).await;
+    allowed(store, only_as("b", 1, MediaType::DOCKER_MANIFEST)).await;
+    let gone = Change::DeleteManifest {
+        repository: name("a"),
+        digest: digest(1),
+    };
+    store.put([gone]).await;
+    allowed(store, only_as("a", 1, MediaType::DOCKER_MANIFEST)).await;
+}
+
 fn referring(repository: &str, number: u8, references: &[u8]) -> Change {
     let references = references.iter().copied().map(digest).collect();
     Change::PutManifest {
