@@ -239,13 +239,18 @@ impl Engine {
     /// Pushes that were acknowledged don't need it. An engine that is dropped does
     /// the same on a thread of its own, but a program that ends meanwhile may
     /// lose what needn't survive a crash, such as an upload that was just begun.
-    pub async fn close(self) {
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`](registry_core::ErrorKind::Corrupt) if the metadata
+    /// is damaged, and what to do about it.
+    pub async fn close(self) -> Result<()> {
         for task in [&self.inner.delivery, &self.inner.upload_expiry] {
             if let Some(task) = task.get() {
                 task.end();
             }
         }
-        self.metadata().close().await;
+        self.metadata().close().await
     }
 
     fn blobs(&self) -> &dyn BlobStore {

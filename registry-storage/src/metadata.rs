@@ -65,7 +65,14 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     /// Durable batches don't need it; others survive if it returns. A store that
     /// is dropped instead does the same, but nobody knows when it is done. Does
     /// nothing unless a store says otherwise.
-    async fn close(&self) {}
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](registry_core::ErrorKind::Corrupt) if it met damage on the
+    /// way. It has let go of everything all the same.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Applies all changes of a batch, or none.
     ///
@@ -205,8 +212,8 @@ impl<S: MetadataStore + ?Sized> MetadataStore for Arc<S> {
         (**self).check().await
     }
 
-    async fn close(&self) {
-        (**self).close().await;
+    async fn close(&self) -> Result<()> {
+        (**self).close().await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

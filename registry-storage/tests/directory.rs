@@ -65,7 +65,7 @@ async fn what_was_pushed_is_there_after_a_restart() {
     let root = TempDir::new().unwrap();
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
     assert_holds_the_image(&open(root.path()).await).await;
 }
 
@@ -89,7 +89,7 @@ async fn an_engine_that_was_closed_has_let_go_of_its_root() {
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
     let other = engine.clone();
-    other.close().await;
+    other.close().await.unwrap();
     let locks = ["lock", "metadata.redb"].map(|name| root.path().join(name));
     let is_locked = |path: &PathBuf| {
         let file = std::fs::File::open(path).unwrap();
@@ -99,7 +99,7 @@ async fn an_engine_that_was_closed_has_let_go_of_its_root() {
     assert_eq!(locks.each_ref().map(is_locked), [true, false]);
     let error = engine.check().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    engine.close().await;
+    engine.close().await.unwrap();
     assert_eq!(locks.each_ref().map(is_locked), [false, false]);
 }
 
@@ -113,7 +113,7 @@ async fn a_lost_database_is_rebuilt() {
         .await
         .unwrap();
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
 
     std::fs::remove_file(root.path().join("metadata.redb")).unwrap();
     let lost = Engine::open(root.path()).await.unwrap_err();
@@ -273,7 +273,7 @@ async fn pushing_a_manifest_again_mends_one_that_rotted() {
     let root = TempDir::new().unwrap();
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
     rot(&root.path().join("blobs"));
 
     let engine = open(root.path()).await;
@@ -282,7 +282,7 @@ async fn pushing_a_manifest_again_mends_one_that_rotted() {
     let rotten = engine.get_manifest(&access, &reference).await.unwrap_err();
     assert_eq!(rotten.kind(), ErrorKind::Corrupt);
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
 
     // Nobody remembers the manifest that was pushed.
     let engine = open(root.path()).await;
@@ -380,7 +380,7 @@ async fn a_docker_registry_is_left_alone() {
     let root = TempDir::new().unwrap();
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
     std::fs::create_dir_all(root.path().join("docker/registry/v2")).unwrap();
     assert_holds_the_image(&open(root.path()).await).await;
 }
@@ -450,7 +450,7 @@ async fn a_root_that_was_there_keeps_its_modes() {
     let root = TempDir::new().unwrap();
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
     for (path, _) in modes(root.path()) {
         let mode = if path.is_dir() { 0o755 } else { 0o640 };
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
@@ -474,7 +474,7 @@ async fn root_without_metadata() -> TempDir {
     let root = TempDir::new().unwrap();
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
     for entry in std::fs::read_dir(root.path()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -575,7 +575,7 @@ async fn only_a_directory_that_holds_an_engine_is_an_existing_one() {
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     let engine = open(root.path()).await;
     push_the_image(&engine).await;
-    engine.close().await;
+    engine.close().await.unwrap();
     let engine = Engine::existing(root.path(), Durability::Full).await;
     assert_holds_the_image(&engine.unwrap().build()).await;
 }
@@ -618,7 +618,7 @@ async fn a_deleted_repository_is_gone_and_its_name_begins_another_epoch() {
 
     push_the_image(&engine).await;
     assert_eq!(epoch(&engine).await, deleted);
-    engine.close().await;
+    engine.close().await.unwrap();
     std::fs::remove_file(root.path().join("metadata.redb")).unwrap();
     // From the records, then from the checkpoint that replaced them.
     for _ in 0..2 {
@@ -628,7 +628,7 @@ async fn a_deleted_repository_is_gone_and_its_name_begins_another_epoch() {
         let engine = open(root.path()).await;
         assert_eq!(epoch(&engine).await, deleted);
         assert_holds_the_image(&engine).await;
-        engine.close().await;
+        engine.close().await.unwrap();
     }
 }
 

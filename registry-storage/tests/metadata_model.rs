@@ -65,7 +65,7 @@ async fn agree_when_rebuilt(batches: Vec<Batch>, segment_bytes: u64) {
         batch.require.clear();
         follow(&store, &model, &batch).await;
         if number % 8 == 7 {
-            store.close().await;
+            store.close().await.unwrap();
             std::fs::remove_file(directory.path().join("metadata.redb")).unwrap();
             let error = RedbMetadata::open(directory.path(), options)
                 .await

@@ -63,7 +63,7 @@ async fn push_all(directory: &Path, numbers: std::ops::Range<u64>) {
     for number in numbers {
         store.commit(push(number)).await.unwrap();
     }
-    store.close().await;
+    store.close().await.unwrap();
 }
 
 /// The pushes that are there.
@@ -82,7 +82,7 @@ async fn pushed(store: &RedbMetadata) -> Vec<u64> {
 async fn pushed_in(directory: &Path) -> Vec<u64> {
     let store = open(directory).await;
     let found = pushed(&store).await;
-    store.close().await;
+    store.close().await.unwrap();
     found
 }
 
@@ -121,6 +121,66 @@ async fn a_second_process_is_told_that_the_database_is_open() {
     drop(store);
     // It waits until the writer is done.
     open(directory.path()).await;
+}
+
+fn says_what_to_do(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("registry rebuild"), "{error}");
+}
+
+/// The database panics at such pages. Whoever opens it is told what to do.
+#[tokio::test]
+async fn a_page_that_was_lost_is_an_error_that_says_what_to_do() {
+    const PAGE: usize = 4096;
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..20).await;
+    let whole = fs::read(database(directory.path())).unwrap();
+    let mut noticed = 0;
+    for page in (0..whole.len()).step_by(PAGE) {
+        let mut damaged = whole.clone();
+        damaged[page..page + PAGE].fill(0);
+        fs::write(database(directory.path()), damaged).unwrap();
+        let opened = RedbMetadata::open(directory.path(), RedbOptions::default()).await;
+        let closed = match opened {
+            Ok(store) => store.close().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = closed {
+            says_what_to_do(&error);
+            noticed += 1;
+        }
+    }
+    assert!(noticed > 5, "{noticed}");
+
+    rebuild(directory.path()).await.unwrap();
+    let all: Vec<_> = (0..20).collect();
+    assert_eq!(pushed_in(directory.path()).await, all);
+}
+
+#[tokio::test]
+async fn pages_that_are_lost_while_it_is_open_are_such_an_error_too() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..20).await;
+    let options = RedbOptions::default().cache_bytes(0);
+    let store = RedbMetadata::open(directory.path(), options).await.unwrap();
+    let length = fs::metadata(database(directory.path())).unwrap().len();
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(database(directory.path()))
+        .unwrap();
+    // The header and what follows it stay.
+    file.set_len(8192).unwrap();
+    file.set_len(length).unwrap();
+    let tag = Reference::Tag("v1".parse().unwrap());
+    says_what_to_do(&store.manifest(&name(), &tag).await.unwrap_err());
+    store.commit(push(21)).await.unwrap_err();
+    says_what_to_do(&store.manifest(&name(), &tag).await.unwrap_err());
+    says_what_to_do(&store.close().await.unwrap_err());
+    // It let go of the directory.
+    drop(store);
+    rebuild(directory.path()).await.unwrap();
+    let all: Vec<_> = (0..20).collect();
+    assert_eq!(pushed_in(directory.path()).await, all);
 }
 
 /// A process that ends while it writes a checkpoint leaves a draft of it.
@@ -162,7 +222,7 @@ async fn a_lost_database_is_rebuilt_only_when_asked() {
             store.repository(&name()).await.unwrap().unwrap().identity.0,
             1
         );
-        store.close().await;
+        store.close().await.unwrap();
     }
     // What comes after a rebuild is rebuilt too.
     push_all(directory.path(), 5..7).await;
@@ -336,7 +396,7 @@ async fn a_lost_change_log_is_replaced_by_a_checkpoint() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     store.commit(push(3)).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
     fs::remove_file(database(directory.path())).unwrap();
     rebuild(directory.path()).await.unwrap();
     assert_eq!(pushed_in(directory.path()).await, [0, 1, 2, 3]);
@@ -352,7 +412,7 @@ async fn checkpoints_bound_the_change_log() {
             store.commit(push(number)).await.unwrap();
         }
     }
-    store.close().await;
+    store.close().await.unwrap();
     let entries = fs::read_dir(directory.path()).unwrap();
     let files = entries.map(|entry| entry.unwrap());
     let log: u64 = files
@@ -411,7 +471,7 @@ async fn a_rebuild_that_skipped_damage_ends_every_epoch() {
         before.push(store.epoch(name).await.unwrap().number);
     }
     assert_eq!(before, [1, 0]);
-    store.close().await;
+    store.close().await.unwrap();
     push_all(directory.path(), 0..3).await;
     let log = segment(directory.path());
     let mut bytes = fs::read(&log).unwrap();
@@ -430,7 +490,7 @@ async fn a_rebuild_that_skipped_damage_ends_every_epoch() {
         for (name, before) in [&name(), &other].into_iter().zip(&before) {
             assert!(store.epoch(name).await.unwrap().number > *before);
         }
-        store.close().await;
+        store.close().await.unwrap();
     }
 }
 

@@ -117,6 +117,36 @@ async fn a_changed_byte_is_found_with_the_repositories_it_harms() {
     assert_eq!(answer["summary"]["damaged"], 1);
 }
 
+/// A page of the database that was lost makes the database panic.
+#[tokio::test]
+async fn a_damaged_database_is_told_with_what_to_do() {
+    const PAGE: usize = 4096;
+    let (_directory, root) = filled().await;
+    let database = root.join("metadata.redb");
+    let whole = std::fs::read(&database).unwrap();
+    let mut found = 0;
+    for page in (0..whole.len()).step_by(PAGE) {
+        let mut damaged = whole.clone();
+        damaged[page..page + PAGE].fill(0);
+        if damaged == whole {
+            continue;
+        }
+        std::fs::write(&database, &damaged).unwrap();
+        let mut end = verify(&root, &[]);
+        if !end.status.success() && found == 0 {
+            std::fs::write(&database, &damaged).unwrap();
+            end = serve(&root).run();
+        }
+        assert!(!end.stderr.contains("panicked"), "{end:?}");
+        if !end.status.success() {
+            assert_eq!(end.status.code(), Some(1), "{end:?}");
+            assert!(end.stderr.contains("registry rebuild"), "{end:?}");
+            found += 1;
+        }
+    }
+    assert!(found > 2, "{found}");
+}
+
 /// Clients ask whether something is there before they push it.
 #[tokio::test]
 async fn what_was_found_damaged_is_pushed_again_by_those_who_ask_first() {

@@ -63,7 +63,9 @@ impl MetadataStore for MemoryMetadata {
         Ok(())
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

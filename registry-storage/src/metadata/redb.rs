@@ -3,6 +3,7 @@
 mod backend;
 mod change_log;
 mod checkpoint;
+mod damage;
 mod disk;
 mod facts;
 mod facts_mut;
@@ -88,7 +89,15 @@ pub struct RedbMetadata {
     /// Taken to end the writer.
     batches: Mutex<Option<mpsc::Sender<Pending>>>,
     /// Its sender is gone once the writer has let go of everything.
-    ended: watch::Receiver<()>,
+    ended: watch::Receiver<End>,
+}
+
+/// How the writer left the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// It met what it couldn't read.
+    Damaged,
 }
 
 impl RedbMetadata {
@@ -265,10 +274,16 @@ impl MetadataStore for RedbMetadata {
         Ok(())
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Result<()> {
         drop(self.batches().take());
-        // Nothing is ever sent: this ends when the writer has.
-        let _ = self.ended.clone().changed().await;
+        let mut ended = self.ended.clone();
+        // It fails when the writer has ended.
+        while ended.changed().await.is_ok() {}
+        let end = *ended.borrow();
+        match end {
+            End::Whole => Ok(()),
+            End::Damaged => Err(ErrorKind::Corrupt.error(damage::DAMAGED)),
+        }
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -36,7 +36,7 @@ fn directory() -> TempDir {
 async fn look(root: &Path) -> Observation {
     let store = RedbMetadata::open(root, options()).await.unwrap();
     let found = observe(&store, Scope::Lasting).await;
-    store.close().await;
+    store.close().await.unwrap();
     found
 }
 

@@ -22,7 +22,25 @@ use clap::Parser;
 
 use crate::command_line::{Command, CommandLine};
 
+/// Spares operators the database's own words about damage to its file.
+///
+/// It panics at what it can't read, which the storage catches and turns into an
+/// error that says what to do.
+fn hush_the_database() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let file = panic.location().map_or("", std::panic::Location::file);
+        let of_database = |part: &str| part.starts_with("redb-");
+        if file.split(['/', '\\']).any(of_database) {
+            tracing::debug!(%panic, "the metadata database panicked");
+        } else {
+            usual(panic);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    hush_the_database();
     let result = match CommandLine::parse().command() {
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(options),

@@ -118,13 +118,12 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     let served = serve_engine(configuration, engine.clone(), doors, signals).await;
     // What was acknowledged is safe without it; what need not survive a crash is
     // kept, and the next process finds the directory free.
-    if tokio::time::timeout(LEFTOVERS, engine.close())
-        .await
-        .is_err()
-    {
+    let closed = tokio::time::timeout(LEFTOVERS, engine.close()).await;
+    let closed = closed.unwrap_or_else(|_| {
         tracing::warn!("the storage took too long to be closed; is its disk overloaded?");
-    }
-    served
+        Ok(())
+    });
+    served.and(closed.map_err(Failure::from))
 }
 
 /// Where clients come in, and who.

@@ -35,8 +35,8 @@ pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
                 .map_err(Failure::from),
             failed => failed,
         };
-        engine.close().await;
-        outcome
+        let closed = engine.close().await.map_err(Failure::from);
+        outcome.and_then(|outcome| closed.map(|()| outcome))
     })?;
     Ok(if outcome.wrong() == 0 {
         ExitCode::SUCCESS

@@ -7,6 +7,7 @@ use redb::ReadableTable;
 use registry_core::{Digest, Error, ErrorKind, RepositoryEpoch, RepositoryName, Result, Tag};
 use serde::de::DeserializeOwned;
 
+use super::damage::DAMAGED;
 use super::key::{self, Family, Key, StoreFact};
 use super::rebuild::IDENTITIES_LEFT_OUT;
 use super::value::{Blob, Content, Counters, Departed, Manifest, Repository, TagTarget, decode};
@@ -128,9 +129,6 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
         self.get(&Key::within(Family::Tag, identity).tag(tag))
     }
 }
-
-/// What is said of a database that can't be read as one.
-const DAMAGED: &str = "the metadata database is damaged; rebuild it from the change log (`registry rebuild DIRECTORY`)";
 
 /// What a failure of the database means to a caller.
 pub(super) fn failed(error: impl Into<redb::Error>) -> Error {

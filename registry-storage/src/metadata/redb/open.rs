@@ -1,7 +1,7 @@
 //! Opening the database and the change log beside it.
 
 use std::fs::File;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::{Database, ReadableDatabase};
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::backend::DatabaseFile;
 use super::change_log::{ChangeLog, Completeness, Files};
+use super::damage::caught;
 use super::disk::{Disk, DiskFile};
 use super::facts::{Facts, failed};
 use super::facts_mut::FactsMut;
@@ -17,7 +18,7 @@ use super::key::{Key, StoreFact};
 use super::shared::SharedDatabase;
 use super::value::Position;
 use super::writer::{FACTS, GROUP_MAX, Writer, begin};
-use super::{RedbMetadata, RedbOptions, checkpoint};
+use super::{End, RedbMetadata, RedbOptions, checkpoint};
 use crate::directory::patiently;
 
 /// The name of the database's file.
@@ -32,6 +33,15 @@ const FORMAT: u32 = 1;
 /// waits for that here: the writer does, before it writes. `lock` is held until
 /// the database is closed.
 pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    options: &RedbOptions,
+    lock: Option<Arc<File>>,
+) -> Result<RedbMetadata> {
+    caught(|| open_whole(disk, options, lock))
+}
+
+/// The same, of a database that isn't damaged.
+fn open_whole(
     disk: Arc<dyn Disk>,
     options: &RedbOptions,
     lock: Option<Arc<File>>,
@@ -72,15 +82,28 @@ pub(super) fn open(
         undurable: 0,
     };
     let database = Arc::new(SharedDatabase::new(database, lock));
-    let (ends, ended) = watch::channel(());
+    let (ends, ended) = watch::channel(End::Whole);
     let shared = Arc::clone(&database);
+    let failed = Arc::clone(&read_only);
     std::thread::Builder::new()
         .name("registry-metadata".to_owned())
         .spawn(move || {
-            // Should the writer panic, reads go on.
-            writer.run();
-            shared.close();
-            drop(ends);
+            let ran = caught(|| {
+                writer.run();
+                Ok(())
+            });
+            if ran.is_err() {
+                failed.store(true, Ordering::Release);
+            }
+            // Should the writer have panicked, reads go on until nobody reads.
+            let closed = ran.and_then(|()| shared.close());
+            if let Err(error) = closed {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the metadata can't be closed"
+                );
+                ends.send_replace(End::Damaged);
+            }
         })
         .map_err(unusable)?;
     Ok(RedbMetadata {

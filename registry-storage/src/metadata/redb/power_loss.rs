@@ -94,7 +94,7 @@ impl World {
                 while !self.disk.has_failed() {
                     self.commit(&store).await?;
                 }
-                store.close().await;
+                store.close().await.unwrap();
             }
             Err(_) if self.disk.has_failed() => {}
             Err(error) => return Err(format!("the store can't be opened: {error:?}")),
@@ -185,7 +185,7 @@ impl World {
         let store = self.open();
         let store = store.map_err(|error| format!("not rebuilt: {error:?}"))?;
         self.verify(&store, Scope::Lasting).await?;
-        store.close().await;
+        store.close().await.unwrap();
         Ok(())
     }
 }
@@ -284,10 +284,10 @@ async fn a_segment_that_cannot_be_opened_fails_its_group_only() {
     }
     assert!(refused > 10, "{refused}");
     world.commit(&store).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
     let store = world.open().unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
     world.rebuild().await.unwrap();
 }
 
@@ -347,7 +347,7 @@ async fn what_is_too_long_for_the_change_log_is_refused() {
     }
     store.check().await.unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
     for _ in 0..2 {
         world.rebuild().await.unwrap();
     }
@@ -363,7 +363,7 @@ async fn opening_waits_for_no_sync_and_writing_does() {
     for _ in 0..20 {
         world.commit(&store).await.unwrap();
     }
-    store.close().await;
+    store.close().await.unwrap();
     world.disk.fail_syncs(true);
     let store = world.open().unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
@@ -373,7 +373,7 @@ async fn opening_waits_for_no_sync_and_writing_does() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(store.is_read_only());
     world.verify(&store, Scope::Everything).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
 
     world.disk.fail_syncs(false);
     let store = world.open().unwrap();
@@ -426,7 +426,7 @@ async fn closing_a_store_waits_until_it_let_go_of_its_files() {
         assert!(store.close().now_or_never().is_none());
         drop(stalled);
     }
-    store.close().await;
+    store.close().await.unwrap();
     let file = world.disk.open(open::DATABASE).unwrap();
     assert!(file.try_lock().unwrap());
     drop(file);
@@ -448,7 +448,7 @@ async fn closing_a_store_waits_until_it_let_go_of_its_files() {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("was closed"), "{error}");
     }
-    store.close().await;
+    store.close().await.unwrap();
     let store = world.open().unwrap();
     assert!(store.clock().await.unwrap().is_some());
 }
@@ -469,7 +469,7 @@ async fn reads_in_progress_are_finished_before_a_store_is_closed() {
         facts.store::<u64>(StoreFact::Clock)
     });
     assert!(clock.unwrap() > 0);
-    store.close().await;
+    store.close().await.unwrap();
 }
 
 fn batch_of_nothing() -> Batch {

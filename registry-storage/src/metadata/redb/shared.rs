@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 use redb::Database;
 use registry_core::{Error, ErrorKind, Result};
 
+use super::damage::caught;
+
 /// An open database. Any thread reads it; the one that writes closes it.
 ///
 /// Closing writes to the disk and waits for that, which no asynchronous worker
@@ -37,18 +39,25 @@ impl SharedDatabase {
             Err(TryLockError::WouldBlock) => return Err(closed()),
         };
         let open = open.as_ref().ok_or_else(closed)?;
-        read(&open.database)
+        caught(|| read(&open.database))
     }
 
     /// Waits for the reads in progress, closes the database, if the writer has
     /// let go of it, and then lets other processes have the directory.
-    pub(super) fn close(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](ErrorKind::Corrupt) if it is too damaged to be closed.
+    pub(super) fn close(&self) -> Result<()> {
         let open = {
             let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
             open.take()
         };
         // It takes as long as the disk does, and nobody is kept waiting for it.
-        drop(open);
+        caught(|| {
+            drop(open);
+            Ok(())
+        })
     }
 }
 

@@ -63,7 +63,7 @@ async fn an_event_that_cannot_be_read_does_not_keep_others_waiting() {
     while Arc::strong_count(&metadata) > 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    metadata.close().await;
+    metadata.close().await.unwrap();
     {
         let database = redb::Database::open(directory.path().join(DATABASE)).unwrap();
         let transaction = database.begin_write().unwrap();

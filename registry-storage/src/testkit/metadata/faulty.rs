@@ -87,8 +87,8 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         self.store.check().await
     }
 
-    async fn close(&self) {
-        self.store.close().await;
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
