@@ -29,6 +29,7 @@ rules:
   - anyone is reader of public/**
   - user ann is maintainer of team/**
   - robot ci is writer of team/**
+  - workload ci sub=ann is reader of team/**
 ";
 
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
@@ -70,6 +71,10 @@ pub(crate) struct Guarded {
     agent: ureq::Agent,
     metrics: String,
     pub(crate) files: TempDir,
+    /// Vouches for jobs.
+    _issuer: Server,
+    /// What it says of one.
+    pub(crate) job: String,
 }
 
 /// One with both streams in one.
@@ -99,6 +104,16 @@ impl Guarded {
         );
         let secret = "canary-of-the-configuration";
         secrets.plant("the secret of the configuration", secret);
+        let agent = agent();
+        let issuer = Launch::new()
+            .env("REGISTRY_AUTH_HTPASSWD_REALM", "jobs")
+            .env("REGISTRY_AUTH_HTPASSWD_PATH", at("users"))
+            .env("REGISTRY_AUTH_TOKENSERVER_ISSUER", "login")
+            .env("REGISTRY_AUTH_TOKENSERVER_SERVICE", "apps")
+            .start();
+        let job = token_of_job(&agent, &issuer);
+        secrets.plant_token("the token of a job", &job);
+        let job_keys = format!("http://{}/v2/token/jwks.json", issuer.host());
         let metrics = free_address();
         let server = Launch::new()
             .under(heard_whole())
@@ -111,18 +126,19 @@ impl Guarded {
             .env("REGISTRY_AUTH_HTPASSWD_REALM", "canaries")
             .env("REGISTRY_AUTH_HTPASSWD_PATH", at("users"))
             .env("REGISTRY_AUTH_POLICY_PATH", at("policy.yml"))
+            .env("REGISTRY_AUTH_OIDC_CI_ISSUER", "login")
+            .env("REGISTRY_AUTH_OIDC_CI_AUDIENCE", "apps")
+            .env("REGISTRY_AUTH_OIDC_CI_JWKS", job_keys)
             .start();
         Self {
             server,
             secrets,
             heard: Heard::default(),
-            agent: ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .timeout_global(Some(Duration::from_mins(1)))
-                .build()
-                .into(),
+            agent,
             metrics,
             files,
+            _issuer: issuer,
+            job,
         }
     }
 
@@ -245,6 +261,25 @@ impl Guarded {
         self.heard.log = self.server.terminate().log;
         (self.secrets, self.heard)
     }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_mins(1)))
+        .build()
+        .into()
+}
+
+/// What another system says of a job of its own, here a registry of a user.
+fn token_of_job(agent: &ureq::Agent, issuer: &Server) -> String {
+    let url = format!("http://{}/v2/token?service=apps", issuer.host());
+    let request = agent.get(&url);
+    let request = request.header("authorization", basic(USER, PASSWORD));
+    let mut answer = request.call().expect("an answer");
+    let answer = answer.body_mut().read_to_vec().expect("a whole answer");
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    answer["token"].as_str().expect("a token").to_owned()
 }
 
 /// Makes a robot and a key for it.

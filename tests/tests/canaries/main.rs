@@ -223,6 +223,30 @@ fn forms(guarded: &mut Guarded, [refresh, second_refresh, second]: [&str; 3]) {
     guarded.get("/v2/team/app/manifests/v1", &format!("Bearer {second}"));
 }
 
+/// Exchanges the token of a job, and uses it as it is.
+fn jobs(guarded: &mut Guarded) {
+    let job = guarded.job.clone();
+    let exchange = |token: &str| {
+        format!(
+            "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}\
+             &subject_token_type=urn:ietf:params:oauth:token-type:jwt\
+             &scope=repository:team/app:pull"
+        )
+    };
+    let answer = guarded.form("/v2/token", &exchange(&job))["body"].take();
+    let token = answer["access_token"].as_str().expect("a token");
+    guarded
+        .secrets
+        .plant_token("the token for that of a job", token);
+    guarded.get("/v2/team/app/tags/list", &format!("Bearer {token}"));
+    let cut = &job[..job.len().saturating_sub(20)];
+    for token in [&job, &format!("{job}x"), cut] {
+        guarded.form("/v2/token", &exchange(token));
+        guarded.get("/v2/team/app/tags/list", &basic("ci", token));
+        guarded.get("/v2/team/app/tags/list", &format!("Bearer {token}"));
+    }
+}
+
 /// Logs in with keys.
 fn keys(guarded: &mut Guarded, key: &str) {
     for login in [
@@ -282,6 +306,7 @@ fn s_91_secrets_are_in_no_log_metric_or_error() {
     tokens(&mut guarded);
     let key = key_of(&guarded);
     keys(&mut guarded, &key);
+    jobs(&mut guarded);
     files(&mut guarded);
     let (secrets, heard) = guarded.end();
     heard.assert_silent(&secrets);
