@@ -132,6 +132,8 @@ pub struct Auth {
     pub policy_file: Option<Said<PathBuf>>,
     /// Tokens in place of passwords.
     pub tokens: Option<Tokens>,
+    /// A service that has a say in each decision.
+    pub webhook: Option<DecisionService>,
     /// How many requests are taken.
     pub rates: RateLimits,
 }
@@ -220,6 +222,19 @@ pub struct WorkloadIssuer {
     pub audience: Said<String>,
     /// Its keys, if they aren't where it says.
     pub keys: Option<Said<KeySource>>,
+}
+
+/// A service that has a say in each decision.
+#[derive(Debug)]
+pub struct DecisionService {
+    /// Where it is asked.
+    pub url: Said<String>,
+    /// The file of the secret that signs the questions.
+    pub secret_file: Option<Said<PathBuf>>,
+    /// How long it may think.
+    pub timeout: Option<Said<Duration>>,
+    /// How long its answers are good.
+    pub remember: Option<Said<Duration>>,
 }
 
 /// The server's own tokens.

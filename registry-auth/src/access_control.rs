@@ -7,6 +7,7 @@ mod inquiry;
 mod issue;
 mod manage;
 mod refusal;
+mod review;
 
 pub use inquiry::{Explanation, Inquiry};
 pub use manage::{ManagementGrant, ManagementNeed};
@@ -27,7 +28,7 @@ use crate::policy::Open;
 use crate::rate::Rates;
 #[cfg(feature = "token")]
 use crate::token_server::TokenServer;
-use crate::{Authenticator, Challenge, GuardLimits, Policy, Principal, RateLimits, Sender};
+use crate::{Authenticator, Challenge, GuardLimits, Policy, Principal, RateLimits, Review, Sender};
 
 /// Who gets in, and what for. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub struct AccessControl(Arc<Inner>);
 struct Inner {
     authenticators: Vec<Arc<dyn Authenticator>>,
     policies: Policies,
+    reviews: Vec<Arc<dyn Review>>,
     challenge: Challenge,
     #[cfg(feature = "keys")]
     keys: Option<Keys>,
@@ -61,6 +63,7 @@ impl AccessControl {
         Self(Arc::new(Inner {
             authenticators: Vec::new(),
             policies: Policies::new(policy),
+            reviews: Vec::new(),
             challenge: Challenge::default(),
             #[cfg(feature = "keys")]
             keys: None,
@@ -83,6 +86,13 @@ impl AccessControl {
     /// Lets `policy` decide too. What one policy denies no other can allow.
     pub fn policy(mut self, policy: impl Policy) -> Self {
         Arc::make_mut(&mut self.0).policies.push(policy);
+        self
+    }
+
+    /// Asks `review` too about each operation. It can add to what the policies
+    /// allow, or deny.
+    pub fn review(mut self, review: impl Review) -> Self {
+        Arc::make_mut(&mut self.0).reviews.push(Arc::new(review));
         self
     }
 
@@ -172,7 +182,8 @@ impl AccessControl {
     /// * [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) after too
     ///   many wrong passwords or too many requests.
     /// * [`Unavailable`](registry_core::ErrorKind::Unavailable) if the
-    ///   credentials can't be checked now.
+    ///   credentials can't be checked now, or a [review](Self::review) decides
+    ///   nothing.
     pub async fn authorize(
         &self,
         sender: &Sender<'_>,
@@ -184,8 +195,10 @@ impl AccessControl {
             self.0.count_known(principal.as_ref())?;
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
             let outlived = self.0.outlived(operation, &caller).await?;
-            let caller = Arc::new(caller.having_outlived(outlived));
-            self.0.decide(operation, &caller)
+            let caller = caller.having_outlived(outlived);
+            let reviewed = self.0.reviewed(operation, &caller).await?;
+            self.0
+                .decide(operation, &Arc::new(caller.reviewed(reviewed)))
         };
         granted
             .await

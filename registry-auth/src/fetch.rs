@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{Request, Response};
 use registry_core::Result;
-#[cfg(feature = "issuer")]
+#[cfg(any(feature = "issuer", feature = "webhook"))]
 use registry_core::{Error, ErrorKind};
 
 /// Sends a request and brings the answer, whatever its status.
@@ -40,7 +40,7 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
 
 /// Refuses addresses whose answers somebody in between could have written: those
 /// without TLS, except on this machine.
-#[cfg(feature = "issuer")]
+#[cfg(any(feature = "issuer", feature = "webhook"))]
 pub(crate) fn check_url(url: &str) -> Result<http::Uri> {
     let refused = |reason: &str| -> Error {
         ErrorKind::RequestInvalid.error(format!("the address can't be used: {reason}"))
@@ -63,7 +63,7 @@ pub(crate) fn check_url(url: &str) -> Result<http::Uri> {
     }
 }
 
-#[cfg(feature = "issuer")]
+#[cfg(any(feature = "issuer", feature = "webhook"))]
 fn is_loopback(host: &str) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     match literal.parse::<std::net::IpAddr>() {
@@ -72,7 +72,7 @@ fn is_loopback(host: &str) -> bool {
     }
 }
 
-#[cfg(all(test, feature = "issuer"))]
+#[cfg(all(test, any(feature = "issuer", feature = "webhook")))]
 mod tests {
     use super::check_url;
 

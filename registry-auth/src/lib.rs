@@ -73,6 +73,7 @@
 //! * `records`: accounts, keys and revocations in a file (`FileRecords`).
 //! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
 //!   the public keys that check them, in `jwt`.
+//! * `webhook`: decisions of a service of the operator's own, by `Webhook`.
 //! * `workload`: CI jobs and other programs that another system vouches for, by
 //!   `Workload`.
 
@@ -106,8 +107,9 @@ mod policy_file;
 mod principal;
 mod rate;
 mod records;
-#[cfg(any(feature = "ldap", feature = "token"))]
+#[cfg(any(feature = "ldap", feature = "token", feature = "webhook"))]
 mod remembered;
+mod review;
 mod role;
 mod rule;
 mod rules;
@@ -121,6 +123,8 @@ mod time_window;
 mod token_server;
 #[cfg(any(feature = "htpasswd", feature = "issuer", feature = "policy"))]
 mod watched_file;
+#[cfg(feature = "webhook")]
+mod webhook;
 #[cfg(feature = "workload")]
 mod workload;
 
@@ -154,6 +158,7 @@ pub use rate::{Rate, RateLimits};
 #[cfg(feature = "records")]
 pub use records::FileRecords;
 pub use records::MemoryRecords;
+pub use review::Review;
 pub use role::Role;
 pub use rule::{Rule, Who};
 pub use rules::Rules;
@@ -165,5 +170,7 @@ pub use time_window::TimeWindow;
 pub use token_server::{
     SigningAlgorithm, TOKEN_REQUEST_MAX, TokenAnswer, TokenRequest, TokenServer,
 };
+#[cfg(feature = "webhook")]
+pub use webhook::Webhook;
 #[cfg(feature = "workload")]
 pub use workload::Workload;

@@ -122,6 +122,14 @@ impl Decision {
         self
     }
 
+    /// The same, with nothing allowed but what is in `actions`.
+    pub(crate) fn within(self, actions: Actions) -> Self {
+        Self {
+            allowed: self.allowed.intersection(actions),
+            ..self
+        }
+    }
+
     /// What is allowed by both, and denied by either.
     pub(crate) fn for_each(self, other: Self) -> Self {
         let allowed = self.allowed.intersection(other.allowed);

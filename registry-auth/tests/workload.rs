@@ -10,14 +10,16 @@
 )]
 
 mod issuers;
+#[path = "common/sender.rs"]
+mod sender;
 
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use registry_auth::{
     AccessControl, GuardLimits, Refusal, Rules, Sender, TokenAnswer, TokenRequest, TokenServer,
     Workload,
@@ -26,6 +28,7 @@ use registry_core::{ErrorKind, Operation, RequestOrigin};
 use serde_json::{Value, json};
 
 use crate::issuers::{Signer, Time, Web, forged, key_set};
+use crate::sender::{basic, headers};
 
 const ISSUER: &str = "https://ci.example";
 const DESCRIPTION: &str = "https://ci.example/.well-known/openid-configuration";
@@ -102,7 +105,7 @@ impl World {
         authorization: Option<String>,
         request: &TokenRequest,
     ) -> Result<TokenAnswer, Refusal> {
-        let headers = headers(authorization);
+        let headers = headers(authorization.as_deref());
         let sender = Sender::new(&headers, RequestOrigin::default());
         self.access.issue(&sender, request).await
     }
@@ -121,7 +124,7 @@ impl World {
         method: Method,
         path: &str,
     ) -> Result<Option<String>, ErrorKind> {
-        let headers = headers(authorization);
+        let headers = headers(authorization.as_deref());
         let operation = Operation::parse(&method, path, None).unwrap();
         let sender = Sender::new(&headers, RequestOrigin::default());
         let grant = self.access.authorize(&sender, &operation).await;
@@ -135,18 +138,8 @@ impl World {
     }
 }
 
-fn headers(authorization: Option<String>) -> HeaderMap {
-    let pairs =
-        authorization.map(|value| ("authorization".parse().unwrap(), value.parse().unwrap()));
-    pairs.into_iter().collect()
-}
-
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
-}
-
-fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 fn form(token: &str, more: &str) -> String {

@@ -36,6 +36,8 @@
 //! * `management`: robots, keys, explanations and more at `/api/v1/`.
 //! * `policy`: rules from a file, a feature of `registry_auth`.
 //! * `token`: short-lived tokens in place of passwords, a feature of `registry_auth`.
+//! * `webhook`: decisions of a service of the operator's own, a feature of
+//!   `registry_auth`.
 //! * `workload`: CI jobs and other programs that another system vouches for, a
 //!   feature of `registry_auth`.
 //! * `testkit`: a server for tests.

@@ -181,7 +181,8 @@ async fn who_does_not_answer_is_given_up() {
     let server = Server::start().await;
     for path in ["silent", "stuck"] {
         let builder = HttpFetch::builder().host(&server.authority());
-        let fetch = builder.patience(Duration::from_millis(50)).build().unwrap();
+        let fetch = builder.patience(Duration::from_millis(50)).unwrap();
+        let fetch = fetch.build().unwrap();
         let url = format!("{}/{path}", server.listener.url());
         let error = get(&fetch, &url, 1000).await.unwrap_err();
         assert_eq!(error, ErrorKind::Unavailable, "{path}");
@@ -201,6 +202,10 @@ async fn what_is_no_host_is_refused() {
     }
     let error = HttpFetch::builder().certificate("junk").build();
     assert_eq!(error.unwrap_err().kind(), ErrorKind::RequestInvalid);
+    for longest in [Duration::ZERO, Duration::from_millis(10_001)] {
+        let error = HttpFetch::builder().patience(longest).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestInvalid);
+    }
     for host in ["example.com", "Example.com:8443", "[::1]:80", "10.0.0.1"] {
         HttpFetch::builder().host(host).build().unwrap();
     }

@@ -22,6 +22,7 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "keys",
     "ldap",
     "oidc",
+    "webhook",
     "limits",
 ];
 

@@ -199,6 +199,12 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.oidc.*.issuer", Kind::Text),
     yes("auth.oidc.*.audience", Kind::Text),
     yes("auth.oidc.*.jwks", Kind::Text),
+    // Ours: a service that has a say in each decision.
+    yes("auth.webhook", Kind::Section),
+    yes("auth.webhook.url", Kind::Text),
+    yes("auth.webhook.secretfile", Kind::Text),
+    yes("auth.webhook.timeout", Kind::Duration),
+    yes("auth.webhook.remember", Kind::Duration),
     yes("auth.limits", Kind::Section),
     yes("auth.limits.peraddress", RATE),
     yes("auth.limits.peridentity", RATE),

@@ -1,7 +1,7 @@
 //! With rules of who may do what.
 
 use reqwest::{Client, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::{Program, Setup, eventually};
 
@@ -393,6 +393,86 @@ async fn jobs_of_another_system_do_what_the_policy_file_says_of_their_claims() {
     assert_eq!(upload(&token, "apps/a").await, StatusCode::FORBIDDEN);
     let (status, _) = exchange(&format!("{ann}x")).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_service_has_a_say_and_nothing_goes_on_without_it() {
+    let answer = async |headers: http::HeaderMap, body: String| {
+        let question: Value = serde_json::from_str(&body).unwrap();
+        let question = &question["input"];
+        let is_signed = headers.contains_key("x-hub-signature-256");
+        let result = match question["repository"].as_str().unwrap() {
+            _ if !is_signed => json!({}),
+            "public/app" => json!({"allow": question["user"] == "ben"}),
+            "people/ann/frozen" => json!({"deny": true, "reason": "frozen until Monday"}),
+            "people/ann/unsure" => return json!({}).to_string(),
+            _ => json!({}),
+        };
+        json!({"result": result}).to_string()
+    };
+    let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap();
+    let router = axum::Router::new().route("/decide", axum::routing::post(answer));
+    tokio::spawn(async { axum::serve(service, router).await });
+    let webhook = format!(
+        "  webhook: {{url: 'http://{address}/decide', secretfile: secret, timeout: 9s, remember: 1s}}\n"
+    );
+    let program = setup(&["ann", "ben"], &webhook)
+        .file("secret", "known to both\n")
+        .start();
+    for (user, repository, status) in [
+        (Some("ann"), "people/ann/app", StatusCode::ACCEPTED),
+        (Some("ann"), "people/ann/frozen", StatusCode::FORBIDDEN),
+        (
+            Some("ann"),
+            "people/ann/unsure",
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (Some("ann"), "public/app", StatusCode::FORBIDDEN),
+        (Some("ben"), "public/app", StatusCode::ACCEPTED),
+        (None, "public/app", StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(
+            push(&program, user, repository).await,
+            status,
+            "{user:?} {repository}"
+        );
+    }
+    // Whoever may know of the repository reads why.
+    let url = format!("http://{}/v2/people/ann/frozen/tags/list", program.address);
+    for (user, reads) in [("ann", true), ("ben", false)] {
+        let request = Client::new().get(&url).basic_auth(user, Some("correct"));
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        assert_eq!(answer.contains("frozen until Monday"), reads, "{answer}");
+    }
+}
+
+#[test]
+fn a_webhook_that_can_not_be_used_is_told_by_its_line() {
+    for (webhook, what) in [
+        ("url: http://policy.example/", "must begin with https://"),
+        (
+            "url: https://p/, secretfile: empty",
+            "the secret of the webhook is empty",
+        ),
+        ("url: https://p/, secretfile: none", "can't be read"),
+        ("url: https://p/, timeout: 11s", "up to 10 seconds"),
+        ("url: https://p/, remember: 2m", "a minute at most"),
+    ] {
+        let end = setup(&["ann"], &format!("  webhook: {{{webhook}}}\n"))
+            .file("empty", "\n")
+            .run();
+        assert_eq!(end.status.code(), Some(1), "{webhook}");
+        let line = end
+            .stderr
+            .lines()
+            .find(|line| line.contains("config.yml:7: "));
+        assert!(
+            line.is_some_and(|line| line.contains(what)),
+            "{webhook}: {}",
+            end.stderr
+        );
+    }
 }
 
 #[tokio::test]

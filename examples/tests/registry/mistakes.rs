@@ -116,6 +116,11 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         4,
         "did you mean `auth.oidc.ci.issuer`?",
     ),
+    (
+        "auth:\n  webhook: {timeout: 1s}\n",
+        2,
+        "`auth.webhook` needs `url`",
+    ),
     ("auth:\n  oidc: [ci]\n", 2, "names with keys each"),
     ("auth:\n  oidc: {ci: x}\n", 2, "takes keys, not a value"),
     ("notifications:\n  endpoints: []\n", 1, "isn't supported"),

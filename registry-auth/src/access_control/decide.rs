@@ -9,6 +9,7 @@ use registry_core::{
 };
 
 use super::refusal::Refused;
+use super::review::Reviewed;
 use super::{Grant, Inner};
 use crate::{
     Decision, Opinion, Policy, Principal, PrincipalKind, Question, TokenLimits, wrong_credentials,
@@ -27,6 +28,7 @@ pub(super) struct Known {
     actor: Arc<Actor>,
     /// What the token was for and is no more.
     outlived: Vec<RepositoryName>,
+    reviewed: Reviewed,
 }
 
 impl Known {
@@ -43,12 +45,19 @@ impl Known {
             origin,
             at,
             outlived: Vec::new(),
+            reviewed: Reviewed::default(),
         }
     }
 
     /// With a token that has outlived these.
     pub(super) fn having_outlived(mut self, repositories: Vec<RepositoryName>) -> Self {
         self.outlived = repositories;
+        self
+    }
+
+    /// With what others have to say.
+    pub(super) fn reviewed(mut self, reviewed: Reviewed) -> Self {
+        self.reviewed = reviewed;
         self
     }
 
@@ -96,6 +105,13 @@ impl Known {
     fn question<'a>(&'a self, repository: Option<&'a RepositoryName>) -> Question<'a> {
         let mut question = Question::registry(self.principal.as_ref(), &self.origin, self.at);
         question.repository = repository;
+        question
+    }
+
+    /// About what an operation needs.
+    pub(super) fn question_of<'a>(&'a self, need: &'a Need) -> Question<'a> {
+        let mut question = self.question(Some(&need.repository));
+        question.tags = &need.tags;
         question
     }
 }
@@ -167,7 +183,8 @@ impl Inner {
     /// credentials once they were asked to, and they ask here first. Whoever
     /// has a token was asked before.
     fn require_login(&self, operation: &Operation, caller: &Known) -> Result<(), Refused> {
-        if caller.principal.is_none() && self.can_login() && self.policies.reward_login() {
+        let may_gain = self.policies.reward_login() || !self.reviews.is_empty();
+        if caller.principal.is_none() && self.can_login() && may_gain {
             Err(Refused::Unknown(Scopes::of(operation)))
         } else {
             Ok(())
@@ -184,6 +201,7 @@ impl Inner {
         caller: &Known,
     ) -> Result<Access, Refused> {
         let decision = self.policies.decide_on(need, caller);
+        let decision = decision.and(caller.reviewed.target.clone());
         let (allowed, covered) = (decision.granted(), caller.covered(&need.repository));
         if !allowed.contains(need.actions) {
             return Err(if !caller.is_unknown() || !self.can_login() {
@@ -212,7 +230,8 @@ impl Inner {
         need: &Need,
         caller: &Known,
     ) -> Result<Option<Access>, Refused> {
-        let allowed = self.policies.decide_on(need, caller).granted();
+        let decision = self.policies.decide_on(need, caller);
+        let allowed = decision.and(caller.reviewed.source.clone()).granted();
         if !allowed.contains(need.actions) {
             return Ok(None);
         }
@@ -278,10 +297,8 @@ impl Policies {
             .collect()
     }
 
-    fn decide_on(&self, need: &Need, caller: &Known) -> Decision {
-        let mut question = caller.question(Some(&need.repository));
-        question.tags = &need.tags;
-        self.decide(&question)
+    pub(super) fn decide_on(&self, need: &Need, caller: &Known) -> Decision {
+        self.decide(&caller.question_of(need))
     }
 
     /// What `caller` may do in `repository` as a whole, whatever its token

@@ -156,10 +156,17 @@ impl HttpFetchBuilder {
     }
 
     /// Gives up after so long, in place of 10 seconds, which is the longest.
-    #[must_use]
-    pub fn patience(mut self, longest: Duration) -> Self {
-        self.patience = longest.min(PATIENCE);
-        self
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if it is longer, or no time at all.
+    pub fn patience(mut self, longest: Duration) -> Result<Self> {
+        if longest > PATIENCE || longest.is_zero() {
+            return Err(ErrorKind::RequestInvalid
+                .error("an answer can be waited for up to 10 seconds, and for some time"));
+        }
+        self.patience = longest;
+        Ok(self)
     }
 
     /// What fetches. Nothing is sent yet.

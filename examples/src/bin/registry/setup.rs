@@ -9,17 +9,17 @@ use http::Uri;
 use http::uri::Authority;
 use registry_auth::{
     AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, Ldap,
-    MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer, Workload,
+    MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer, Webhook, Workload,
 };
 use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
-use registry_http::{HttpFetch, Limits, RegistryService, Tls, TlsVersion};
+use registry_http::{HttpFetch, HttpFetchBuilder, Limits, RegistryService, Tls, TlsVersion};
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
 use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
-    Auth, Changes, Configuration, Directory, Http, KeySource, PasswordFile, Problem, Said, Storage,
-    TokenService, WorkloadIssuer,
+    Auth, Changes, Configuration, DecisionService, Directory, Http, KeySource, PasswordFile,
+    Problem, Said, Storage, TokenService, WorkloadIssuer,
 };
 
 /// Where the keys that sign tokens are, below the data.
@@ -165,6 +165,9 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
     if let Some(directory) = &auth.directory {
         access = access.authenticator(ldap(directory)?);
     }
+    if let Some(service) = &auth.webhook {
+        access = access.review(webhook(service)?);
+    }
     Ok(access)
 }
 
@@ -250,15 +253,38 @@ fn workload(of: &WorkloadIssuer) -> Result<Workload, Problem> {
     trusting.map_err(wrong(keys))
 }
 
+/// The service that has a say in each decision.
+fn webhook(service: &DecisionService) -> Result<Webhook, Problem> {
+    let url = &service.url;
+    let mut fetch = asking(&url.value).map_err(wrong(url))?;
+    if let Some(timeout) = &service.timeout {
+        fetch = fetch.patience(timeout.value).map_err(wrong(timeout))?;
+    }
+    let fetch = fetch.build().map_err(wrong(url))?;
+    let mut webhook = Webhook::new(&url.value, fetch).map_err(wrong(url))?;
+    if let Some(file) = &service.secret_file {
+        webhook = webhook.secret(password(file)?).map_err(wrong(file))?;
+    }
+    if let Some(remember) = &service.remember {
+        webhook = webhook.remember(remember.value).map_err(wrong(remember))?;
+    }
+    Ok(webhook)
+}
+
 /// What asks the host of `url`, and no other.
 fn fetch(url: &str) -> registry_core::Result<HttpFetch> {
+    asking(url)?.build()
+}
+
+/// The same, to be told more.
+fn asking(url: &str) -> registry_core::Result<HttpFetchBuilder> {
     let uri: Uri = url.parse().map_err(|source| {
         ErrorKind::RequestInvalid
             .error("the address can't be used: it is no URL")
             .with_source(source)
     })?;
     let host = uri.authority().map(Authority::as_str);
-    HttpFetch::builder().host(host.unwrap_or_default()).build()
+    Ok(HttpFetch::builder().host(host.unwrap_or_default()))
 }
 
 /// The same, with keys and tokens if there are to be any. They are bound to the

@@ -7,8 +7,8 @@ use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
 
 use super::super::tree::Node;
 use super::super::{
-    Auth, Directory, DirectoryGroups, KeySource, PasswordFile, Said, TokenService, Tokens,
-    WorkloadIssuer, choice, duration,
+    Auth, DecisionService, Directory, DirectoryGroups, KeySource, PasswordFile, Said, TokenService,
+    Tokens, WorkloadIssuer, choice, duration,
 };
 use super::Reader;
 
@@ -22,6 +22,7 @@ const LDAP: &str = "auth.ldap";
 const OIDC: &str = "auth.oidc";
 const POLICY: &str = "auth.policy";
 const TOKENS: &str = "auth.tokenserver";
+const WEBHOOK: &str = "auth.webhook";
 
 impl Reader<'_> {
     pub(super) fn auth(&mut self) -> Auth {
@@ -49,6 +50,7 @@ impl Reader<'_> {
             keys,
             policy_file,
             tokens,
+            webhook: self.webhook(),
             rates: RateLimits {
                 per_address: self.rate("auth.limits.peraddress"),
                 per_identity: self.rate("auth.limits.peridentity"),
@@ -166,6 +168,27 @@ impl Reader<'_> {
         })
     }
 
+    fn webhook(&mut self) -> Option<DecisionService> {
+        self.tree.at(WEBHOOK)?;
+        let url = self.required(WEBHOOK, "url")?;
+        let secret = self.said(&format!("{WEBHOOK}.secretfile"));
+        Some(DecisionService {
+            url,
+            secret_file: secret.map(Said::into_path),
+            timeout: self.said_time(&format!("{WEBHOOK}.timeout")),
+            remember: self.said_time(&format!("{WEBHOOK}.remember")),
+        })
+    }
+
+    /// The time at `path`, with its place.
+    fn said_time(&self, path: &str) -> Option<Said<Duration>> {
+        let said = self.said(path)?;
+        Some(Said {
+            value: duration::parse(&said.value).ok()?,
+            origin: said.origin,
+        })
+    }
+
     fn issuer(&mut self) -> Option<TokenService> {
         if !matches!(choice::chosen(self.tree, "auth"), Ok(Some("token"))) {
             return None;
@@ -255,11 +278,7 @@ impl Reader<'_> {
             realm: said("realm"),
             service: text("service"),
             issuer: text("issuer"),
-            lifetime: said("lifetime").and_then(|said| {
-                let value: Duration = duration::parse(&said.value).ok()?;
-                let origin = said.origin;
-                Some(Said { value, origin })
-            }),
+            lifetime: self.said_time(&format!("{TOKENS}.lifetime")),
             keys: said("keys").map(Said::into_path),
             algorithm: match self.text(&format!("{TOKENS}.algorithm")) {
                 Some("eddsa") => SigningAlgorithm::EdDsa,

@@ -1,0 +1,36 @@
+//! Reviews: does anybody else have a say?
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use registry_core::{Actions, Result};
+
+use crate::{Decision, Question};
+
+/// Decides about an operation, too, and may take its time: it is asked once for
+/// each repository that an operation is about, after the
+/// [`Policies`](crate::Policy).
+///
+/// It can add to what those allow, or deny. What they deny it doesn't get to see,
+/// since nothing would change that. It has no say in who manages the registry, nor
+/// in what lists of repositories name, and what it would add isn't in the answers
+/// of the token server, though the tokens cover it.
+#[async_trait]
+pub trait Review: fmt::Debug + Send + Sync + 'static {
+    /// What it has to say about `question`, where somebody needs `actions`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from deciding. Then the operation doesn't go on, and the
+    /// client is told to try again later.
+    async fn review(&self, question: &Question<'_>, actions: Actions) -> Result<Decision>;
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<R: Review + ?Sized> Review for Arc<R> {
+    async fn review(&self, question: &Question<'_>, actions: Actions) -> Result<Decision> {
+        (**self).review(question, actions).await
+    }
+}
