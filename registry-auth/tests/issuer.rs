@@ -9,19 +9,29 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/sender.rs"]
+mod sender;
+
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use rcgen::{CertificateParams, PublicKeyData};
 use registry_auth::jwt::{Algorithm, KeySet, VerificationKey};
-use registry_auth::{AccessControl, Challenge, Grant, Issuer, Refusal, Sender, TrustIssuer};
+use registry_auth::{
+    AccessControl, Challenge, Grant, Issuer, Login, Refusal, Sender, TokenRequest, TokenServer,
+    TrustIssuer,
+};
 use registry_core::{Action, Clock, ErrorKind, Operation, RequestOrigin, SystemClock};
 use serde_json::{Value, json};
+
+use self::sender::{basic, headers};
 
 /// A service that gives out tokens, and its certificate.
 struct Service {
@@ -101,11 +111,8 @@ async fn ask(
     method: Method,
     path: &str,
 ) -> Result<Grant, Refusal> {
-    let mut headers = HeaderMap::new();
-    if let Some(token) = token {
-        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-        headers.insert("authorization", value);
-    }
+    let shown = token.map(|token| format!("Bearer {token}"));
+    let headers = headers(shown.as_deref());
     let operation = Operation::parse(&method, path, None).unwrap();
     let sender = Sender::new(&headers, RequestOrigin::default());
     access.authorize(&sender, &operation).await
@@ -268,4 +275,98 @@ async fn keys_are_followed_when_their_file_changes() {
         pull(&access, &by_old).await.unwrap_err(),
         ErrorKind::Unauthorized
     );
+}
+
+/// Goes on when it is told to.
+#[derive(Debug, Clone, Default)]
+struct Ahead(Arc<AtomicU64>);
+
+impl Clock for Ahead {
+    fn now(&self) -> SystemTime {
+        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_remembered_ends_with_the_certificate_of_its_key() {
+    // Another one in the file goes on.
+    let (short, long) = (Service::new(), Service::new());
+    short.certify(-1, 1);
+    long.certify(-1, 3);
+    let [one, other] =
+        [&short, &long].map(|service| std::fs::read_to_string(service.certificate()).unwrap());
+    std::fs::write(short.certificate(), format!("{one}{other}")).unwrap();
+    let clock = Ahead::default();
+    let issuer = Issuer::new("login", "registry").clock(clock.clone());
+    let access = access(issuer.certificates(short.certificate()).unwrap());
+    let end = now() + 24 * 3600;
+    let with_end = |service: &Service| {
+        let mut claims = claims("ann");
+        claims["iat"] = (end - 3600).into();
+        claims["nbf"] = (end - 3600).into();
+        claims["exp"] = (end + 3600).into();
+        service.token(&service.public().thumbprint(), &claims)
+    };
+    let tokens = [with_end(&short), with_end(&long)];
+    for (seconds, good) in [(24 * 3600 - 60, [true, true]), (120, [false, true])] {
+        clock.0.fetch_add(seconds, Ordering::Relaxed);
+        for (token, is_good) in tokens.iter().zip(good) {
+            for _ in 0..2 {
+                assert_eq!(pull(&access, token).await.is_ok(), is_good);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_holds_a_token_of_another_issuer_is_said_to() {
+    let service = Service::new();
+    let issuer = Issuer::new("login", "registry");
+    let access = access(issuer.certificates(service.certificate()).unwrap());
+    let token = service.token(&service.public().thumbprint(), &claims("ann"));
+    let headers = headers(Some(&format!("Bearer {token}")));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let ann = access.identify(&sender).await.unwrap().unwrap();
+    assert_eq!((ann.name(), ann.source()), ("ann", "issuer"));
+}
+
+#[tokio::test]
+async fn of_several_issuers_each_has_its_own_tokens() {
+    let services = [Service::new(), Service::new()];
+    let [first, second] = ["login", "other"].map(|name| Issuer::new(name, "registry"));
+    let access = access(first.certificates(services[0].certificate()).unwrap())
+        .authenticator(second.certificates(services[1].certificate()).unwrap());
+    for (service, name) in services.iter().zip(["login", "other"]) {
+        let mut claims = claims("ann");
+        claims["iss"] = name.into();
+        let token = service.token(&service.public().thumbprint(), &claims);
+        pull(&access, &token).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn keys_of_a_file_are_good_for_the_algorithms_that_were_named() {
+    let service = Service::new();
+    let path = service.directory.path().join("keys.json");
+    let keys = KeySet::new().with(service.public()).unwrap();
+    std::fs::write(&path, keys.to_document()).unwrap();
+    let token = service.token(&service.public().thumbprint(), &claims("ann"));
+    for (algorithm, is_good) in [(Algorithm::Es256, true), (Algorithm::EdDsa, false)] {
+        let issuer = Issuer::new("login", "registry").algorithms([algorithm]);
+        let access = access(issuer.keys(&path).unwrap());
+        assert_eq!(pull(&access, &token).await.is_ok(), is_good);
+    }
+}
+
+#[tokio::test]
+async fn another_service_decides_about_its_own_tokens_only() {
+    let access = access(Issuer::new("login", "registry"))
+        .authenticator(Login::new(|_, _| async { true }))
+        .tokens(TokenServer::ephemeral().unwrap());
+    let headers = headers(Some(&basic("ann", "x")));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let request = TokenRequest::from_query("scope=repository:team/app:pull").unwrap();
+    let answer = access.issue(&sender, &request).await.unwrap();
+    let refused = pull(&access, answer.token.expose()).await;
+    assert_eq!(refused.unwrap_err(), ErrorKind::Denied);
 }

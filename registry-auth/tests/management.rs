@@ -16,8 +16,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Inquiry, Keys, Login, ManagementGrant,
-    ManagementNeed, MemoryRecords, NewKey, Principal, Refusal, RobotChange, Rules, Secret, Sender,
-    Standing, TokenRequest, TokenServer,
+    ManagementNeed, MemoryRecords, NewKey, Principal, Refusal, RobotChange, Rule, Rules, Secret,
+    Sender, Standing, TokenRequest, TokenServer,
 };
 use registry_core::{
     Action, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, RequestOrigin, Result,
@@ -423,4 +423,25 @@ async fn everybody_known_may_ask_about_itself() {
     assert!(auditor.permits(Action::Audit, None) && auditor.permits(Action::Audit, Some(&other)));
     assert!(ann.permits(Action::Audit, Some(&team)) && !ann.permits(Action::Audit, Some(&other)));
     assert!(!ann.permits(Action::Audit, None));
+}
+
+#[tokio::test]
+async fn what_somebody_asks_about_itself_is_asked_from_where_it_is() {
+    let office = "user ben may pull **".parse::<Rule>().unwrap();
+    let office = office.from("10.0.0.0/8".parse().unwrap());
+    let access = AccessControl::new(Rules::new().rule(office)).authenticator(People);
+    for (address, may) in [("10.1.2.3", true), ("192.0.2.1", false)] {
+        let origin = |address: &str| RequestOrigin {
+            address: Some(address.parse().unwrap()),
+            ..RequestOrigin::default()
+        };
+        let headers = headers(Some(&password("ben")));
+        let sender = Sender::new(&headers, origin(address));
+        let grant = access.authorize_management(&sender, &ManagementNeed::Known);
+        let mut inquiry = Inquiry::new(Action::Pull);
+        inquiry.repository = Some("a".parse().unwrap());
+        inquiry.origin = origin("10.0.0.1");
+        let explained = grant.await.unwrap().explain_own(inquiry);
+        assert_eq!(explained.granted, may, "{explained}");
+    }
 }

@@ -321,3 +321,14 @@ fn keys_are_not_fetched_from_where_others_could_write_them() {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::RequestInvalid);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_document_has_256_kib_at_most() {
+    for (length, answer) in [(256 << 10, Ok(())), ((256 << 10) + 1, UNAVAILABLE)] {
+        let (world, login) = (World::new(), Signer::new("a"));
+        let document = key_set(&[&login]);
+        let padding = " ".repeat(length - document.len());
+        world.web.put(KEYS, format!("{document}{padding}"));
+        assert_eq!(world.pull(&world.token(&login)).await, answer);
+    }
+}

@@ -281,3 +281,43 @@ async fn only_keys_that_were_made_here_are_removed() {
     let left = files(directory.path());
     assert!(left.contains(&own) && !left.contains(&first), "{left:?}");
 }
+
+#[tokio::test]
+async fn the_registry_adds_a_key_or_replaces_all() {
+    let directory = TempDir::new().unwrap();
+    let access = server_in(directory.path(), &Ahead::default());
+    let token = bearer(&issue(&access, None, "").await.unwrap());
+    let ping = async || ask(&access, Some(&token), Method::GET, "/v2/").await;
+    access.rotate_signing_keys(false).await.unwrap();
+    assert_eq!(files(directory.path()).len(), 2);
+    ping().await.unwrap();
+    access.rotate_signing_keys(true).await.unwrap();
+    assert_eq!(files(directory.path()).len(), 1);
+    challenge(ping().await);
+}
+
+#[tokio::test]
+async fn what_is_signed_counts_only_as_it_would_have_been_written_here() {
+    let directory = TempDir::new().unwrap();
+    let access = server_in(directory.path(), &Ahead::default());
+    let key = fs::read(&files(directory.path())[0]).unwrap();
+    let now = SystemClock.now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let with = |kind: &str, subject: &str| {
+        let claims = json!({
+            "iss": "registry", "jti": "x", "sub": subject, "aud": "registry", "access": [],
+            "kind": kind, "via": "people", "iat": now, "exp": now + 300,
+        });
+        format!("Bearer {}", sign(&key, &claims))
+    };
+    for (kind, subject, is_good) in [
+        ("anonymous", "", true),
+        ("anonymous", "ann", false),
+        ("robot", "ci", false),
+        ("workload", "ci:x", false),
+        ("nobody", "", false),
+    ] {
+        let answer = ask(&access, Some(&with(kind, subject)), Method::GET, "/v2/").await;
+        assert_eq!(answer.is_ok(), is_good, "{kind} {subject}");
+    }
+}
