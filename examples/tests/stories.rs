@@ -158,6 +158,39 @@ async fn keyless_ci_lets_the_job_push_that_the_rules_mean() {
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
 }
 
+#[tokio::test]
+async fn axum_sessions_lets_in_who_is_signed_in_to_the_program() {
+    let program = Program::start(env!("CARGO_BIN_EXE_axum_sessions"), &[]);
+    let client = reqwest::Client::new();
+    let sign_in = |who: &'static str| {
+        let url = format!("{}/sign-in", program.url());
+        client.post(url).body(who).send()
+    };
+    assert_eq!(sign_in("ann:wrong").await.unwrap().status(), 401);
+    let id = sign_in("ann:secret").await.unwrap().text().await.unwrap();
+    let docker = RemoteRegistry::builder(&program.url()).credentials("ann", id.as_str());
+    let docker = docker.build().unwrap();
+    push(&docker, "people/ann/app").await;
+
+    let page = |cookie: String| {
+        let url = format!("{}/v2/people/ann/app/tags/list", program.url());
+        client.get(url).header("cookie", cookie).send()
+    };
+    let cookie = format!("other=1; session={id}");
+    let listed = page(cookie.clone()).await.unwrap().text().await.unwrap();
+    assert_eq!(listed, r#"{"name":"people/ann/app","tags":["v1"]}"#);
+    assert_eq!(page("session=x".into()).await.unwrap().status(), 401);
+    let other = sign_in("ben:secret").await.unwrap().text().await.unwrap();
+    let other = page(format!("session={other}")).await.unwrap();
+    assert_eq!(other.status(), 403);
+
+    let sign_out = client.post(format!("{}/sign-out", program.url()));
+    sign_out.header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(page(cookie).await.unwrap().status(), 401);
+    let error = pull(&docker, "people/ann/app").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+}
+
 #[test]
 fn a_program_names_the_address_that_it_can_not_have() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
