@@ -14,6 +14,7 @@ mod sendfile;
 mod stream;
 mod strict;
 mod tls;
+mod unencrypted;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -41,6 +42,7 @@ pub use self::tls::{Tls, TlsVersion};
 use self::connection::{Connection, Protocol, Spoken};
 #[cfg(target_os = "linux")]
 use self::sendfile::SendFile;
+use self::unencrypted::{Unencrypted, is_unencrypted};
 use crate::file_queue::FileQueue;
 use crate::{Limits, Peer};
 
@@ -171,7 +173,7 @@ impl Server {
         self
     }
 
-    /// Serves `service` on `listener` over TLS.
+    /// Serves `service` on `listener` over TLS. Who speaks plain HTTP there is told so.
     ///
     /// # Errors
     ///
@@ -197,8 +199,29 @@ impl Server {
                     let (protocol, service) = (protocol.clone(), service.clone());
                     let (acceptor, stop) = (acceptor.clone(), connections.clone());
                     async move {
-                        let handshake = acceptor.accept(stream);
-                        let stream = timeout(protocol.limits().tls_handshake, handshake).await??;
+                        let handshake = async {
+                            if is_unencrypted(&stream).await? {
+                                return Ok(Err(stream));
+                            }
+                            acceptor.accept(stream).await.map(Ok)
+                        };
+                        let stream =
+                            match timeout(protocol.limits().tls_handshake, handshake).await?? {
+                                Ok(stream) => stream,
+                                Err(io) => {
+                                    let connection = Connection {
+                                        io,
+                                        spoken: Spoken::Http1,
+                                        files: None,
+                                        peer,
+                                        scheme: Scheme::HTTP,
+                                        certificate: None,
+                                    };
+                                    let told = protocol.serve(connection, Unencrypted, stop);
+                                    // Boxed, as it is rare, and would take room in every connection.
+                                    return Box::pin(told).await;
+                                }
+                            };
                         let (_, session) = stream.get_ref();
                         let spoken = match session.alpn_protocol() {
                             Some(b"h2") => Spoken::Http2,

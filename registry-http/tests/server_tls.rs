@@ -24,7 +24,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use server_support::{Seen, echo, impatient};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -91,6 +91,38 @@ async fn run_within(limits: Limits, tls: Tls) -> Running {
         address,
         task: tokio::spawn(server.run()),
     }
+}
+
+#[tokio::test]
+async fn plain_http_is_told_to_come_over_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &pair());
+    let running = run(open(directory.path()).unwrap()).await;
+    for method in ["GET", "OPTIONS", "POST"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        // The rest of it comes later.
+        stream.write_all(&method.as_bytes()[..1]).await.unwrap();
+        stream.flush().await.unwrap();
+        let rest = format!("{} /v2/ HTTP/1.1\r\nHost: a\r\n\r\n", &method[1..]);
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("this port speaks HTTPS"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_behind_a_passphrase_is_said_to_be_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let pair = Pair {
+        key: "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGj\n-----END ENCRYPTED PRIVATE KEY-----\n"
+            .to_owned(),
+        ..pair()
+    };
+    write(directory.path(), &pair);
+    let error = open(directory.path()).unwrap_err().to_string();
+    assert!(error.contains("tls.key is encrypted"), "{error}");
 }
 
 /// Connects, trusting nothing but `trusted`.

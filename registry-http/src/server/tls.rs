@@ -243,7 +243,7 @@ impl Files {
     fn read(&self) -> Result<CertifiedKey> {
         let certificates = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|source| unreadable("key", &self.key, source))?;
+            .map_err(|source| unusable_key(&self.key, source))?;
         let pair = CertifiedKey::from_der(certificates, key, &self.provider);
         pair.map_err(|source| match source {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -263,6 +263,22 @@ impl Files {
                 .with_source(source),
         })
     }
+}
+
+/// Says so if the key is encrypted: there is nobody to ask for its passphrase.
+fn unusable_key(path: &Path, source: pem::Error) -> Error {
+    // As PKCS #8 and RFC 1421 mark it.
+    let marks = ["-----BEGIN ENCRYPTED ", "Proc-Type: 4,ENCRYPTED"];
+    let is_encrypted = !matches!(source, pem::Error::Io(_))
+        && fs::read_to_string(path).is_ok_and(|text| marks.iter().any(|mark| text.contains(mark)));
+    if !is_encrypted {
+        return unreadable("key", path, source);
+    }
+    ErrorKind::RequestInvalid.error(format!(
+        "the key {} is encrypted, and there is nobody to ask for its passphrase; store it \
+         unencrypted, as `openssl pkey` writes it",
+        path.display()
+    ))
 }
 
 fn unreadable(what: &str, path: &Path, source: pem::Error) -> Error {
