@@ -51,6 +51,7 @@ mod body;
 #[cfg(feature = "client")]
 mod client;
 mod conditional;
+mod configured_headers;
 mod content_range;
 mod endpoint;
 mod error_detail;

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use ipnet::IpNet;
 use registry_auth::{AccessControl, ClientCertificate, Sender};
 use registry_core::{
@@ -25,6 +25,7 @@ use tracing::Instrument;
 use crate::access_log::{Causes, Exchange};
 #[cfg(feature = "management")]
 use crate::administration::Administration;
+use crate::configured_headers::ConfiguredHeaders;
 use crate::endpoint::{Endpoint, Offers};
 use crate::error_response::{Failure, allow};
 use crate::forwarded;
@@ -77,7 +78,7 @@ pub(crate) struct Settings {
     identities: Arc<Identities>,
     namespaces: Vec<String>,
     trusted_proxies: Vec<IpNet>,
-    headers: HeaderMap,
+    headers: ConfiguredHeaders,
     metrics: Arc<Metrics>,
 }
 
@@ -110,7 +111,7 @@ impl RegistryService {
                 capacity,
                 namespaces: Vec::new(),
                 trusted_proxies: Vec::new(),
-                headers: HeaderMap::new(),
+                headers: ConfiguredHeaders::default(),
                 metrics: Arc::default(),
             }),
         }
@@ -200,23 +201,26 @@ impl RegistryService {
         self.with(|settings| settings.administration = Some(administration))
     }
 
-    /// Adds a header to every answer, unless the answer has one of that name.
-    /// A name may be given several values, one by one.
+    /// Adds a header to every answer. A name may be given several values, one by
+    /// one.
+    ///
+    /// `Cache-Control` takes the place of the registry's own, except where that is
+    /// `no-store`; other headers stand beside those that an answer has. With any of
+    /// `Access-Control-Allow-*`, `OPTIONS` is answered for every path that there is,
+    /// without a login: browsers ask so before a page of another site may use the
+    /// registry.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::RequestInvalid`] if the header frames an answer, belongs to
     /// the connection, or is one by which the protocol says something: a value
-    /// that isn't the registry's own would break or falsify answers.
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Result<Self> {
-        if header::is_ours(&name) {
-            return Err(ErrorKind::RequestInvalid.error(format!(
-                "the header `{name}` is set by the registry where it is needed; leave it out"
-            )));
-        }
-        Ok(self.with(|settings| {
-            settings.headers.append(name, value);
-        }))
+    /// that isn't the registry's own would break or falsify answers. Also if
+    /// `Cache-Control` would let caches keep answers that several clients share, and
+    /// if `X-Content-Type-Options` isn't `nosniff`.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Result<Self> {
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.headers.add(name, value)?;
+        Ok(self)
     }
 
     /// Believes proxies in these networks, and no others, whom they ask for: the
@@ -315,16 +319,21 @@ impl Settings {
             Ok(endpoint) => {
                 let handled = self.handle(&parts, &endpoint, body, &identity, &mut exchange);
                 let outcome = AssertUnwindSafe(handled).catch_unwind().await;
-                (Some(endpoint), outcome.unwrap_or_else(|_| Err(panicked())))
+                let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
+                let outcome = outcome.map(|(response, place)| (response, Some(place)));
+                (Some(endpoint), outcome)
             }
             Err(error) => {
                 // What nobody will read must not look as if somebody still might.
                 drop(body);
-                (None, Err(error.into()))
+                let allowed = allow(path.unwrap_or_default(), self.deletes, offers);
+                let preflight = self.headers.preflight(&parts.method, &allowed);
+                let outcome = preflight.map(|response| (response, None));
+                (None, outcome.ok_or_else(|| error.into()))
             }
         };
         let (mut response, place) = match outcome {
-            Ok((response, place)) => (response, Some(place)),
+            Ok(answered) => answered,
             Err(mut failure) => {
                 let error = &failure.error;
                 if error.kind() == ErrorKind::TooManyRequests && error.retry_after().is_none() {
@@ -483,13 +492,7 @@ impl Settings {
         if identity.is_from_client() || status.is_server_error() {
             headers.insert(&REQUEST_ID, header::value(identity.as_str().to_owned()));
         }
-        for name in self.headers.keys() {
-            if !headers.contains_key(name) {
-                for value in self.headers.get_all(name) {
-                    headers.append(name.clone(), value.clone());
-                }
-            }
-        }
+        self.headers.complete(headers);
     }
 }
 

@@ -159,6 +159,56 @@ async fn a_method_that_a_path_does_not_have_is_told_which_ones_it_has() {
 }
 
 #[tokio::test]
+async fn browsers_are_told_the_same_whatever_there_is() {
+    let service = guarded()
+        .deletes(false)
+        .header(
+            HeaderName::from_static("access-control-allow-origin"),
+            HeaderValue::from_static("http://ui.example"),
+        )
+        .unwrap();
+    for (path, allow) in [
+        ("/v2/team/a/manifests/v1", "GET, HEAD, PUT"),
+        ("/v2/nobody/manifests/v1", "GET, HEAD, PUT"),
+        ("/v2/_catalog", "GET, HEAD"),
+        ("/v2/token", ""),
+        ("/", ""),
+    ] {
+        for headers in [&[][..], &[READER], &["authorization: Basic eDp5"]] {
+            let answer = call(&service, Method::OPTIONS, path, headers).await;
+            let expected = if allow.is_empty() {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::OK
+            };
+            assert_eq!(answer.status, expected, "{path} {headers:?}");
+            if expected == StatusCode::OK {
+                assert_eq!(answer.header("allow"), allow, "{path}");
+                assert_eq!(answer.body.len(), 0);
+            }
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                "http://ui.example"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_may_keep_stays_one() {
+    let service = service().header(
+        HeaderName::from_static("cache-control"),
+        HeaderValue::from_static("private, max-age=60"),
+    );
+    let service = service.unwrap();
+    let answer = get(&service, "/v2/").await;
+    assert_eq!(answer.header("cache-control"), "private, max-age=60");
+    let answer = get(&service, "/v2/a/manifests/v1").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
 async fn addresses_are_absolute_only_if_the_host_is_known() {
     let service = service().host("https://registry.example").unwrap();
     let answer = post(&service, "/v2/a/blobs/uploads/").await;
@@ -378,7 +428,7 @@ async fn a_header_of_the_operator_keeps_all_its_values() {
     let allowed = HeaderName::from_static("access-control-allow-methods");
     let kept = HeaderName::from_static("x-content-type-options");
     let mut service = service()
-        .header(kept, HeaderValue::from_static("other"))
+        .header(kept, HeaderValue::from_static("nosniff"))
         .unwrap();
     for method in ["HEAD", "GET", "DELETE"] {
         service = service
@@ -406,5 +456,15 @@ fn a_header_that_frames_answers_or_speaks_the_protocol_is_not_the_operators() {
         let error = refused.map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestInvalid);
         assert!(error.to_string().contains("leave it out"), "{error}");
+    }
+    for (name, value, advice) in [
+        ("cache-control", "public, max-age=60", "add `private`"),
+        ("x-content-type-options", "other", "leave it out"),
+    ] {
+        let name = HeaderName::from_static(name);
+        let refused = service().header(name, HeaderValue::from_static(value));
+        let error = refused.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestInvalid);
+        assert!(error.to_string().contains(advice), "{error}");
     }
 }

@@ -1,0 +1,88 @@
+//! Headers that the operator adds to answers, and what they change besides.
+
+use http::header::{ALLOW, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use registry_core::{ErrorKind, Result};
+
+use crate::Body;
+use crate::header::{self, NO_STORE, NOSNIFF, respond_empty};
+
+/// What the headers begin with by which pages of other sites are let in.
+///
+/// Fetch standard, "CORS protocol".
+const CROSS_ORIGIN: &str = "access-control-allow-";
+
+/// The headers that every answer gets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ConfiguredHeaders(HeaderMap);
+
+impl ConfiguredHeaders {
+    /// One more, or one more value.
+    ///
+    /// # Errors
+    ///
+    /// If it would break or falsify answers, or show them to others.
+    pub(crate) fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        let advice = if header::is_ours(&name) {
+            "is set by the registry where it is needed; leave it out"
+        } else if name == X_CONTENT_TYPE_OPTIONS && value != NOSNIFF {
+            "is always `nosniff`; leave it out"
+        } else if name == CACHE_CONTROL && !keeps_to_one_client(&value) {
+            "has to keep answers from caches that several clients share; add `private` or \
+             `no-store`"
+        } else {
+            self.0.append(name, value);
+            return Ok(());
+        };
+        Err(ErrorKind::RequestInvalid.error(format!("the header `{name}` {advice}")))
+    }
+
+    /// Adds them to an answer. Of the registry's own headers one makes room, how long
+    /// answers may be kept, unless this one mustn't be kept at all. Others stand beside
+    /// the registry's, as two policies for what a browser may do with content: it
+    /// obeys both.
+    pub(crate) fn complete(&self, headers: &mut HeaderMap) {
+        for name in self.0.keys() {
+            if name == CACHE_CONTROL {
+                if headers.get(name) == Some(&NO_STORE) {
+                    continue;
+                }
+                headers.remove(name);
+            }
+            for value in self.0.get_all(name) {
+                if !headers.get_all(name).iter().any(|known| known == value) {
+                    headers.append(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+
+    /// The answer to a browser that asks whether a page of another site may send a
+    /// request to a path with these methods; none if that isn't what it asks, or if no
+    /// site is let in. What the page then sends needs a login as any request does.
+    pub(crate) fn preflight(
+        &self,
+        method: &Method,
+        allowed: &HeaderValue,
+    ) -> Option<Response<Body>> {
+        let mut names = self.0.keys();
+        let is_answered = method == Method::OPTIONS
+            && !allowed.is_empty()
+            && names.any(|name| name.as_str().starts_with(CROSS_ORIGIN));
+        is_answered.then(|| {
+            let mut response = respond_empty(StatusCode::OK);
+            response.headers_mut().insert(ALLOW, allowed.clone());
+            response
+        })
+    }
+}
+
+/// Whether no cache that others share keeps an answer with this value.
+fn keeps_to_one_client(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|value| {
+        let mut words = value.split(',').map(str::trim);
+        words.any(|word| {
+            word.eq_ignore_ascii_case("private") || word.eq_ignore_ascii_case("no-store")
+        })
+    })
+}
