@@ -267,7 +267,7 @@ pub struct PasswordFile {
 #[derive(Debug)]
 pub struct Http {
     /// Where to listen.
-    pub address: Address,
+    pub address: Said<Address>,
     /// The path that all of it is under, or nothing.
     pub prefix: String,
     /// What the registry is called by its clients, if it has to be said.

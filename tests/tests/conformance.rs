@@ -87,8 +87,8 @@ const UNRELEASED: [&str; 4] = [
 /// The user `suite` with the password `correct`.
 const USERS: &str = "suite:$2y$04$m5Jc37hlgj6DHT720eEP/uWXvmZXTdKcn20LVVr2ijMNODKnv2SZS\n";
 
-/// Sparse content is an image that is pushed without its blobs: accepted only when validation is off.
-const SPARSE: (&str, &str) = ("REGISTRY_VALIDATION_DISABLED", "true");
+/// Sparse content is an image that is pushed without its blobs: accepted only when the server is told to.
+const SPARSE: (&str, &str) = ("REGISTRY_VALIDATION_MANIFESTS_SPARSE", "true");
 
 /// Asks for a password, or for a token in its place.
 const PASSWORDS: (&str, &str) = ("REGISTRY_AUTH_TOKENSERVER_ENABLED", "false");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use tokio::net::TcpListener;
@@ -26,6 +26,36 @@ impl Address {
     /// This port on every address of the machine.
     pub fn everywhere(port: u16) -> Self {
         Self { host: None, port }
+    }
+
+    /// Where this is, without listening there. It asks the system for the addresses of
+    /// a host.
+    ///
+    /// # Errors
+    ///
+    /// If the host has none.
+    pub fn resolve(&self) -> io::Result<SocketAddr> {
+        let Some(host) = &self.host else {
+            return Ok((Ipv6Addr::UNSPECIFIED, self.port).into());
+        };
+        let mut addresses = (host.as_str(), self.port).to_socket_addrs()?;
+        addresses
+            .next()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether one process can't listen on both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let is_everywhere = |address: &Self| {
+            address.host.as_deref().is_none_or(|host| {
+                host.parse::<IpAddr>()
+                    .is_ok_and(|address| address.is_unspecified())
+            })
+        };
+        // The system chooses another port each time if it is asked to.
+        self.port != 0
+            && self.port == other.port
+            && (self.host == other.host || is_everywhere(self) || is_everywhere(other))
     }
 
     /// Listens.

@@ -19,6 +19,12 @@ const PREFIX: &str = "REGISTRY_";
 /// The variable that names the configuration file.
 pub(crate) const FILE: &str = "REGISTRY_CONFIGURATION_PATH";
 
+/// What other programs read, with what they are: it says nothing about this one.
+const OTHERS: &[(&str, &str)] = &[(
+    "REGISTRY_AUTH_FILE",
+    "where podman, skopeo and buildah keep logins",
+)];
+
 /// Puts the variables that name keys into `tree`. Returns remarks on those that
 /// were left out.
 pub(crate) fn apply(
@@ -40,6 +46,10 @@ pub(crate) fn apply(
             problems.push(origin.problem("the value isn't UTF-8"));
             continue;
         };
+        if let Some((_, what)) = OTHERS.iter().find(|(other, _)| *other == name) {
+            notes.push(origin.problem(format!("ignored: it says {what}")));
+            continue;
+        }
         let rest = name.strip_prefix(PREFIX).unwrap_or_default();
         match meaning(rest) {
             Ok(meaning) => {
@@ -333,6 +343,7 @@ mod tests {
             ("REGISTRY_UI_PORT", "tcp://10.0.0.1:80"),
             ("REGISTRY_NAME", "/web/registry"),
             ("REGISTRY_ENV_X", "y"),
+            ("REGISTRY_AUTH_FILE", "/run/containers/auth.json"),
         ] {
             let (tree, problems, notes) = applied("", &[(name, value)]);
             assert_eq!(problems, Vec::<String>::new(), "{name}");

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Duration,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// How important a message has to be, in capitals or not.
+    Level,
     /// Texts.
     Texts,
     /// Names of the operator's own, each with a text.
@@ -53,7 +55,7 @@ const THREADS: Kind = Kind::Between(2, 4096);
 /// Requests a second.
 const RATE: Kind = Kind::Between(1, 1_000_000);
 
-const LEVELS: &[&str] = &[
+pub(crate) const LEVELS: &[&str] = &[
     "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace",
 ];
 
@@ -94,9 +96,9 @@ pub(crate) const CERTIFICATE_IF_GIVEN: &str = "verify-client-cert-if-given";
 /// All keys, each behind the section that it is in.
 pub(crate) const KEYS: &[Key] = &[
     yes("version", Kind::Choice(&["0.1"])),
-    yes("loglevel", Kind::Choice(LEVELS)),
+    yes("loglevel", Kind::Level),
     yes("log", Kind::Section),
-    yes("log.level", Kind::Choice(LEVELS)),
+    yes("log.level", Kind::Level),
     yes("log.formatter", Kind::Choice(&["text", "json", "logstash"])),
     yes("log.fields", Kind::Names),
     yes("log.accesslog", Kind::Section),
@@ -282,10 +284,17 @@ pub(crate) const KEYS: &[Key] = &[
     no_effect(
         "validation.enabled",
         Kind::Flag,
-        "manifests are checked unless validation.disabled says otherwise",
+        "manifests are always checked",
     ),
-    yes("validation.disabled", Kind::Flag),
+    no_effect(
+        "validation.disabled",
+        Kind::Flag,
+        "it ends checks that there are none of here, of URLs and platforms; \
+         `validation.manifests.sparse: true` takes manifests without their content",
+    ),
     yes("validation.manifests", Kind::Section),
+    // Ours: whether a manifest may come without the content that it names.
+    yes("validation.manifests.sparse", Kind::Flag),
     not("validation.manifests.urls"),
     yes("validation.manifests.indexes", Kind::Section),
     yes(
@@ -337,9 +346,11 @@ pub(crate) fn find_in(path: &str, name: &str) -> Option<&'static Key> {
     find(&join(path, name)).filter(|_| !name.contains('.'))
 }
 
-/// The names in the section at `path`; in the whole document if it is empty.
-pub(crate) fn names_in(path: &str) -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter_map(move |key| {
+/// The names in the section at `path` that have a meaning here; in the whole
+/// document if it is empty.
+fn names_in(path: &str) -> impl Iterator<Item = &'static str> {
+    let supported = KEYS.iter().filter(|key| key.support != Support::Not);
+    supported.filter_map(move |key| {
         let name = match path {
             "" => key.path,
             _ => below(key.path, path)?,
@@ -380,7 +391,7 @@ pub(crate) fn advice(path: &str, name: &str) -> String {
     }
     let elsewhere = KEYS
         .iter()
-        .filter(|key| !key.path.contains('*'))
+        .filter(|key| key.support != Support::Not && !key.path.contains('*'))
         .filter(|key| strsim::damerau_levenshtein(name, last(key.path)) <= 1)
         .min_by_key(|key| strsim::damerau_levenshtein(name, last(key.path)));
     if let Some(known) = elsewhere {
@@ -430,6 +441,14 @@ mod tests {
             advice("storage.redirect", "xyzzyfoo"),
             "known here are disable"
         );
+        // Not those that are refused themselves.
+        for (section, name) in [("health", "file1"), ("auth", "file"), ("storage", "s4")] {
+            let advice = advice(section, name);
+            assert!(advice.starts_with("known here are "), "{advice}");
+            let (_, known) = advice.split_at("known here are ".len());
+            let mut known = known.split(", ");
+            assert!(known.all(|known| !["file", "s3"].contains(&known)));
+        }
         assert_eq!(
             advice("storage.inmemory", "size1"),
             "`storage.inmemory` has no keys"

@@ -27,6 +27,8 @@ const DOCKER_ROOT: &str = "/var/lib/registry";
 /// Where data is kept if nobody says otherwise.
 const ROOT: &str = "registry-data";
 
+const ROOT_KEY: &str = "storage.filesystem.rootdirectory";
+
 const PORT: u16 = 5000;
 
 /// How many threads wait for the disk unless told otherwise: enough to keep it
@@ -67,14 +69,15 @@ pub(crate) fn read(
         Changes::Pushes
     };
     let http = reader.http(flags.address, flags.plaintext);
+    let debug = reader.debug(http.as_ref());
     Some(Configuration {
         log: reader.log(),
         upload_expiry: reader.upload_expiry().filter(|_| changes != Changes::None),
         auth: reader.auth(),
-        debug: reader.debug(),
+        debug,
         blocking_threads: reader.number("storage.filesystem.maxthreads", BLOCKING_THREADS),
         engine: EngineOptions::default()
-            .sparse_manifests(reader.is("validation.disabled", false))
+            .sparse_manifests(reader.is("validation.manifests.sparse", false))
             .verify_reads(reader.is("storage.verifyreads", false)),
         storage_health: reader.is("health.storagedriver.enabled", true),
         changes,
@@ -162,7 +165,7 @@ impl Reader<'_> {
         let level = self.text("log.level").or_else(|| self.text("loglevel"));
         let fields = self.tree.at("log.fields").map(Node::entries);
         Log {
-            level: match level {
+            level: match level.map(str::to_ascii_lowercase).as_deref() {
                 Some("panic" | "fatal" | "error") => Level::ERROR,
                 Some("warn" | "warning") => Level::WARN,
                 Some("debug") => Level::DEBUG,
@@ -194,7 +197,14 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let said = self.text("storage.filesystem.rootdirectory");
+        if self.text(ROOT_KEY) == Some("")
+            && let Some(origin) = self.origin_of(ROOT_KEY)
+        {
+            let sentence = format!("`{ROOT_KEY}` is empty; name a directory");
+            self.problems.push(origin.problem(sentence));
+            return None;
+        }
+        let said = self.text(ROOT_KEY);
         let said = root.or_else(|| said.map(PathBuf::from));
         match (chosen, said) {
             // The flag asks for a directory.
@@ -234,18 +244,7 @@ impl Reader<'_> {
     }
 
     fn http(&mut self, address: Option<String>, plaintext: bool) -> Option<Http> {
-        let address = match address {
-            Some(text) => match text.parse() {
-                Ok(address) => Some(address),
-                Err(message) => {
-                    self.problems.push(Origin::Flag("--addr").problem(message));
-                    None
-                }
-            },
-            None if self.text("http.addr").is_some() => self.parsed("http.addr"),
-            None if self.has_file => Some(Address::everywhere(PORT)),
-            None => Some(Address::new("127.0.0.1", PORT)),
-        };
+        let address = self.address(address);
         let tls = self.tls();
         let plain_http2 = self.is("http.h2c.enabled", !self.has_file);
         Some(Http {
@@ -260,8 +259,37 @@ impl Reader<'_> {
             drain: self.time("http.draintimeout"),
             max_catalog: self
                 .text("catalog.maxentries")
-                .and_then(|text| text.parse().ok()),
+                .and_then(|text| text.parse().ok())
+                // As in the Docker registry, none would be a list of nothing.
+                .filter(|most| *most > 0),
         })
+    }
+
+    /// Where to listen: what the flag says goes before what the keys say.
+    fn address(&mut self, flag: Option<String>) -> Option<Said<Address>> {
+        let said = match flag {
+            Some(value) => Some(Said {
+                value,
+                origin: Origin::Flag("--addr"),
+            }),
+            None => self.said("http.addr"),
+        };
+        let Some(Said { value, origin }) = said else {
+            let value = if self.has_file {
+                Address::everywhere(PORT)
+            } else {
+                Address::new("127.0.0.1", PORT)
+            };
+            let origin = self.tree.origin.clone();
+            return Some(Said { value, origin });
+        };
+        match value.parse() {
+            Ok(value) => Some(Said { value, origin }),
+            Err(message) => {
+                self.problems.push(origin.problem(message));
+                None
+            }
+        }
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {
@@ -359,17 +387,29 @@ impl Reader<'_> {
         path
     }
 
-    fn debug(&mut self) -> Option<Debug> {
+    /// The listener for watchers, which isn't that of `http`.
+    fn debug(&mut self, http: Option<&Http>) -> Option<Debug> {
+        const ADDRESS: &str = "http.debug.addr";
         let path = self.metrics_path();
         let enabled = self.is("http.debug.prometheus.enabled", false);
-        if enabled && self.text("http.debug.addr").is_none() {
+        if enabled && self.text(ADDRESS).is_none() {
             let origin = self.origin_of("http.debug.prometheus.enabled")?;
             self.problems.push(origin.problem(
                 "`http.debug.prometheus` needs `http.debug.addr`, the address to show metrics on",
             ));
         }
+        let address: Address = self.parsed(ADDRESS)?;
+        if let (Some(http), Some(origin)) = (http, self.origin_of(ADDRESS))
+            && address.overlaps(&http.address.value)
+        {
+            self.problems.push(origin.problem(format!(
+                "`{ADDRESS}` can't be {address}, since clients are served on {}; choose another \
+                 port",
+                http.address.value
+            )));
+        }
         Some(Debug {
-            address: self.parsed("http.debug.addr")?,
+            address,
             metrics: enabled.then_some(path),
         })
     }

@@ -3,7 +3,7 @@
 use super::keys::{self, Key, Kind, Support};
 use super::problem::Problem;
 use super::tree::{Entry, Node, Value};
-use super::{duration, keys::WORDS_ELSEWHERE};
+use super::{duration, keys::LEVELS, keys::WORDS_ELSEWHERE};
 
 /// Finds everything that isn't known or not of its kind. Returns remarks on
 /// what changes nothing.
@@ -120,6 +120,10 @@ fn scalar(path: &str, kind: Kind, text: &str) -> Result<(), String> {
             Ok(_) => Ok(()),
             Err(message) => Err(format!("`{path}`: {message}")),
         },
+        Kind::Level if !LEVELS.contains(&text.to_ascii_lowercase().as_str()) => {
+            let words = LEVELS.join(", ");
+            Err(format!("`{path}` can't be `{text}`; it takes {words}"))
+        }
         Kind::Choice(words) if !words.contains(&text) => {
             if WORDS_ELSEWHERE.contains(&(path, text)) {
                 Err(not_yet(&format!("`{text}` for `{path}`")))

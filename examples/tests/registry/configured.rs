@@ -1,8 +1,9 @@
 //! By flags, variables and a file.
 
 use reqwest::{Method, StatusCode};
+use rustix::process::Signal;
 
-use crate::program::{Setup, is_there};
+use crate::program::{Setup, eventually, is_there};
 
 /// What the test suites of `BuildKit` and Moby write.
 const FILE: &str = "\
@@ -67,7 +68,7 @@ async fn variables_do_without_a_file() {
     let program = Setup::new()
         .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
         .variable("REGISTRY_STORAGE", "inmemory")
-        .variable("REGISTRY_VALIDATION_DISABLED", "true")
+        .variable("REGISTRY_VALIDATION_MANIFESTS_SPARSE", "true")
         .variable("REGISTRY_HTTP_HEADERS_X-FRAME-OPTIONS", "[DENY]")
         .variable("REGISTRY_HTTP_PREFIX", "/images/")
         // What a platform adds when a service is called `registry`.
@@ -83,17 +84,65 @@ async fn variables_do_without_a_file() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_missing_content_needs_validation_to_be_off() {
-    let program = Setup::serve(FILE).start();
-    assert_eq!(
-        program.push_manifest("a", "t", b"x").await,
-        StatusCode::BAD_REQUEST
-    );
-    let program = Setup::serve(&format!("{FILE}validation: {{disabled: true}}\n")).start();
-    assert_eq!(
-        program.push_manifest("a", "t", b"x").await,
-        StatusCode::CREATED
-    );
+async fn a_manifest_of_missing_content_is_taken_only_if_told_so() {
+    for (validation, expected) in [
+        ("", StatusCode::BAD_REQUEST),
+        // In the Docker registry it is about other checks.
+        ("validation: {disabled: true}\n", StatusCode::BAD_REQUEST),
+        (
+            "validation: {manifests: {sparse: true}}\n",
+            StatusCode::CREATED,
+        ),
+    ] {
+        let program = Setup::serve(&format!("{FILE}{validation}")).start();
+        let status = program.push_manifest("a", "t", b"x").await;
+        assert_eq!(status, expected, "{validation}");
+    }
+}
+
+#[tokio::test]
+async fn a_catalog_of_no_entries_means_the_usual_number() {
+    let program = Setup::serve(&format!("{FILE}catalog: {{maxentries: 0}}\n")).start();
+    assert_eq!(program.push_blob("a", b"x").await, StatusCode::CREATED);
+    let status = program.push_manifest("a", "t", b"x").await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (_, list) = program.get("/v2/_catalog").await;
+    assert_eq!(list, r#"{"repositories":["a"]}"#);
+}
+
+#[test]
+fn levels_are_the_same_in_capitals() {
+    for (file, variable) in [
+        ("log: {level: Error}\n", None),
+        ("loglevel: ERROR\n", None),
+        ("", Some("ERROR")),
+    ] {
+        let file = format!("{}{file}", FILE.replace("loglevel: debug\n", ""));
+        let setup = Setup::serve(&file).variable("REGISTRY_HTTP_SECRET", "x");
+        let program = match variable {
+            Some(level) => setup.variable("REGISTRY_LOG_LEVEL", level),
+            None => setup,
+        };
+        let mut program = program.start();
+        program.signal(Signal::TERM);
+        program.wait();
+        // Not that a key changes nothing.
+        let expected = format!("listening on {}\n", program.address);
+        assert_eq!(program.stderr(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_variable_of_other_programs_is_left_to_them() {
+    let program = Setup::new()
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .variable("REGISTRY_AUTH_FILE", "/run/containers/0/auth.json")
+        .start();
+    assert_eq!(program.get("/v2/").await.0, StatusCode::OK);
+    eventually("it says so", async || {
+        program.stderr().contains("REGISTRY_AUTH_FILE: ignored")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 
 mod authorized;
 mod configured;
+mod headers;
 mod lasting;
 mod mistakes;
 mod observed;

@@ -128,6 +128,13 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ("redis: {addr: x}\n", 1, "isn't supported"),
     ("middleware: {}\n", 1, "isn't supported"),
     ("log:\n  level: loud\n", 2, "it takes panic"),
+    (
+        "storage:\n  filesystem:\n    rootdirectory: ''\n",
+        3,
+        "is empty; name a directory",
+    ),
+    // Advice that would be refused is none.
+    ("health:\n  files: {}\n", 2, "known here are storagedriver"),
     ("log: {level: info}\n", 1, "`storage` is missing"),
     ("a: b: c\n", 1, "YAML"),
     (
@@ -154,6 +161,16 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "http:\n  debug:\n    prometheus:\n      path: /livez\n",
         4,
         "another page",
+    ),
+    (
+        "http:\n  addr: 127.0.0.1:5001\n  debug:\n    addr: 127.0.0.1:5001\n",
+        4,
+        "clients are served on 127.0.0.1:5001; choose another port",
+    ),
+    (
+        "http:\n  addr: :5001\n  debug: {addr: '127.0.0.1:5001'}\n",
+        3,
+        "clients are served on :5001; choose another port",
     ),
     ("auth:\n  none:\n    realm: r\n", 3, "unknown key"),
     ("auth:\n  none:\n  htpasswd:\n", 3, "at once"),
@@ -243,7 +260,34 @@ const UNUSABLE: &[(&str, usize, &str)] = &[
         6,
         "leave it out",
     ),
+    (
+        "http:\n  headers:\n    Cache-Control: ['public, max-age=60']\n",
+        5,
+        "`cache-control` has to keep answers from caches that several clients share",
+    ),
+    (
+        "http:\n  headers:\n    X-Content-Type-Options: [sniff]\n",
+        5,
+        "is always `nosniff`",
+    ),
+    (
+        "http:\n  tls:\n    certificate: own.pem\n    key: locked.key\n",
+        6,
+        "the key locked.key is encrypted",
+    ),
+    (
+        "http:\n  tls:\n    certificate: own.pem\n    key: old.key\n",
+        6,
+        "the key old.key is encrypted",
+    ),
 ];
+
+/// Keys behind a passphrase, in the form that is usual now and in the older one.
+const LOCKED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGjMF8GCSqGSIb3DQEFDTBS\n\
+                      -----END ENCRYPTED PRIVATE KEY-----\n";
+const LOCKED_OLD: &str = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                          DEK-Info: AES-256-CBC,0123456789ABCDEF0123456789ABCDEF\n\n\
+                          MIGjMF8GCSqGSIb3DQEFDTBS\n-----END RSA PRIVATE KEY-----\n";
 
 #[test]
 fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
@@ -258,6 +302,9 @@ fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
                 .file("own.pem", certificate.cert.pem())
                 .file("own.key", certificate.signing_key.serialize_pem())
                 .file("users", &users)
+                .file("locked.key", LOCKED)
+                .file("old.key", LOCKED_OLD)
+                .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
         };
         let end = setup().arguments(&["check", "config.yml"]).run();
         assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
@@ -267,11 +314,46 @@ fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
         assert_eq!(end.stdout.lines().count(), 1, "{file}{end:?}");
 
         let serve = ["serve", "config.yml"];
-        let end = setup().variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0");
-        let end = end.arguments(&serve).run();
+        let end = setup().arguments(&serve).run();
         assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
         assert!(end.stderr.contains(&place), "{file}{end:?}");
         assert!(end.stderr.contains(what), "{file}{end:?}");
+    }
+}
+
+#[test]
+fn checking_says_where_passwords_would_be_sent_in_the_open() {
+    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let auth = "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {realm: r, path: users}}\n";
+    for (http, place) in [
+        ("http:\n  addr: :0\n", "config.yml:5: "),
+        ("http:\n  addr: 0.0.0.0:0\n", "config.yml:5: "),
+        ("http: {addr: '127.0.0.1:0'}\n", ""),
+        ("http: {addr: 'localhost:0'}\n", ""),
+        ("http: {addr: ':0', plaintext: true}\n", ""),
+    ] {
+        let file = format!("{auth}{http}");
+        let setup = || {
+            let setup = Setup::new().file("config.yml", &file);
+            setup.file("users", &users)
+        };
+        let end = setup().arguments(&["check", "config.yml"]).run();
+        if place.is_empty() {
+            assert!(end.stdout.ends_with("nothing is wrong\n"), "{file}{end:?}");
+            continue;
+        }
+        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        let sentence = end.stdout.trim_end();
+        assert!(sentence.starts_with(place), "{file}{end:?}");
+        assert!(
+            sentence.contains("passwords would be sent"),
+            "{file}{end:?}"
+        );
+        // The same, but for the port that it got.
+        let end = setup().arguments(&["serve", "config.yml"]).run();
+        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        let (start, _) = sentence.split_once(":0, and").unwrap();
+        assert!(end.stderr.contains(start), "{file}{end:?}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! By those who watch it.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
@@ -78,6 +80,136 @@ async fn logs_are_json_if_asked() {
 }
 
 #[tokio::test]
+async fn fields_of_the_operator_take_no_place_of_the_registrys() {
+    for (format, names) in [
+        ("json", ["time", "level", "msg"]),
+        ("logstash", ["@timestamp", "level", "message"]),
+    ] {
+        let fields: Vec<_> = names.iter().map(|name| format!("'{name}': mine")).collect();
+        let fields = fields.join(", ");
+        let mut program = Setup::serve(&format!(
+            "version: 0.1\nstorage: inmemory\nhttp: {{addr: '127.0.0.1:0', secret: x}}\n\
+             log: {{formatter: {format}, fields: {{{fields}, vars.name: mine}}}}\n"
+        ))
+        .start();
+        program.get("/v2/team/app/tags/list").await;
+        program.signal(Signal::TERM);
+        program.wait();
+        let (stdout, stderr) = (program.stdout(), program.stderr());
+        let lines: Vec<Value> = stdout
+            .lines()
+            .chain(stderr.lines())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(lines.len() >= 3, "{stdout}{stderr}");
+        for line in &lines {
+            for name in names {
+                assert_ne!(line[name], "mine", "{line}");
+                assert_eq!(line[format!("fields.{name}")], "mine", "{line}");
+            }
+        }
+        assert_eq!(lines[0]["vars.name"], "team/app", "{}", lines[0]);
+        assert_eq!(lines[0]["fields.vars.name"], "mine", "{}", lines[0]);
+    }
+}
+
+/// Standard output is a pipe that nobody reads.
+#[tokio::test]
+async fn lines_that_nobody_reads_are_told_of_and_counted() {
+    let debug = free_address();
+    let program = Setup::after("mkfifo log; exec 1<>log")
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .variable("REGISTRY_HTTP_DEBUG_ADDR", &debug.to_string())
+        .variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true")
+        .start();
+    let count = async || {
+        let scrape = reqwest::get(format!("http://{debug}/metrics")).await;
+        let scrape = scrape.unwrap().text().await.unwrap();
+        let mut lines = scrape.lines();
+        let count =
+            lines.find_map(|line| line.strip_prefix("registry_access_log_dropped_lines_total "));
+        count.map(|count| count.parse::<u64>().unwrap())
+    };
+    eventually("it is counted from the beginning", async || {
+        count().await == Some(0)
+    })
+    .await;
+    let ask = || {
+        let mut stream = program.connect();
+        let request = "GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n".repeat(100);
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut answered = 0;
+            for _ in 0..30 {
+                stream.write_all(request.as_bytes()).unwrap();
+                let mut line = String::new();
+                for _ in 0..100 {
+                    while !line.contains("HTTP/1.1 200") {
+                        line.clear();
+                        reader.read_line(&mut line).unwrap();
+                    }
+                    line.clear();
+                    answered += 1;
+                }
+            }
+            answered
+        })
+    };
+    let asking: Vec<_> = (0..4).map(|_| ask()).collect();
+    let answered: u64 = asking
+        .into_iter()
+        .map(|asking| asking.join().unwrap())
+        .sum();
+    // Nobody waits for whoever reads the log.
+    assert_eq!(answered, 12_000);
+    eventually("the operator is told", async || {
+        program
+            .stderr()
+            .contains("lines of the access log are missing")
+    })
+    .await;
+    eventually("it is counted", async || {
+        count().await.is_some_and(|count| count > 0)
+    })
+    .await;
+    let told = program
+        .stderr()
+        .matches("lines of the access log are")
+        .count();
+    assert_eq!(told, 1, "{}", program.stderr());
+}
+
+#[tokio::test]
+async fn the_first_page_is_empty_and_tells_nothing() {
+    for prefix in ["/", "/images/"] {
+        let debug = free_address();
+        let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+        let program = Setup::new()
+            .file("users", users)
+            .arguments(&["--addr", "127.0.0.1:0"])
+            .variable("REGISTRY_AUTH", "htpasswd")
+            .variable("REGISTRY_AUTH_HTPASSWD_REALM", "r")
+            .variable("REGISTRY_AUTH_HTPASSWD_PATH", "users")
+            .variable("REGISTRY_HTTP_PREFIX", prefix)
+            .variable("REGISTRY_HTTP_DEBUG_ADDR", &debug.to_string())
+            .start();
+        for method in [Method::GET, Method::HEAD] {
+            let answer = program.call(method, "/", b"").await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            for name in answer.headers().keys() {
+                let usual = ["cache-control", "content-length", "content-type", "date"];
+                assert!(usual.contains(&name.as_str()), "{name}");
+            }
+            assert_eq!(answer.text().await.unwrap(), "");
+        }
+        let answer = program.call(Method::POST, "/", b"").await;
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let watched = reqwest::get(format!("http://{debug}/")).await.unwrap();
+        assert_eq!(watched.status(), StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
 async fn requests_are_not_logged_if_told_so() {
     let mut program = Setup::serve(
         "version: 0.1\nstorage: inmemory\nlog: {level: error, accesslog: {disabled: true}}\n\
@@ -94,11 +226,15 @@ async fn requests_are_not_logged_if_told_so() {
     );
 }
 
+/// An address that is free now.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
 /// The program with its measurements, and where those are.
 fn measured(driver: &str) -> (Program, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = free_address();
     let program = Setup::serve(&format!(
         "version: 0.1\nstorage: {{{driver}, delete: {{enabled: true}}}}\nhttp:\n  addr: '127.0.0.1:0'\n  \
          debug: {{addr: '{address}', prometheus: {{enabled: true}}}}\n",
@@ -215,9 +351,7 @@ async fn measurements_have_the_names_and_labels_of_the_docker_registry() {
 
 #[tokio::test]
 async fn measurements_are_on_a_listener_of_their_own() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = free_address();
     let program = Setup::new()
         .arguments(&["--addr", "127.0.0.1:0"])
         .variable("REGISTRY_HTTP_DEBUG_ADDR", &address.to_string())

@@ -1,7 +1,7 @@
 //! With passwords and certificates.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use reqwest::{Certificate, Client, Identity, StatusCode};
+use reqwest::{Certificate, Client, Identity, Method, StatusCode};
 
 use crate::program::{Setup, eventually};
 
@@ -50,6 +50,25 @@ async fn it_speaks_tls_with_the_certificate_it_was_given() {
     let answer = client.get(url).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+}
+
+#[tokio::test]
+async fn who_speaks_plain_http_where_tls_is_spoken_is_told_so() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let program = Setup::new()
+        .file("c.pem", made.cert.pem())
+        .file("k.pem", made.signing_key.serialize_pem())
+        .variable("REGISTRY_HTTP_TLS_CERTIFICATE", "c.pem")
+        .variable("REGISTRY_HTTP_TLS_KEY", "k.pem")
+        .arguments(&["--addr", "127.0.0.1:0"])
+        .start();
+    for path in ["/v2/", "/livez"] {
+        let answer = program.call(Method::GET, path, b"").await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(answer.headers()["connection"], "close", "{path}");
+        let sentence = answer.text().await.unwrap();
+        assert!(sentence.contains("this port speaks HTTPS"), "{sentence}");
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,16 @@ fn help_teaches_how_to_begin() {
     ] {
         assert!(end.stdout.contains(what), "{what}");
     }
+    // Its own example works.
+    let (_, example) = end
+        .stdout
+        .split_once("Listen here, for example on ")
+        .unwrap();
+    let example = example.split_whitespace().next().unwrap();
+    let (host, _) = example.rsplit_once(':').unwrap();
+    let address = format!("{host}:0");
+    let program = Setup::new().arguments(&["--addr", &address]).start();
+    assert!(program.address.starts_with(host), "{}", program.address);
     let end = Setup::new().arguments(&["--version"]).run();
     assert_eq!(
         end.stdout,

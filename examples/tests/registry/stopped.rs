@@ -55,6 +55,17 @@ async fn a_second_signal_stops_it_at_once() {
     assert_eq!(program.wait().code(), Some(1));
 }
 
+#[test]
+fn signals_in_quick_succession_stop_a_server_without_requests_as_one_does() {
+    for _ in 0..8 {
+        let mut program = Setup::new().arguments(&["--addr", "127.0.0.1:0"]).start();
+        let _at_rest = program.connect();
+        program.signal(Signal::TERM);
+        program.signal(Signal::INT);
+        assert_eq!(program.wait().code(), Some(0), "{}", program.stderr());
+    }
+}
+
 #[tokio::test]
 async fn requests_that_take_too_long_are_cut_off() {
     let mut program = Setup::new()

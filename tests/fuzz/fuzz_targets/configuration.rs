@@ -155,7 +155,7 @@ fn write(configuration: &Configuration) -> Option<String> {
         None => say("    uploadpurging: {enabled: false}".to_owned()),
     }
     say(format!(
-        "validation: {{disabled: {}}}",
+        "validation: {{manifests: {{sparse: {}}}}}",
         configuration.engine.sparse_manifests
     ));
     say(format!(
@@ -175,7 +175,7 @@ fn write(configuration: &Configuration) -> Option<String> {
 
     say(format!(
         "http:\n  addr: {}",
-        quoted(&http.address.to_string())
+        quoted(&http.address.value.to_string())
     ));
     say(format!("  prefix: {}", quoted(&http.prefix)));
     if let Some(host) = &http.host {

@@ -74,7 +74,7 @@ impl Served {
 
     /// The program, accepting manifests without the content they refer to.
     pub(crate) fn sparse_by_the_program() -> Self {
-        Self::program(Launch::new().env("REGISTRY_VALIDATION_DISABLED", "true"))
+        Self::program(Launch::new().env("REGISTRY_VALIDATION_MANIFESTS_SPARSE", "true"))
     }
 
     fn program(launch: Launch) -> Self {

@@ -9,6 +9,7 @@ use crate::command_line::Check;
 use crate::problem::Failure;
 use crate::runtime;
 use crate::setup;
+use crate::summary::exposure;
 use registry_examples::configuration::{self, Configuration, Origin, Problem, Sources};
 
 /// Checks a file as it would be served, with the environment. It succeeds only
@@ -55,6 +56,9 @@ fn uses(configuration: &Configuration) -> Vec<Problem> {
     ];
     let mut problems: Vec<_> = files.into_iter().flatten().collect();
     problems.extend(setup::tokens(&configuration.auth));
+    // A host that has no address can't be said to be reached by others.
+    let address = http.address.value.resolve().ok();
+    problems.extend(address.and_then(|address| exposure(configuration, address)));
     problems.extend(setup::answers(http));
     problems
 }

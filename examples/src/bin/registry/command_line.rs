@@ -32,6 +32,10 @@ Configuration:
     REGISTRY_AUTH_HTPASSWD_PATH=/etc/registry/users
     REGISTRY_LOG_LEVEL=debug
 
+  A few keys are ours; the README tells of them. One is
+  validation.manifests.sparse: true, which takes manifests before the content
+  that they name.
+
   `registry check config.yml` says what is wrong with both.
 
 Signals:
@@ -83,7 +87,8 @@ pub(crate) struct Serve {
 /// What goes before everything else.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Overrides {
-    /// Listen here, for example on :5000 or 127.0.0.1:0 [default: 127.0.0.1:5000].
+    /// Listen here, for example on 127.0.0.1:5001 [default: 127.0.0.1:5000]. Where others than this
+    /// machine reach it, as on :5001, it needs a certificate or `--plain-http`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) addr: Option<String>,
     /// Keep the data in this directory [default: ./registry-data].

@@ -31,8 +31,20 @@ const TALKATIVE: &[&str] = &["h2", "hyper", "hyper_util", "rustls"];
 #[must_use]
 pub(crate) struct Guard {
     // It may have a message about what is missing.
-    _access: Option<access::Guard>,
+    access: Option<access::Guard>,
     _messages: messages::Guard,
+}
+
+impl Guard {
+    /// Tells the operator, for ever, of requests that the log lacks.
+    pub(crate) fn tell_of_missing(&self) -> impl Future<Output = ()> + Send + use<> {
+        let missing = self.access.as_ref().map(access::Guard::missing);
+        async {
+            if let Some(missing) = missing {
+                missing.tell().await;
+            }
+        }
+    }
 }
 
 /// Begins to log.
@@ -57,7 +69,7 @@ pub(crate) fn install(log: &Log) -> Result<Guard, Box<dyn Error>> {
         .with(access)
         .try_init()?;
     Ok(Guard {
-        _access: guard,
+        access: guard,
         _messages: messages_guard,
     })
 }

@@ -29,6 +29,9 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long what is left behind by a stop may take.
 const LEFTOVERS: Duration = Duration::from_secs(5);
 
+/// How long connections without requests may take to close.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How often measurements are put together, which bounds what they take.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -63,7 +66,7 @@ pub(crate) fn serve(options: Serve) -> Result<ExitCode, Failure> {
         plaintext: options.overrides.plain_http,
     })
     .map_err(Failure::Configuration)?;
-    let _logs = log::install(&configuration.log)
+    let logs = log::install(&configuration.log)
         .map_err(|error| Failure::new("the log can't be set up", &*error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(configuration.blocking_threads)
@@ -71,12 +74,12 @@ pub(crate) fn serve(options: Serve) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new("the runtime can't be started", &error))?;
-    let result = runtime.block_on(run(&configuration));
+    let result = runtime.block_on(run(&configuration, &logs));
     runtime.shutdown_timeout(LEFTOVERS);
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn run(configuration: &Configuration) -> Result<(), Failure> {
+async fn run(configuration: &Configuration, logs: &log::Guard) -> Result<(), Failure> {
     let signals =
         Signals::catch().map_err(|error| Failure::new("signals can't be caught", &error))?;
     for note in &configuration.notes {
@@ -92,10 +95,10 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
     if let Some(problem) = setup::tokens(&configuration.auth).into_iter().next() {
         return Err(problem.into());
     }
-    let listener = bind(&http.address).await?;
+    let listener = bind(&http.address.value).await?;
     let address = address_of(&listener)?;
-    if let Some(refusal) = exposure(configuration, address) {
-        return Err(Failure::Other(refusal));
+    if let Some(problem) = exposure(configuration, address) {
+        return Err(problem.into());
     }
     let debug = match &configuration.debug {
         Some(debug) => Some((bind(&debug.address).await?, debug.metrics.clone())),
@@ -106,6 +109,7 @@ async fn run(configuration: &Configuration) -> Result<(), Failure> {
         Some(path) => Some((path, measure()?)),
         None => None,
     };
+    tokio::spawn(logs.tell_of_missing());
     let engine = setup::engine(configuration).await?;
     let access = setup::with_keys(access, configuration, &engine)?;
     let doors = Doors {
@@ -174,8 +178,8 @@ async fn serve_engine(
     until_told(server, signals).await
 }
 
-/// Serves until the first signal, then until everything is answered or the
-/// second signal comes.
+/// Serves until the first signal, then until everything is answered or, shortly
+/// after the second signal, it isn't.
 async fn until_told(server: Server, mut signals: Signals) -> Result<(), Failure> {
     let (stop, stopped) = oneshot::channel::<()>();
     let server = server.shutdown_when(async {
@@ -188,8 +192,11 @@ async fn until_told(server: Server, mut signals: Signals) -> Result<(), Failure>
         // The server may be gone already.
         let _ = stop.send(());
         signals.next().await;
+        // It may have come while the last connections were closing.
+        tokio::time::sleep(CLOSING).await;
     };
     tokio::select! {
+        biased;
         result = server.run() => Ok(result?),
         () = impatience => Err(Failure::Other(
             "stopped by a second signal, before all requests were answered".to_owned(),

@@ -1,7 +1,8 @@
 //! What there is besides the registry: whether the server is alive and ready,
 //! and what it measured.
 //!
-//! `/livez` and `/readyz` are on every listener, outside `/v2/`; the rest is on
+//! `/livez` and `/readyz` are on every listener, outside `/v2/`. `/` is empty on the
+//! registry's, as in the Docker registry: load balancers ask for it. The rest is on
 //! the debug listener only.
 
 use std::convert::Infallible;
@@ -60,6 +61,7 @@ impl SideDoor {
 
 /// A page that there is.
 enum Page {
+    Empty,
     Alive,
     Ready,
     Health,
@@ -71,6 +73,7 @@ impl SideDoor {
         match (path, &self.pages.metrics) {
             ("/livez", _) => Some(Page::Alive),
             ("/readyz", _) => Some(Page::Ready),
+            ("/", _) if self.registry.is_some() => Some(Page::Empty),
             // The registry's listener is for everybody.
             _ if self.registry.is_some() => None,
             ("/debug/health", _) => Some(Page::Health),
@@ -85,6 +88,7 @@ impl SideDoor {
 impl Page {
     async fn show(self, pages: &Pages) -> Response<Body> {
         match self {
+            Self::Empty => respond(StatusCode::OK, TEXT, ""),
             Self::Alive => respond(StatusCode::OK, TEXT, "ok\n"),
             // Why not is nobody's business out there; the log has it.
             Self::Ready => match pages.health.check().await {

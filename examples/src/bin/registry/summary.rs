@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use registry_examples::configuration::{Changes, Configuration, Storage, TlsFiles};
+use registry_examples::configuration::{Changes, Configuration, Problem, Storage, TlsFiles};
 
 /// What is dangerous about a server that others than this machine reach and
 /// that knows nobody; nothing if it isn't one.
@@ -28,7 +28,7 @@ pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Op
 
 /// Why a server must not speak to others than this machine, who would send it
 /// passwords in the open, or whom nobody meant to let in; nothing if it may.
-pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Option<String> {
+pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Option<Problem> {
     let http = &configuration.http;
     let is_meant = http.tls.is_some() || http.plaintext || !http.trusted_proxies.is_empty();
     if is_meant || address.ip().to_canonical().is_loopback() {
@@ -41,12 +41,12 @@ pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Op
     } else {
         "images would be sent to it and from it"
     };
-    Some(format!(
+    Some(http.address.origin.problem(format!(
         "others than this machine reach {address}, and {what} unencrypted; name a certificate \
          (`http.tls.certificate` and `http.tls.key`), or listen on 127.0.0.1, or name the proxies \
          that encrypt (`http.trustedproxies`), or ask for plain HTTP (`--plain-http`, or \
          `http.plaintext: true`)"
-    ))
+    )))
 }
 
 const fn rights(changes: Changes) -> &'static str {

@@ -1,13 +1,18 @@
 //! A line for each request on standard output.
 //!
 //! A thread of its own writes them. If it can't keep up, lines are dropped and
-//! counted: requests never wait for whoever reads the log.
+//! counted, and the operator is told: requests never wait for whoever reads the log.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
@@ -15,8 +20,19 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::line::{Fields, Lines, now};
 use registry_examples::configuration::LogFormat;
 
+/// The lines that are missing, among the measurements.
+const DROPPED: &str = "registry_access_log_dropped_lines_total";
+
+/// How often the operator is told of missing lines, at most.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
+
 /// How many lines may wait to be written.
 const WAITING_MAX: usize = 8192;
+
+/// How often measurements are told of missing lines, at most.
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
+
+const MISSING: &str = "lines of the access log are missing, since they weren't read fast enough";
 
 /// Names of fields here and in the Docker registry's log.
 const NAMES: &[(&str, &str)] = &[
@@ -39,12 +55,50 @@ const NAMES: &[(&str, &str)] = &[
 pub(super) struct AccessLog {
     lines: Lines,
     writer: NonBlocking,
+    missing: Arc<Missing>,
 }
 
 /// Writes the last lines when it goes, and says how many are missing.
 pub(super) struct Guard {
-    dropped: ErrorCounter,
+    missing: Arc<Missing>,
     worker: Option<WorkerGuard>,
+}
+
+/// The lines that weren't written.
+#[derive(Debug)]
+pub(super) struct Missing {
+    dropped: ErrorCounter,
+    /// How many of them were noticed.
+    noticed: AtomicUsize,
+    more: Notify,
+}
+
+impl Missing {
+    /// Looks whether there are more.
+    fn look(&self) {
+        let dropped = self.dropped.dropped_lines();
+        if self.noticed.fetch_max(dropped, Ordering::Relaxed) < dropped {
+            self.more.notify_one();
+        }
+    }
+
+    /// Counts them for ever, and tells the operator now and then.
+    pub(super) async fn tell(self: Arc<Self>) {
+        metrics::describe_counter!(DROPPED, "Lines of the access log that nobody read in time.");
+        let counter = metrics::counter!(DROPPED);
+        let mut told: Option<Instant> = None;
+        loop {
+            let dropped = self.dropped.dropped_lines();
+            counter.absolute(u64::try_from(dropped).unwrap_or(u64::MAX));
+            if dropped > 0 && told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                told = Some(Instant::now());
+                tracing::warn!(dropped, "{MISSING}");
+            }
+            // Not more often than somebody looks.
+            tokio::time::sleep(COUNTED_EVERY).await;
+            self.more.notified().await;
+        }
+    }
 }
 
 impl AccessLog {
@@ -55,11 +109,21 @@ impl AccessLog {
             .buffered_lines_limit(WAITING_MAX)
             .thread_name("access-log")
             .finish(io::BufWriter::new(standard_output()?));
-        let guard = Guard {
+        let missing = Arc::new(Missing {
             dropped: writer.error_counter(),
+            noticed: AtomicUsize::new(0),
+            more: Notify::new(),
+        });
+        let guard = Guard {
+            missing: Arc::clone(&missing),
             worker: Some(worker),
         };
-        Ok((Self { lines, writer }, guard))
+        let log = Self {
+            lines,
+            writer,
+            missing,
+        };
+        Ok((log, guard))
     }
 
     fn line(&self, mut fields: Fields) -> String {
@@ -78,15 +142,19 @@ impl AccessLog {
     }
 }
 
+impl Guard {
+    /// The lines that are missing, as long as the server runs.
+    pub(super) fn missing(&self) -> Arc<Missing> {
+        Arc::clone(&self.missing)
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.worker.take());
-        let dropped = self.dropped.dropped_lines();
+        let dropped = self.missing.dropped.dropped_lines();
         if dropped > 0 {
-            tracing::warn!(
-                dropped,
-                "lines of the access log are missing, since they weren't read fast enough"
-            );
+            tracing::warn!(dropped, "{MISSING}");
         }
     }
 }
@@ -154,6 +222,7 @@ impl<S: Subscriber> Layer<S> for AccessLog {
         let line = self.line(fields);
         // A full buffer is counted; another error can't be helped.
         let _ = self.writer.clone().write_all(line.as_bytes());
+        self.missing.look();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lines of a log, in the formats of the Docker registry: `key=value` pairs,
 //! JSON, or JSON for Logstash.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use jiff::Timestamp;
@@ -10,6 +11,9 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 
 use registry_examples::configuration::{Log, LogFormat};
+
+/// What every line says, in one format or another.
+const OWN_NAMES: &[&str] = &["time", "@timestamp", "@version", "level", "msg", "message"];
 
 /// Writes lines in one format.
 #[derive(Debug, Clone)]
@@ -58,8 +62,6 @@ impl Lines {
             Level::DEBUG => "debug",
             Level::TRACE => "trace",
         };
-        let own = self.fields.iter();
-        let own = own.map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
         let (time_name, message_name) = match self.format {
             LogFormat::Logstash => ("@timestamp", "message"),
             LogFormat::Text | LogFormat::Json => ("time", "msg"),
@@ -72,7 +74,18 @@ impl Lines {
         if self.format == LogFormat::Logstash {
             all.push(("@version", Value::from("1")));
         }
-        all.extend(own);
+        // In each format the same names are the registry's.
+        let mut taken: Vec<&str> = OWN_NAMES.to_vec();
+        taken.extend(fields.iter().map(|(name, _)| *name));
+        let own: Vec<_> = self
+            .fields
+            .iter()
+            .map(|(name, value)| (beside(name, &taken), value))
+            .collect();
+        all.extend(
+            own.iter()
+                .map(|(name, value)| (&**name, Value::from(value.as_str()))),
+        );
         all.extend(fields);
         if self.format == LogFormat::Text {
             return pairs(&all);
@@ -82,6 +95,16 @@ impl Lines {
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
         format!("{}\n", Value::Object(map))
+    }
+}
+
+/// The operator's name of a field, or another if that is one of `taken`. It is what
+/// the Docker registry makes of it.
+fn beside<'a>(name: &'a str, taken: &[&str]) -> Cow<'a, str> {
+    if taken.contains(&name) {
+        Cow::Owned(format!("fields.{name}"))
+    } else {
+        Cow::Borrowed(name)
     }
 }
 
