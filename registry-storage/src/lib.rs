@@ -111,4 +111,6 @@ pub use metadata::{
     UploadRecord,
 };
 #[cfg(feature = "redb")]
-pub use metadata::{ColdReads, Rebuilt, RedbMetadata, RedbOptions};
+pub use metadata::{
+    ColdReads, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions, VerifiedMetadata,
+};

@@ -17,7 +17,7 @@ pub use record::{
 #[cfg(all(feature = "redb", feature = "testkit"))]
 pub use redb::testkit as change_log;
 #[cfg(feature = "redb")]
-pub use redb::{ColdReads, Rebuilt, RedbMetadata, RedbOptions};
+pub use redb::{ColdReads, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions, VerifiedMetadata};
 #[cfg(feature = "redb")]
 pub(crate) use redb::{require_change_log, require_stored};
 

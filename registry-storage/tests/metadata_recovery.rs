@@ -18,6 +18,7 @@ use registry_core::{
 use registry_storage::testkit::change_log;
 use registry_storage::{
     Batch, Change, ManifestRecord, MetadataStore, Rebuilt, RedbMetadata, RedbOptions,
+    VerifiedMetadata,
 };
 
 fn name() -> RepositoryName {
@@ -181,6 +182,125 @@ async fn pages_that_are_lost_while_it_is_open_are_such_an_error_too() {
     rebuild(directory.path()).await.unwrap();
     let all: Vec<_> = (0..20).collect();
     assert_eq!(pushed_in(directory.path()).await, all);
+}
+
+async fn verify(directory: &Path) -> VerifiedMetadata {
+    RedbMetadata::verify(directory, RedbOptions::default())
+        .await
+        .unwrap()
+}
+
+/// The files in which something was found.
+fn found_in(verified: &VerifiedMetadata) -> Vec<&str> {
+    let findings = verified.findings.iter();
+    findings.map(|finding| finding.file.as_str()).collect()
+}
+
+/// Everything in a directory, byte for byte.
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn what_is_whole_is_verified_as_that_and_stays_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..20).await;
+    let before = files(directory.path());
+    let verified = verify(directory.path()).await;
+    assert!(verified.database_is_whole, "{verified:?}");
+    assert_eq!(found_in(&verified), [""; 0]);
+    assert!(files(directory.path()) == before);
+    rebuild(directory.path()).await.unwrap();
+    push_all(directory.path(), 20..30).await;
+    let verified = verify(directory.path()).await;
+    assert!(verified.database_is_whole, "{verified:?}");
+    assert_eq!(found_in(&verified), [""; 0]);
+}
+
+/// A process that was killed leaves an open database, and may leave records that
+/// it never acknowledged.
+#[tokio::test]
+async fn what_a_crash_leaves_is_verified_as_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    for number in 0..10 {
+        store.commit(push(number)).await.unwrap();
+    }
+    for (path, bytes) in files(directory.path()) {
+        fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
+    }
+    let mut log = fs::read(segment(copy.path())).unwrap();
+    log.extend_from_slice(b"0123abcd {\"half");
+    fs::write(segment(copy.path()), log).unwrap();
+    let verified = verify(copy.path()).await;
+    assert!(verified.database_is_whole, "{verified:?}");
+    assert_eq!(found_in(&verified), [""; 0]);
+    assert_eq!(pushed_in(copy.path()).await, (0..10).collect::<Vec<_>>());
+}
+
+/// One bit of a tag's name makes it another tag, which nothing else notices.
+#[tokio::test]
+async fn one_changed_bit_of_the_database_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..20).await;
+    let whole = fs::read(database(directory.path())).unwrap();
+    let name = b"v13";
+    let mut found = 0;
+    for at in (0..whole.len() - name.len()).filter(|at| whole[*at..].starts_with(name)) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(database(directory.path()), &damaged).unwrap();
+        let verified = verify(directory.path()).await;
+        assert!(fs::read(database(directory.path())).unwrap() == damaged);
+        if !verified.database_is_whole {
+            assert_eq!(found_in(&verified), ["metadata.redb"]);
+            let reason = &verified.findings[0].reason;
+            assert!(reason.contains("registry rebuild"), "{reason}");
+            found += 1;
+        }
+    }
+    // Older pages hold it, too, and matter to nobody.
+    assert!(found >= 2, "{found}");
+}
+
+#[tokio::test]
+async fn any_changed_byte_of_the_change_log_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    push_all(directory.path(), 0..4).await;
+    let segment = segment(directory.path());
+    let name = segment.file_name().unwrap().to_str().unwrap();
+    let whole = fs::read(&segment).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(&segment, damaged).unwrap();
+        let verified = verify(directory.path()).await;
+        assert!(verified.database_is_whole, "{verified:?}");
+        assert!(found_in(&verified).contains(&name), "at {at}");
+    }
+    fs::write(&segment, &whole[..whole.len() / 2]).unwrap();
+    assert!(found_in(&verify(directory.path()).await).contains(&name));
+    fs::remove_file(&segment).unwrap();
+    assert_eq!(found_in(&verify(directory.path()).await), [name]);
+    // A checkpoint takes the place of records that are missing.
+    fs::write(&segment, &whole).unwrap();
+    rebuild(directory.path()).await.unwrap();
+    let entries = fs::read_dir(directory.path()).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let checkpoint = paths.find(|path| path.extension().is_some_and(|kind| kind == "checkpoint"));
+    let checkpoint = checkpoint.unwrap();
+    let mut damaged = fs::read(&checkpoint).unwrap();
+    damaged[100] ^= 1;
+    fs::write(&checkpoint, damaged).unwrap();
+    let name = checkpoint.file_name().unwrap().to_str().unwrap();
+    assert_eq!(found_in(&verify(directory.path()).await), [name]);
 }
 
 /// A process that ends while it writes a checkpoint leaves a draft of it.

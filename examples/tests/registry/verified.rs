@@ -140,11 +140,56 @@ async fn a_damaged_database_is_told_with_what_to_do() {
         assert!(!end.stderr.contains("panicked"), "{end:?}");
         if !end.status.success() {
             assert_eq!(end.status.code(), Some(1), "{end:?}");
-            assert!(end.stderr.contains("registry rebuild"), "{end:?}");
+            let told = format!("{}{}", end.stdout, end.stderr);
+            assert!(told.contains("registry rebuild"), "{end:?}");
             found += 1;
         }
     }
     assert!(found > 2, "{found}");
+}
+
+/// One bit of a tag's name makes it another one, and one of the change log is
+/// noticed only by whoever needs that.
+#[tokio::test]
+async fn a_changed_bit_of_the_metadata_is_found() {
+    let (_directory, root) = filled().await;
+    let database = root.join("metadata.redb");
+    let whole = std::fs::read(&database).unwrap();
+    let mut damaged = whole.clone();
+    for at in 0..whole.len() - 3 {
+        // The repository's name, wherever it is.
+        if whole[at..].starts_with(b"a/b") {
+            damaged[at] ^= 2;
+        }
+    }
+    assert!(damaged != whole);
+    std::fs::write(&database, &damaged).unwrap();
+    let (answer, succeeded) = verify_json(&root);
+    assert!(!succeeded);
+    assert_eq!(answer["summary"]["valid"], false);
+    assert_eq!(answer["problems"][0]["file"], "metadata.redb");
+    let end = verify(&root, &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(
+        end.stdout.starts_with("damaged      metadata.redb: "),
+        "{end:?}"
+    );
+    assert!(std::fs::read(&database).unwrap() == damaged);
+
+    std::fs::write(&database, &whole).unwrap();
+    let log = root.join("metadata.00000000000000000001.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let (answer, succeeded) = verify_json(&root);
+    assert!(!succeeded);
+    assert_eq!(
+        answer["problems"][0]["file"],
+        "metadata.00000000000000000001.log"
+    );
+    // The content was read all the same.
+    assert_eq!(answer["summary"]["contents"], 3);
+    assert_eq!(answer["summary"]["metadata"], 1);
 }
 
 /// Clients ask whether something is there before they push it.

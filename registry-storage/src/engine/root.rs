@@ -13,6 +13,7 @@ use crate::directory::{patiently, unusable};
 use crate::metadata::{require_change_log, require_stored};
 use crate::{
     BlobStore, Durability, FilesystemBlobs, FilesystemOptions, Rebuilt, RedbMetadata, RedbOptions,
+    VerifiedMetadata,
 };
 
 /// The file whose lock says that a process uses the directory.
@@ -132,6 +133,33 @@ impl Engine {
         let root = root.as_ref();
         let rebuilt = Self::rebuild_in(root, options).await;
         rebuilt.map_err(|error| unusable("data", root, error))
+    }
+
+    /// Reads the database of the directory `root` and its change log again, and
+    /// compares all of them with their checksums. Nothing is changed. What
+    /// records name is read again by an [inspection](Self::inspect), which
+    /// believes the database.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if a process uses the directory, if there is
+    /// no database, or if the files can't be read.
+    pub async fn verify_metadata(
+        root: impl AsRef<Path>,
+        options: RedbOptions,
+    ) -> Result<VerifiedMetadata> {
+        let root = root.as_ref();
+        let verified = Self::verify_metadata_in(root, options).await;
+        verified.map_err(|error| unusable("data", root, error))
+    }
+
+    async fn verify_metadata_in(root: &Path, options: RedbOptions) -> Result<VerifiedMetadata> {
+        let _lock = {
+            let root = root.to_owned();
+            let take = move || require_stored(&root).and_then(|()| lock(&root));
+            blocking(take).await??
+        };
+        RedbMetadata::verify_in(root, options).await
     }
 
     async fn rebuild_in(root: &Path, options: RedbOptions) -> Result<Rebuilt> {

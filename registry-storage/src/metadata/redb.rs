@@ -24,6 +24,7 @@ pub mod testkit;
 #[cfg(test)]
 mod unreadable;
 mod value;
+mod verify;
 mod writer;
 
 use std::fmt;
@@ -56,6 +57,7 @@ use crate::directory::unusable;
 
 pub use options::{ColdReads, RedbOptions};
 pub use rebuild::Rebuilt;
+pub use verify::{MetadataFinding, VerifiedMetadata};
 
 /// What errors call all of this.
 const WHAT: &str = "metadata";
@@ -152,6 +154,37 @@ impl RedbMetadata {
         blocking(move || {
             require_change_log(&directory)?;
             rebuild::rebuild(&directory_at(&directory)?, &options)
+        })
+        .await
+    }
+
+    /// Reads the database and the change log in `directory` again and compares
+    /// all of them with their checksums. Nothing is changed, and it takes a
+    /// bounded amount of memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process has the
+    /// database open, if it is missing, or if the files can't be read. Damage is
+    /// no error, but what was asked for.
+    pub async fn verify(
+        directory: impl AsRef<Path>,
+        options: RedbOptions,
+    ) -> Result<VerifiedMetadata> {
+        let directory = directory.as_ref();
+        let verified = Self::verify_in(directory, options).await;
+        verified.map_err(|error| unusable(WHAT, directory, error))
+    }
+
+    /// The same, for those who name the directory themselves if it fails.
+    pub(crate) async fn verify_in(
+        directory: &Path,
+        options: RedbOptions,
+    ) -> Result<VerifiedMetadata> {
+        let directory = directory.to_owned();
+        blocking(move || {
+            require_stored(&directory)?;
+            verify::verify(&directory_at(&directory)?, &options)
         })
         .await
     }

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use registry_core::RepositoryName;
-use registry_storage::{Engine, Finding, Inspected, Inspection, RedbOptions};
+use registry_storage::{
+    Engine, Finding, Inspected, Inspection, MetadataFinding, RedbOptions, VerifiedMetadata,
+};
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 
@@ -23,10 +25,19 @@ const STEP: Duration = Duration::from_millis(200);
 pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
     let runtime = runtime::current_thread()?;
     let outcome = runtime.block_on(async {
+        let metadata = Engine::verify_metadata(&options.root, RedbOptions::default()).await?;
+        if !metadata.database_is_whole {
+            // What it says of content can't be believed.
+            let mut report = Report::begin(options.json)?;
+            let mut outcome = Outcome::default();
+            outcome.note(&metadata, &mut report)?;
+            report.end(&outcome)?;
+            return Ok::<_, Failure>(outcome);
+        }
         let engine = Engine::existing(&options.root, RedbOptions::default()).await?;
         // What is unfinished stays as it is.
         let engine = engine.upload_expiry(None).build();
-        let outcome = match inspect(options, &engine).await {
+        let outcome = match inspect(options, &metadata, &engine).await {
             // The server is to know it, too.
             Ok(outcome) => engine
                 .keep_damages()
@@ -38,14 +49,18 @@ pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
         let closed = engine.close().await.map_err(Failure::from);
         outcome.and_then(|outcome| closed.map(|()| outcome))
     })?;
-    Ok(if outcome.wrong() == 0 {
+    Ok(if outcome.is_valid() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-async fn inspect(options: &Verify, engine: &Engine) -> Result<Outcome, Failure> {
+async fn inspect(
+    options: &Verify,
+    metadata: &VerifiedMetadata,
+    engine: &Engine,
+) -> Result<Outcome, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut inspection = engine.inspect(cores);
     let watched = Watched {
@@ -54,6 +69,7 @@ async fn inspect(options: &Verify, engine: &Engine) -> Result<Outcome, Failure> 
     };
     let mut report = Report::begin(options.json)?;
     let mut outcome = Outcome::default();
+    outcome.note(metadata, &mut report)?;
     let mut ticks = tokio::time::interval(STEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -81,6 +97,10 @@ async fn inspect(options: &Verify, engine: &Engine) -> Result<Outcome, Failure> 
 /// How many of all were found to be what.
 #[derive(Debug, Default)]
 struct Outcome {
+    /// Places in the database and its change log.
+    metadata: u64,
+    /// Whether content was looked at.
+    is_cut_short: bool,
     contents: u64,
     bytes: u64,
     missing: u64,
@@ -107,6 +127,20 @@ impl Outcome {
         *wrong = wrong.saturating_add(1);
     }
 
+    /// Tells what is wrong with the metadata, and counts it.
+    fn note(&mut self, metadata: &VerifiedMetadata, report: &mut Report) -> Result<(), Failure> {
+        for finding in &metadata.findings {
+            report.add_metadata(finding)?;
+        }
+        self.metadata = metadata.more.saturating_add(metadata.findings.len() as u64);
+        self.is_cut_short = !metadata.database_is_whole;
+        Ok(())
+    }
+
+    fn is_valid(&self) -> bool {
+        self.wrong() == 0 && self.metadata == 0
+    }
+
     /// How many of those that should be there aren't as they should be.
     fn wrong(&self) -> u64 {
         let found = self.missing.saturating_add(self.damaged);
@@ -124,6 +158,9 @@ impl Outcome {
         } = self;
         let bytes = in_units(self.bytes);
         let mut text = match self.wrong() {
+            _ if self.is_cut_short => {
+                "the content was not read: only the database says what should be there\n".to_owned()
+            }
             0 => format!("all {contents} contents ({bytes}) are whole\n"),
             wrong => format!(
                 "{wrong} of {contents} contents ({bytes}) are not whole: {missing} missing, {damaged} \
@@ -131,6 +168,10 @@ impl Outcome {
                  missing and the damaged are not there: push them again to mend them\n"
             ),
         };
+        if self.metadata > 0 {
+            // Writing to a text doesn't fail.
+            let _ = writeln!(text, "the metadata is damaged in {} places", self.metadata);
+        }
         if *unreferenced > 0 {
             let bytes = in_units(self.unreferenced_bytes);
             // Writing to a text doesn't fail.
@@ -144,7 +185,8 @@ impl Outcome {
 
     fn as_json(&self) -> Value {
         json!({
-            "valid": self.wrong() == 0,
+            "valid": self.is_valid(),
+            "metadata": self.metadata,
             "contents": self.contents,
             "bytes": self.bytes,
             "missing": self.missing,
@@ -174,12 +216,26 @@ impl Report {
     }
 
     fn add(&mut self, inspected: &Inspected) -> Result<(), Failure> {
-        let is_first = std::mem::take(&mut self.is_empty);
-        if !self.is_json {
-            return print(&as_text(inspected));
+        if self.is_json {
+            self.add_json(&as_json(inspected))
+        } else {
+            print(&as_text(inspected))
         }
+    }
+
+    fn add_metadata(&mut self, finding: &MetadataFinding) -> Result<(), Failure> {
+        let MetadataFinding { file, reason, .. } = finding;
+        if self.is_json {
+            self.add_json(&json!({ "state": "damaged", "file": file, "message": reason }))
+        } else {
+            print(&format!("{:<12} {file}: {reason}\n", "damaged"))
+        }
+    }
+
+    fn add_json(&mut self, problem: &Value) -> Result<(), Failure> {
+        let is_first = std::mem::take(&mut self.is_empty);
         let separator = if is_first { "" } else { "," };
-        print(&format!("{separator}\n    {}", as_json(inspected)))
+        print(&format!("{separator}\n    {problem}"))
     }
 
     fn end(self, outcome: &Outcome) -> Result<(), Failure> {

@@ -151,7 +151,7 @@ pub(super) fn open_locked(disk: &dyn Disk, name: &str) -> Result<Arc<dyn DiskFil
 }
 
 /// Whether there is a database, which may be damaged but isn't empty.
-fn is_there(disk: &dyn Disk) -> Result<bool> {
+pub(super) fn is_there(disk: &dyn Disk) -> Result<bool> {
     let names = disk.list().map_err(unusable)?;
     if !names.iter().any(|name| name == DATABASE) {
         return Ok(false);
@@ -188,7 +188,7 @@ pub(super) fn draft() -> String {
 }
 
 /// Where the database stands in the change log.
-fn read_position(database: &Database) -> Result<Position> {
+pub(super) fn read_position(database: &Database) -> Result<Position> {
     let snapshot = database.begin_read().map_err(failed)?;
     let table = match snapshot.open_table(FACTS) {
         Ok(table) => table,
@@ -226,7 +226,7 @@ fn taken() -> Error {
     ErrorKind::Unavailable.error("another process has the metadata database open; stop it first")
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     ErrorKind::Unavailable.error(
         "the metadata database is missing or empty; rebuild it from the change log \
              (`registry rebuild DIRECTORY`)",
