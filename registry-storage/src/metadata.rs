@@ -21,7 +21,7 @@ pub use redb::{ColdReads, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions, V
 #[cfg(feature = "redb")]
 pub(crate) use redb::{require_change_log, require_stored};
 
-pub(crate) use referrer_page::ReferrerPage;
+pub(crate) use referrer_page::{ReferrerPage, listed_size};
 
 use std::fmt;
 use std::sync::Arc;

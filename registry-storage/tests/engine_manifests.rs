@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use registry_core::{
     Access, Action, Algorithm, BlobBody, CatalogAccess, Chunk, Deletion, Digest, ErrorKind,
-    Management, ManifestRules, MediaType, PageRequest, PutManifest, Reference, Registry, Result,
-    Tag, UploadId, UploadOptions,
+    Management, ManifestRules, MediaType, PageRequest, PutManifest, Reference, ReferrerFilter,
+    Registry, Result, Tag, UploadId, UploadOptions,
 };
 use registry_storage::testkit::metadata::FaultyMetadata;
 use registry_storage::{
@@ -412,4 +412,57 @@ async fn s_62_indexes_that_share_children_cost_what_they_name() {
     let found = registry.get_manifest(&access(), &top).await.unwrap();
     let deletion = Deletion::Manifest(found.digest);
     registry.delete(&access(), deletion).await.unwrap();
+}
+
+/// However large the annotations of others, one page costs a bounded amount of
+/// reading, and following the links finds what is wanted all the same.
+#[tokio::test]
+async fn a_page_of_wanted_referrers_looks_at_a_bounded_amount_of_others() {
+    const LARGE: usize = 1_000_000;
+    let registry = Engine::memory();
+    let subject = Algorithm::Sha256.digest(b"subject");
+    let about = |number: usize, artifact_type: &str, size: usize| -> Bytes {
+        let note = format!("{number}{}", "x".repeat(size));
+        let media_type = MediaType::OCI_INDEX;
+        let json = format!(
+            r#"{{"schemaVersion":2,"manifests":[],"artifactType":"{artifact_type}","annotations":{{"note":"{note}"}},"subject":{{"mediaType":"{media_type}","digest":"{subject}","size":7}}}}"#
+        );
+        json.into()
+    };
+    let mut wanted = Vec::new();
+    for number in 0..50 {
+        let other = about(number, "x/other", LARGE);
+        let digest = Algorithm::Sha256.digest(&other);
+        registry
+            .put_manifest(&access(), push(digest, other))
+            .await
+            .unwrap();
+        if number.is_multiple_of(25) {
+            let small = about(number, "x/wanted", 0);
+            let digest = Algorithm::Sha256.digest(&small);
+            registry
+                .put_manifest(&access(), push(digest, small))
+                .await
+                .unwrap();
+            wanted.push(digest);
+        }
+    }
+    wanted.sort_unstable();
+    let filter = ReferrerFilter::default().artifact_types(vec!["x/wanted".to_owned()]);
+    let mut page = PageRequest::default();
+    let (mut pages, mut found) = (0, Vec::new());
+    loop {
+        let listed = registry
+            .referrers(&access(), &subject, filter.clone(), page.clone())
+            .await
+            .unwrap();
+        pages += 1;
+        found.extend(listed.items.iter().map(|referrer| referrer.digest));
+        page.after = listed.next;
+        if page.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, wanted);
+    assert!((3..=4).contains(&pages), "{pages}");
 }

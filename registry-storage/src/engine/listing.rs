@@ -6,7 +6,7 @@ use registry_core::{
 };
 
 use super::Engine;
-use crate::metadata::ReferrerPage;
+use crate::metadata::{ReferrerPage, listed_size};
 
 /// How many records are read at once where some of them may not be wanted.
 const STEP: usize = 256;
@@ -14,6 +14,10 @@ const STEP: usize = 256;
 /// A page of referrers ends before it grows beyond this many bytes: clients
 /// read 4 MiB, and many follow no link.
 const REFERRERS_BYTES: usize = 4_000_000;
+
+/// How many bytes of referrers are looked at for one page. Where most aren't
+/// wanted, a page holds fewer than it may, and the next one goes on behind them.
+const LOOKED_AT_BYTES: usize = 4 * REFERRERS_BYTES;
 
 impl Engine {
     pub(super) async fn tags(&self, access: &Access, page: PageRequest) -> Result<Page<Tag>> {
@@ -54,6 +58,7 @@ impl Engine {
             None => None,
         };
         let mut wanted = ReferrerPage::new(limit, REFERRERS_BYTES);
+        let mut looked_at: usize = 0;
         loop {
             // Each step holds no more than a page may.
             let step = self
@@ -68,12 +73,19 @@ impl Engine {
                 .await?;
             after = step.items.last().map(|last| last.digest);
             for referrer in step.items {
+                looked_at = looked_at.saturating_add(listed_size(&referrer));
                 if filter.matches(&referrer) && !wanted.push(referrer) {
                     return Ok(wanted.finish());
                 }
             }
             if step.next.is_none() {
                 return Ok(wanted.finish());
+            }
+            if looked_at >= LOOKED_AT_BYTES {
+                return Ok(Page {
+                    next: step.next,
+                    ..wanted.finish()
+                });
             }
             // A store that answers at once would keep others waiting.
             tokio::task::yield_now().await;

@@ -48,7 +48,7 @@ impl ReferrerPage {
 }
 
 /// About how many bytes a descriptor takes in a list.
-fn listed_size(descriptor: &Descriptor) -> usize {
+pub(crate) fn listed_size(descriptor: &Descriptor) -> usize {
     let annotations: usize = descriptor
         .annotations
         .iter()
