@@ -139,6 +139,11 @@ pub struct Auth {
 }
 
 impl Auth {
+    /// Whether somebody may be there who manages something, if only its own keys.
+    pub fn is_managed(&self) -> bool {
+        self.keys || self.policy_file.is_some()
+    }
+
     /// Whether anybody can log in.
     pub fn has_logins(&self) -> bool {
         self.password_file.is_some()

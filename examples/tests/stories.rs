@@ -113,31 +113,112 @@ async fn bare_hyper_serves_images_below_its_prefix() {
 
 #[tokio::test]
 async fn custom_login_asks_the_programs_own_users() {
-    let program = Program::start(env!("CARGO_BIN_EXE_custom_login"), &[]);
+    let mut program = Program::start(env!("CARGO_BIN_EXE_custom_login"), &[]);
+    let secret = program.line();
+    let secret = secret.strip_prefix("the password of ann is ").unwrap();
     let login = |password| {
         RemoteRegistry::builder(&program.url())
             .credentials("ann", password)
             .build()
             .unwrap()
     };
-    push(&login("correct horse"), "team/app").await;
-    pull(&login("correct horse"), "team/app").await.unwrap();
+    push(&login(secret), "team/app").await;
+    pull(&login(secret), "team/app").await.unwrap();
     for registry in [login("wrong"), program.registry()] {
         let error = pull(&registry, "team/app").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthorized);
     }
-    let error = pull(&login("correct horse"), "other/app").await;
+    let error = pull(&login(secret), "other/app").await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
 
     let guest = RemoteRegistry::builder(&program.url()).credentials("guest", "guest");
     let guest = guest.build().unwrap();
     let error = pull(&guest, "team/app").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    push(&login("correct horse"), "library/app").await;
+    push(&login(secret), "library/app").await;
     pull(&guest, "library/app").await.unwrap();
     let push = image().put(&["v1"]);
     let error = guest.put_manifest(&trusted("library/app"), push).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+/// The programs here, each with its path.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("axum_app", env!("CARGO_BIN_EXE_axum_app")),
+    ("axum_sessions", env!("CARGO_BIN_EXE_axum_sessions")),
+    ("bare_hyper", env!("CARGO_BIN_EXE_bare_hyper")),
+    ("caching_proxy", env!("CARGO_BIN_EXE_caching_proxy")),
+    ("custom_blob_store", env!("CARGO_BIN_EXE_custom_blob_store")),
+    ("custom_login", env!("CARGO_BIN_EXE_custom_login")),
+    ("keyless_ci", env!("CARGO_BIN_EXE_keyless_ci")),
+    ("push_listener", env!("CARGO_BIN_EXE_push_listener")),
+];
+
+/// S-50: no program has a login that is known to whoever reads it, but the one of
+/// the public, who pushes nothing.
+#[tokio::test]
+async fn nothing_starts_with_a_known_secret() {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bin");
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(sources).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            // The server is asked in tests of its own.
+            assert_eq!(name, "registry");
+            continue;
+        }
+        assert!(PROGRAMS.iter().any(|(known, _)| *known == name), "{name}");
+        texts.push(std::fs::read_to_string(path).unwrap());
+    }
+    // So many that nobody is taken for guessing, who would be refused whatever it is.
+    let users = [
+        "admin", "root", "registry", "user", "test", "ci", "ann", "guest", "docker",
+    ];
+    for (name, path) in PROGRAMS {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().to_str().unwrap();
+        let arguments = match *name {
+            "caching_proxy" => vec!["http://127.0.0.1:1", directory],
+            _ => Vec::new(),
+        };
+        let program = Program::start(path, &arguments);
+        let url = format!("{}/v2/library/app/blobs/uploads/", program.url());
+        let upload = async |login: Option<(&str, &str)>| {
+            let request = reqwest::Client::new().post(&url);
+            let request = match login {
+                Some((user, password)) => request.basic_auth(user, Some(password)),
+                None => request,
+            };
+            request.send().await.unwrap().status().as_u16()
+        };
+        // Who lets everybody in has no secret.
+        if matches!(*name, "axum_sessions" | "custom_login" | "keyless_ci") {
+            for user in users {
+                for password in [user, "password", "secret", "changeme", "correct horse"] {
+                    let of_the_public =
+                        (*name, user, password) == ("custom_login", "guest", "guest");
+                    let refusal = if of_the_public { 403 } else { 401 };
+                    let status = upload(Some((user, password))).await;
+                    assert_eq!(status, refusal, "{name}: {user} {password}");
+                    // Its own way in.
+                    if *name == "axum_sessions" {
+                        let sign_in = format!("{}/sign-in", program.url());
+                        let body = format!("{user}:{password}");
+                        let sent = reqwest::Client::new().post(sign_in).body(body).send();
+                        assert_eq!(sent.await.unwrap().status(), 401, "{user} {password}");
+                    }
+                }
+            }
+        } else {
+            assert_ne!(upload(None).await, 401, "{name}");
+        }
+    }
+    let secrets = texts
+        .iter()
+        .flat_map(|text| text.split("matches(\"").skip(1));
+    let secrets: Vec<_> = secrets.filter_map(|text| text.split('"').next()).collect();
+    assert_eq!(secrets, ["guest"]);
 }
 
 #[tokio::test]
@@ -160,14 +241,23 @@ async fn keyless_ci_lets_the_job_push_that_the_rules_mean() {
 
 #[tokio::test]
 async fn axum_sessions_lets_in_who_is_signed_in_to_the_program() {
-    let program = Program::start(env!("CARGO_BIN_EXE_axum_sessions"), &[]);
+    let mut program = Program::start(env!("CARGO_BIN_EXE_axum_sessions"), &[]);
+    let password = program.line();
+    let password = password
+        .strip_prefix("the password of ann and ben is ")
+        .unwrap();
     let client = reqwest::Client::new();
-    let sign_in = |who: &'static str| {
+    let sign_in = |who: &str, password: &str| {
         let url = format!("{}/sign-in", program.url());
-        client.post(url).body(who).send()
+        client.post(url).body(format!("{who}:{password}")).send()
     };
-    assert_eq!(sign_in("ann:wrong").await.unwrap().status(), 401);
-    let id = sign_in("ann:secret").await.unwrap().text().await.unwrap();
+    assert_eq!(sign_in("ann", "wrong").await.unwrap().status(), 401);
+    let id = sign_in("ann", password)
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let docker = RemoteRegistry::builder(&program.url()).credentials("ann", id.as_str());
     let docker = docker.build().unwrap();
     push(&docker, "people/ann/app").await;
@@ -180,7 +270,12 @@ async fn axum_sessions_lets_in_who_is_signed_in_to_the_program() {
     let listed = page(cookie.clone()).await.unwrap().text().await.unwrap();
     assert_eq!(listed, r#"{"name":"people/ann/app","tags":["v1"]}"#);
     assert_eq!(page("session=x".into()).await.unwrap().status(), 401);
-    let other = sign_in("ben:secret").await.unwrap().text().await.unwrap();
+    let other = sign_in("ben", password)
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let other = page(format!("session={other}")).await.unwrap();
     assert_eq!(other.status(), 403);
 

@@ -126,6 +126,12 @@ impl AccessControl {
         false
     }
 
+    /// Whether clients are sent to the host that they asked, if
+    /// [it is known](Sender::base), for tokens of its own or of a service beside it.
+    pub fn names_its_host(&self) -> bool {
+        self.gives_tokens() || self.0.challenge.is_beside()
+    }
+
     /// Binds tokens to repositories rather than to names: when a repository is
     /// deleted, what tokens cover in it is nothing in one that is created under
     /// its name later.

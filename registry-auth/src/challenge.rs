@@ -66,6 +66,15 @@ impl Challenge {
         Self(Scheme::Bearer(Bearer::new(None, service).at(path)))
     }
 
+    /// Whether it sends clients to the host that they asked.
+    pub(crate) fn is_beside(&self) -> bool {
+        match &self.0 {
+            Scheme::Basic(_) => false,
+            #[cfg(feature = "token")]
+            Scheme::Bearer(bearer) => bearer.is_beside(),
+        }
+    }
+
     /// The header for somebody who asked at `base`, as far as that is known, and
     /// who lacks a token for `scopes`, if it is tokens that are asked for.
     pub(crate) fn header(

@@ -15,13 +15,13 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use registry_auth::{
-    AccessControl, Authenticator, Caller, Credentials, Inquiry, Keys, Login, ManagementGrant,
-    ManagementNeed, MemoryRecords, NewKey, Principal, Refusal, RobotChange, Rule, Rules, Secret,
-    Sender, Standing, TokenRequest, TokenServer,
+    AccessControl, Authenticator, Caller, Credentials, Decision, Inquiry, Keys, Login,
+    ManagementGrant, ManagementNeed, MemoryRecords, NewKey, Principal, Question, Refusal, Review,
+    RobotChange, Rule, Rules, Secret, Sender, Standing, TokenRequest, TokenServer,
 };
 use registry_core::{
-    Action, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, RequestOrigin, Result,
-    Scopes, SystemClock,
+    Action, Actions, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, RequestOrigin,
+    Result, Scopes, SystemClock,
 };
 
 use self::sender::{basic, headers};
@@ -140,7 +140,7 @@ async fn token(access: &AccessControl, authorization: Option<&str>, query: &str)
 }
 
 fn in_repository(action: Action, name: &str) -> ManagementNeed {
-    ManagementNeed::Repository(action, name.parse().unwrap())
+    ManagementNeed::Repository(action.into(), name.parse().unwrap())
 }
 
 fn every_need() -> Vec<ManagementNeed> {
@@ -217,6 +217,9 @@ async fn rights_in_a_repository_are_none_in_the_registry() {
         let who = password(who);
         assert_eq!(outcome(&access, &who, &need).await, may, "{who}");
     }
+    let both = [Action::Administer, Action::Delete].into();
+    let need = ManagementNeed::Repository(both, "kept/a".parse().unwrap());
+    assert_eq!(outcome(&access, &password("root"), &need).await, denied);
     let need = in_repository(Action::Administer, "team/a");
     let grant = manage(&access, Some(&password("ann")), &need)
         .await
@@ -443,5 +446,37 @@ async fn what_somebody_asks_about_itself_is_asked_from_where_it_is() {
         inquiry.origin = origin("10.0.0.1");
         let explained = grant.await.unwrap().explain_own(inquiry);
         assert_eq!(explained.granted, may, "{explained}");
+    }
+}
+
+/// Has a say in what is deleted.
+#[derive(Debug)]
+struct Frozen;
+
+#[async_trait]
+impl Review for Frozen {
+    async fn review(&self, question: &Question<'_>, actions: Actions) -> Result<Decision> {
+        let is_frozen = question
+            .repository
+            .is_some_and(|name| name.as_str() == "team/a");
+        Ok(if is_frozen && actions.contains(Action::Delete.into()) {
+            Decision::deny(Action::Delete, "frozen until Monday")
+        } else {
+            Decision::ABSTAIN
+        })
+    }
+}
+
+#[tokio::test]
+async fn who_has_a_say_in_deletions_has_it_in_that_of_a_repository() {
+    let access = scene().access.review(Frozen);
+    for (name, may) in [("team/a", Err(ErrorKind::Denied)), ("team/b", Ok(()))] {
+        let both = [Action::Administer, Action::Delete].into();
+        let need = ManagementNeed::Repository(both, name.parse().unwrap());
+        assert_eq!(
+            outcome(&access, &password("root"), &need).await,
+            may,
+            "{name}"
+        );
     }
 }

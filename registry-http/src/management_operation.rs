@@ -204,7 +204,9 @@ impl ManagementOperation {
             // More is asked of who asks about others.
             Self::Explain => ManagementNeed::Known,
             Self::DeleteRepository { repository } => {
-                ManagementNeed::Repository(Action::Administer, repository.clone())
+                // What a rule protects from deletion isn't deleted with all the rest.
+                let needed = [Action::Administer, Action::Delete];
+                ManagementNeed::Repository(needed.into(), repository.clone())
             }
         }
     }

@@ -381,7 +381,8 @@ impl Settings {
     ) -> Result<(Response<Body>, Place), Failure> {
         let origin = origin(parts, identity);
         let base = self
-            .gives_tokens()
+            .access
+            .names_its_host()
             .then(|| self.locations.base(origin.secure, origin.host.as_deref()))
             .flatten();
         let sender = Sender::new(&parts.headers, origin)

@@ -5,8 +5,8 @@
 //! no cookies, so it logs in with the session's id as the password, and only until
 //! the session ends.
 //!
-//! `cargo run --bin axum_sessions 127.0.0.1:5000`, then
-//! `id=$(curl -s -d ann:secret 127.0.0.1:5000/sign-in)`,
+//! `cargo run --bin axum_sessions 127.0.0.1:5000`, then, with the password that it
+//! prints, `id=$(curl -s -d ann:$password 127.0.0.1:5000/sign-in)`,
 //! `docker login -u ann -p $id 127.0.0.1:5000`,
 //! `curl -b session=$id 127.0.0.1:5000/v2/people/ann/app/tags/list`, and
 //! `curl -b session=$id -X POST 127.0.0.1:5000/sign-out`.
@@ -23,9 +23,10 @@ use axum::{Router, response::IntoResponse};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use registry_auth::{
-    AccessControl, Authenticator, Caller, Credentials, Principal, Rules, Standing,
+    AccessControl, Authenticator, Caller, Credentials, Principal, Rules, Secret, Standing,
 };
 use registry_core::{Randomness, SystemRandomness};
+use registry_examples::say;
 use registry_http::RegistryService;
 use registry_storage::Engine;
 
@@ -90,10 +91,20 @@ impl Authenticator for Sessions {
     }
 }
 
+/// What the pages of the program know.
+#[derive(Debug, Clone)]
+struct Program {
+    sessions: Sessions,
+    /// That of all its users: one that stood here would be known to everybody.
+    password: Secret,
+}
+
 /// Where the program would look into its own table of users.
-async fn sign_in(State(sessions): State<Sessions>, body: String) -> impl IntoResponse {
+async fn sign_in(State(program): State<Program>, body: String) -> impl IntoResponse {
     let id = match body.split_once(':') {
-        Some((user @ ("ann" | "ben"), "secret")) => sessions.begin(user),
+        Some((user @ ("ann" | "ben"), password)) if program.password.matches(password) => {
+            program.sessions.begin(user)
+        }
         _ => None,
     };
     let Some(id) = id else {
@@ -104,9 +115,9 @@ async fn sign_in(State(sessions): State<Sessions>, body: String) -> impl IntoRes
     ([(SET_COOKIE, cookie)], id).into_response()
 }
 
-async fn sign_out(State(sessions): State<Sessions>, headers: HeaderMap) {
+async fn sign_out(State(program): State<Program>, headers: HeaderMap) {
     if let Some(id) = cookie(&headers) {
-        sessions.end(id);
+        program.sessions.end(id);
     }
 }
 
@@ -114,6 +125,8 @@ async fn sign_out(State(sessions): State<Sessions>, headers: HeaderMap) {
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = registry_examples::listen().await?;
     let sessions = Sessions::default();
+    let password = format!("{:032x}", u128::from_ne_bytes(SystemRandomness.bytes()?));
+    say(&format!("the password of ann and ben is {password}"));
     let rules = Rules::new()
         .sentence("users are readers of public/**")
         .sentence("users are writers of people/{user}/**");
@@ -122,7 +135,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/sign-in", post(sign_in))
         .route("/sign-out", post(sign_out))
-        .with_state(sessions)
+        .with_state(Program {
+            sessions,
+            password: Secret::new(password),
+        })
         .fallback_service(registry);
     axum::serve(listener, app).await?;
     Ok(())

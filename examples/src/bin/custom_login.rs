@@ -7,12 +7,15 @@
 //! everything.
 //!
 //! `cargo run --bin custom_login 127.0.0.1:5000`, then
-//! `docker login 127.0.0.1:5000` as `ann` with the password `correct horse`.
+//! `docker login 127.0.0.1:5000` as `ann` with the password that it prints: one that
+//! stood here would be known to everybody.
 
 use std::error::Error;
 
 use registry_auth::{AccessControl, Login, Principal, Rules};
 use registry_core::Action::{Delete, Overwrite, Pull, Push};
+use registry_core::{Randomness, SystemRandomness};
+use registry_examples::say;
 use registry_http::RegistryService;
 use registry_storage::Engine;
 
@@ -21,13 +24,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = registry_examples::listen().await?;
 
     // Where the program would ask its own database.
-    let login = Login::new(|user, password| async move {
-        match user.as_str() {
-            "ann" if password.matches("correct horse") => {
+    let secret = format!("{:032x}", u128::from_ne_bytes(SystemRandomness.bytes()?));
+    say(&format!("the password of ann is {secret}"));
+    let login = Login::new(move |user, password| {
+        let is_ann = user == "ann" && password.matches(&secret);
+        let is_guest = user == "guest" && password.matches("guest");
+        async move {
+            if is_ann {
                 Some(Principal::new(user).member_of("developers"))
+            } else {
+                is_guest.then(|| Principal::new(user))
             }
-            "guest" if password.matches("guest") => Some(Principal::new(user)),
-            _ => None,
         }
     });
     let everything = &[Pull, Push, Overwrite, Delete];

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::program::{Program, Setup, eventually};
 
-const POLICY: &str = "\
+pub(crate) const POLICY: &str = "\
 version: 1
 rules:
   - anyone is reader of public/**
@@ -13,7 +13,7 @@ rules:
 ";
 
 /// A server with a user of each of these names, whose passwords are `correct`.
-fn setup(users: &[&str], more: &str) -> Setup {
+pub(crate) fn setup(users: &[&str], more: &str) -> Setup {
     let hash = bcrypt::hash("correct", 4).unwrap();
     let users: Vec<_> = users.iter().map(|user| format!("{user}:{hash}")).collect();
     let users = users.join("\n");
@@ -86,7 +86,7 @@ async fn each_does_what_the_policy_file_says_and_follows_its_changes() {
 }
 
 /// A token for `scope`, as clients ask for it.
-async fn token(program: &Program, user: Option<&str>, scope: &str) -> String {
+pub(crate) async fn token(program: &Program, user: Option<&str>, scope: &str) -> String {
     let challenge = program.challenge("/v2/").await;
     let realm = challenge.split('"').nth(1).unwrap().to_owned();
     assert!(challenge.starts_with("Bearer "), "{challenge}");

@@ -11,8 +11,10 @@
 
 mod authorized;
 mod configured;
+mod enforced;
 mod headers;
 mod lasting;
+mod managed;
 mod mistakes;
 mod observed;
 mod program;

@@ -26,8 +26,8 @@ pub enum ManagementNeed {
     /// To be allowed this in the registry as a whole. No token is enough, as what
     /// one covers is in repositories.
     Registry(Action),
-    /// To be allowed this in one repository.
-    Repository(Action, RepositoryName),
+    /// To be allowed all of this in one repository.
+    Repository(Actions, RepositoryName),
 }
 
 /// The right to manage something. It names who has it.
@@ -131,13 +131,15 @@ impl Inner {
                 }
                 Ok(None)
             }
-            ManagementNeed::Repository(action, repository) => {
+            ManagementNeed::Repository(actions, repository) => {
                 let need = Need {
                     repository: repository.clone(),
-                    actions: (*action).into(),
+                    actions: *actions,
                     tags: Vec::new(),
                 };
-                let allowed = self.policies.allowed_in(Some(repository), caller);
+                // Others have a say in what becomes of content here, too.
+                let decision = self.policies.decide_on(&need, caller);
+                let allowed = decision.and(self.review(&need, caller).await?).granted();
                 if !allowed.contains(need.actions) {
                     return Err(denied(
                         "you may not do this; ask the owner of the repository",

@@ -39,7 +39,7 @@ impl Inner {
         Ok(reviewed)
     }
 
-    async fn review(&self, need: &Need, caller: &Known) -> Result<Decision> {
+    pub(super) async fn review(&self, need: &Need, caller: &Known) -> Result<Decision> {
         let mut together = Decision::ABSTAIN;
         let decision = self.policies.decide_on(need, caller);
         if !decision.denied().intersection(need.actions).is_empty() {

@@ -37,6 +37,11 @@ impl Bearer {
         self
     }
 
+    /// Whether tokens are to be had at the host that was asked.
+    pub(super) fn is_beside(&self) -> bool {
+        self.realm.is_none()
+    }
+
     /// Refuses what clients can't ask. They add a query of their own.
     pub(crate) fn check_realm(url: &str) -> Result<()> {
         let fits = url.parse::<Uri>().is_ok_and(|uri| {

@@ -210,6 +210,8 @@ fn managed(
         return Some(log_in);
     }
     let status = answer.status;
+    // What is protected from deletion is protected from this one, too.
+    let all = |holds: &dyn Fn(&str) -> bool| holds("administer") && holds("delete");
     Some(match route.needs {
         Needs::Own { .. } if who.name.starts_with("robot$") => Expected::refusal(403),
         Needs::Own { .. } if who.token.is_some() || who.key_owner().is_some() => {
@@ -223,8 +225,10 @@ fn managed(
         Needs::Manage { action, .. } if !may_everywhere(who.name, action) => Expected::refusal(403),
         Needs::Manage { .. } if who.token.is_some() => Expected::refusal(403),
         Needs::Manage { tokens: true, .. } if logins == Logins::Passwords => Expected::answer(404),
-        Needs::Whole if !may(who.name, "administer", repository, &[]) => Expected::refusal(403),
-        Needs::Whole if !covers(who, "administer", repository) => Expected {
+        Needs::Whole if !all(&|action| may(who.name, action, repository, &[])) => {
+            Expected::refusal(403)
+        }
+        Needs::Whole if !all(&|action| covers(who, action, repository)) => Expected {
             challenge: Some("Bearer realm="),
             fault: INSUFFICIENT,
             ..Expected::refusal(401)

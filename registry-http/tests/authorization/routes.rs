@@ -48,7 +48,7 @@ pub(crate) enum Needs {
     /// To be allowed this in the registry as a whole, which no token is enough for.
     /// Some of it is there only with tokens.
     Manage { action: &'static str, tokens: bool },
-    /// To administer the repository.
+    /// To administer the repository, and to delete whatever is in it.
     Whole,
     /// To push, and to pull from there; else it is an upload.
     Mount {

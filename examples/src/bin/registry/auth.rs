@@ -1,6 +1,7 @@
 //! Who may do what, asked beforehand, and who there is.
 
 mod robots;
+mod tokens;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub(crate) fn auth(command: AuthCommand) -> Result<ExitCode, Failure> {
         AuthCommand::Explain(options) => explain(options),
         AuthCommand::Robot(command) => robots::robot(command),
         AuthCommand::Key(command) => robots::key(command),
+        AuthCommand::Token(command) => tokens::token(command),
     }
 }
 
@@ -64,7 +66,7 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         }
     };
     let mut inquiry = Inquiry::new(options.actions);
-    inquiry.principal = who(&options.who).map(|principal| {
+    inquiry.principal = Principal::called(&options.who).map(|principal| {
         let groups = options.groups.into_iter();
         groups.fold(principal, Principal::member_of)
     });
@@ -97,15 +99,6 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         lines.join("\n")
     };
     answer_with(&answer, explanation.granted)
-}
-
-/// The principal that is called so in logs; nobody for `anonymous`.
-fn who(name: &str) -> Option<Principal> {
-    match name.strip_prefix("robot$") {
-        Some(robot) => Some(Principal::robot(robot)),
-        None if name == "anonymous" => None,
-        None => Some(Principal::new(name)),
-    }
 }
 
 /// A rule, and where it is written.

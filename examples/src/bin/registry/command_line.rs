@@ -124,6 +124,9 @@ pub(crate) enum AuthCommand {
     /// Make, list and revoke the keys that robots log in with.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// End tokens before their time.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Where robots and keys are kept. A server may be using it.
@@ -201,21 +204,60 @@ pub(crate) enum KeyCommand {
         #[command(flatten)]
         place: Place,
     },
-    /// List the keys of a robot.
+    /// List the keys of a robot, or of a user.
     List {
-        /// The robot.
-        robot: String,
+        #[command(flatten)]
+        owner: Owner,
         #[command(flatten)]
         place: Place,
     },
     /// End a key. It is refused within a second.
     Revoke {
-        /// The robot.
-        robot: String,
+        #[command(flatten)]
+        owner: Owner,
         /// The id of the key, as the list has it.
         id: String,
         #[command(flatten)]
         place: Place,
+    },
+}
+
+/// Whose a key is.
+#[derive(Debug, Args)]
+pub(crate) struct Owner {
+    /// Whose it is.
+    #[arg(value_name = "OWNER")]
+    pub(crate) name: String,
+    /// Whether that is a user rather than a robot. Users make their keys themselves, over HTTP.
+    #[arg(long)]
+    pub(crate) user: bool,
+}
+
+/// What to do about tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Sign with another key, from ten minutes on.
+    Rotate {
+        /// Sign with it at once, and refuse every token given out before.
+        #[arg(long)]
+        now: bool,
+        /// The directory of the keys [default: auth/keys below the data].
+        #[arg(long, value_name = "DIRECTORY")]
+        keys: Option<PathBuf>,
+        /// What the new key is for.
+        #[arg(long, value_parser = ["es256", "eddsa"], default_value = "es256")]
+        algorithm: String,
+        /// The data directory of the server.
+        #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
+        root: PathBuf,
+    },
+    /// End all tokens of somebody. Who has the password, or a key, gets others.
+    Revoke {
+        /// Whose: a user's name, `robot$NAME`, or `ISSUER:SUBJECT` of a CI job.
+        who: String,
+        /// The data directory of the server.
+        #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
+        root: PathBuf,
     },
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use registry_auth::AccessControl;
+use registry_auth::{AccessControl, Keys};
 use registry_core::{Error, ErrorKind};
 use registry_http::{Server, Tls};
 use registry_storage::Engine;
@@ -111,11 +111,12 @@ async fn run(configuration: &Configuration, logs: &log::Guard) -> Result<(), Fai
     };
     tokio::spawn(logs.tell_of_missing());
     let engine = setup::engine(configuration).await?;
-    let access = setup::with_keys(access, configuration, &engine)?;
+    let (access, keys) = setup::with_keys(access, configuration, &engine)?;
     let doors = Doors {
         listener,
         tls,
         access,
+        keys,
         debug: debug.map(|(listener, _)| listener),
         metrics,
     };
@@ -135,6 +136,7 @@ struct Doors {
     listener: TcpListener,
     tls: Option<Tls>,
     access: AccessControl,
+    keys: Option<Keys>,
     debug: Option<TcpListener>,
     metrics: Option<(String, PrometheusHandle)>,
 }
@@ -150,11 +152,12 @@ async fn serve_engine(
         listener,
         tls,
         access,
+        keys,
         debug,
         metrics,
     } = doors;
     let health = Health::new(engine.clone(), configuration.storage_health);
-    let service = setup::service(configuration, engine, access)?;
+    let service = setup::service(configuration, engine, access, keys)?;
     let service = SideDoor::beside(service, health.clone());
     let address = address_of(&listener)?;
     let mut server = Server::builder()
@@ -173,6 +176,10 @@ async fn serve_engine(
     }
     if let Some(warning) = openness(configuration, address) {
         tracing::warn!("{warning}");
+    }
+    if configuration.auth.is_managed() {
+        let prefix = http.prefix.trim_end_matches('/');
+        tracing::info!("robots, keys and tokens are managed at {prefix}/api/v1/");
     }
     log::announce(&configuration.log, &format!("listening on {address}"));
     until_told(server, signals).await

@@ -12,7 +12,9 @@ use registry_auth::{
     MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer, Webhook, Workload,
 };
 use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
-use registry_http::{HttpFetch, HttpFetchBuilder, Limits, RegistryService, Tls, TlsVersion};
+use registry_http::{
+    Administration, HttpFetch, HttpFetchBuilder, Limits, RegistryService, Tls, TlsVersion,
+};
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
 use crate::open_files;
@@ -23,7 +25,7 @@ use registry_examples::configuration::{
 };
 
 /// Where the keys that sign tokens are, below the data.
-const TOKEN_KEYS: &str = "auth/keys";
+pub(crate) const TOKEN_KEYS: &str = "auth/keys";
 
 /// Where what outlives tokens is kept, below the data.
 const RECORDS: &str = "auth";
@@ -54,8 +56,10 @@ pub(crate) fn service(
     configuration: &Configuration,
     engine: Engine,
     access: AccessControl,
+    keys: Option<Keys>,
 ) -> Result<RegistryService, Problem> {
     let http = &configuration.http;
+    let administration = administration(configuration, &engine, keys);
     let service = if configuration.changes == Changes::None {
         with_registry(engine.layer(ReadOnly))
     } else {
@@ -72,6 +76,9 @@ pub(crate) fn service(
         .deletes(configuration.changes == Changes::All)
         .prefix(&http.prefix)
         .trusted_proxies(http.trusted_proxies.iter().copied());
+    if let Some(administration) = administration {
+        service = service.management(administration);
+    }
     if let Some(host) = &http.host {
         service = service.host(&host.value).map_err(wrong(host))?;
     }
@@ -80,6 +87,25 @@ pub(crate) fn service(
         service = service.header(name, value).map_err(wrong(header))?;
     }
     Ok(service)
+}
+
+/// What is managed over HTTP, if anything is.
+fn administration(
+    configuration: &Configuration,
+    engine: &Engine,
+    keys: Option<Keys>,
+) -> Option<Administration> {
+    if !configuration.auth.is_managed() {
+        return None;
+    }
+    let mut administration = Administration::new();
+    if configuration.changes != Changes::None {
+        administration = administration.registry(engine.clone());
+    }
+    Some(match keys {
+        Some(keys) => administration.keys(keys),
+        None => administration,
+    })
 }
 
 /// Says where the configuration has what turned out to be unusable.
@@ -287,9 +313,9 @@ fn asking(url: &str) -> registry_core::Result<HttpFetchBuilder> {
     Ok(HttpFetch::builder().host(host.unwrap_or_default()))
 }
 
-/// The same, with keys and tokens if there are to be any. They are bound to the
-/// repositories of `engine`, and their keys are kept with its data unless the
-/// configuration names another place.
+/// The same, with keys and tokens if there are to be any, and the keys. They are
+/// bound to the repositories of `engine`, and what signs tokens is kept with its data
+/// unless the configuration names another place.
 ///
 /// # Errors
 ///
@@ -298,22 +324,23 @@ pub(crate) fn with_keys(
     access: AccessControl,
     configuration: &Configuration,
     engine: &Engine,
-) -> Result<AccessControl, Failure> {
+) -> Result<(AccessControl, Option<Keys>), Failure> {
     let auth = &configuration.auth;
     // What tokens of others cover is bound to repositories, too.
     let mut access = access.epochs(engine.clone());
     if !auth.keys && auth.tokens.is_none() {
-        return Ok(access);
+        return Ok((access, None));
     }
     let records: Arc<dyn Records> = match &configuration.storage {
         Storage::Filesystem(root) => Arc::new(records(root)?),
         Storage::Memory => Arc::new(MemoryRecords::new()),
     };
-    if auth.keys {
-        access = access.keys(Keys::new(Arc::clone(&records)));
+    let keys = auth.keys.then(|| Keys::new(Arc::clone(&records)));
+    if let Some(keys) = &keys {
+        access = access.keys(keys.clone());
     }
     let Some(tokens) = &auth.tokens else {
-        return Ok(access);
+        return Ok((access, keys));
     };
     let mut server = match (&tokens.keys, &configuration.storage) {
         (Some(keys), _) => {
@@ -336,7 +363,7 @@ pub(crate) fn with_keys(
     if let Some(lifetime) = &tokens.lifetime {
         server = server.lifetime(lifetime.value).map_err(wrong(lifetime))?;
     }
-    Ok(access.tokens(server.records(records)))
+    Ok((access.tokens(server.records(records)), keys))
 }
 
 /// What is kept about keys and logins beside the data in `root`.

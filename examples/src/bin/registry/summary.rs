@@ -85,13 +85,18 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
         (None, None) => "everybody who can reach it".to_owned(),
     };
     let rights = rights(configuration.changes);
+    let prefix = configuration.http.prefix.trim_end_matches('/');
+    let managed = if auth.is_managed() {
+        format!("\n  manage   {scheme}://{reached}{prefix}/api/v1/")
+    } else {
+        String::new()
+    };
     format!(
         "A container registry is ready at {scheme}://{reached}{prefix}\n\
          \n  data     {data}\
          \n  open to  {users}, to {rights}\n\
          \n  push     docker tag alpine {reached}/alpine && docker push {reached}/alpine\
-         \n  pull     docker pull {reached}/alpine\n\
+         \n  pull     docker pull {reached}/alpine{managed}\n\
          \nCtrl-C stops it; `registry --help` says what else there is.\n\n",
-        prefix = configuration.http.prefix.trim_end_matches('/'),
     )
 }

@@ -11,7 +11,7 @@ use registry_core::{Clock, ErrorKind, PageRequest, Result, Scopes, SystemClock};
 use serde_json::{Value, json};
 
 use super::answer_with;
-use crate::command_line::{KeyCommand, Place, RobotCommand};
+use crate::command_line::{KeyCommand, Owner, Place, RobotCommand};
 use crate::problem::Failure;
 use crate::runtime;
 use crate::setup;
@@ -103,15 +103,25 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
                 format!("{}\n", secret.expose())
             })
         }),
-        KeyCommand::List { robot, place } => with_keys(&place, async |keys| {
+        KeyCommand::List { owner, place } => with_keys(&place, async |keys| {
             let page = PageRequest::first(PAGE);
-            let found = keys.list(&Principal::robot(&robot), page).await?;
+            let found = keys.list(&owner.principal(), page).await?;
             Ok(shown(&place, &found.items, key_as_json, key_as_line))
         }),
-        KeyCommand::Revoke { robot, id, place } => with_keys(&place, async |keys| {
-            keys.revoke(&Principal::robot(&robot), &id).await?;
+        KeyCommand::Revoke { owner, id, place } => with_keys(&place, async |keys| {
+            keys.revoke(&owner.principal(), &id).await?;
             Ok(String::new())
         }),
+    }
+}
+
+impl Owner {
+    fn principal(&self) -> Principal {
+        if self.user {
+            Principal::new(&self.name)
+        } else {
+            Principal::robot(&self.name)
+        }
     }
 }
 
@@ -130,7 +140,7 @@ fn with_keys(
 }
 
 /// A directory that was mistyped isn't made.
-fn require(root: &Path) -> Result<()> {
+pub(super) fn require(root: &Path) -> Result<()> {
     if root.is_dir() {
         return Ok(());
     }

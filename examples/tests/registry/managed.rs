@@ -1,0 +1,265 @@
+//! Managed over HTTP, and from the command line beside the running server.
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::authorized::{POLICY, setup, token};
+use crate::program::{Program, Setup, eventually};
+
+/// What `user` is answered who shows `password`.
+async fn manage(
+    program: &Program,
+    user: &str,
+    password: &str,
+    method: Method,
+    path: &str,
+    document: &Value,
+) -> (StatusCode, Value) {
+    let url = format!("http://{}/api/v1/{path}", program.address);
+    let request = Client::new().request(method, url);
+    let request = request.basic_auth(user, Some(password));
+    let request = request.header("content-type", "application/json");
+    let answer = request.body(document.to_string()).send().await.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn with_root() -> Setup {
+    let rules =
+        format!("{POLICY}  - user root is admin of **\n  - robot ci is writer of team/**\n");
+    setup(&["root", "ann"], "").file("policy.yml", rules)
+}
+
+/// The status of a list of tags for somebody who shows this.
+async fn tags(
+    program: &Program,
+    show: impl Fn(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+) -> StatusCode {
+    let url = format!("http://{}/v2/people/ann/app/tags/list", program.address);
+    show(Client::new().get(url)).send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn who_administers_it_manages_robots_and_everybody_their_keys() {
+    let program = with_root().start();
+    let robot = json!({"name": "ci"});
+    let asked = async |user: &str, path: &str, document: &Value| {
+        manage(&program, user, "correct", Method::POST, path, document).await
+    };
+    assert_eq!(
+        asked("ann", "robots", &robot).await.0,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(asked("root", "robots", &robot).await.0, StatusCode::CREATED);
+    let (status, key) = asked("root", "robots/ci/keys", &json!({})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let url = format!("http://{}/v2/team/app/blobs/uploads/", program.address);
+    let upload = Client::new().post(url);
+    let upload = upload.basic_auth("robot$ci", key["secret"].as_str());
+    assert_eq!(upload.send().await.unwrap().status(), StatusCode::ACCEPTED);
+
+    let (status, key) = asked("ann", "keys", &json!({"label": "laptop"})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (secret, id) = (key["secret"].as_str().unwrap(), key["id"].as_str().unwrap());
+    let by_key = || tags(&program, |request| request.basic_auth("ann", Some(secret)));
+    assert_eq!(by_key().await, StatusCode::NOT_FOUND);
+    // A key makes no keys.
+    let refused = manage(&program, "ann", secret, Method::GET, "keys", &json!({})).await;
+    assert_eq!(refused.0, StatusCode::FORBIDDEN);
+
+    // Whoever keeps the server ends it, although the key is a user's.
+    let data = program.path("data");
+    let data = data.to_str().unwrap();
+    let listed = Setup::new()
+        .arguments(&["auth", "key", "list", "ann", "--user", "--root", data])
+        .run();
+    assert!(
+        listed.stdout.contains(id) && listed.stdout.contains("laptop"),
+        "{listed:?}"
+    );
+    let revoked = Setup::new()
+        .arguments(&["auth", "key", "revoke", "ann", id, "--user", "--root", data])
+        .run();
+    assert!(revoked.status.success(), "{revoked:?}");
+    eventually("the key ends", async || {
+        by_key().await == StatusCode::UNAUTHORIZED
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_are_ended_from_the_command_line() {
+    let program = with_root().start();
+    let root = program.path("data");
+    let auth = |arguments: &[&str]| {
+        let root = ["--root", root.to_str().unwrap()];
+        let setup = Setup::new().arguments(&["auth", "token"]);
+        setup.arguments(arguments).arguments(&root).run()
+    };
+    let scope = "repository:people/ann/app:pull";
+    let keys = async || {
+        let (_, document) = program.get("/v2/token/jwks.json").await;
+        let document: Value = serde_json::from_str(&document).unwrap();
+        document["keys"].as_array().unwrap().clone()
+    };
+    let ann = token(&program, Some("ann"), scope).await;
+    let root_token = token(&program, Some("root"), scope).await;
+    let is = async |token: &str, expected: StatusCode| {
+        eventually(expected.as_str(), async || {
+            tags(&program, |request| request.bearer_auth(token)).await == expected
+        })
+        .await;
+    };
+    is(&ann, StatusCode::NOT_FOUND).await;
+    let end = auth(&["revoke", "ann"]);
+    assert!(end.status.success(), "{end:?}");
+    is(&ann, StatusCode::UNAUTHORIZED).await;
+    is(&root_token, StatusCode::NOT_FOUND).await;
+    assert_eq!(auth(&["revoke", "anonymous"]).status.code(), Some(1));
+
+    let before = keys().await;
+    assert_eq!(before.len(), 1);
+    assert!(auth(&["rotate"]).status.success());
+    eventually("another key is shown", async || keys().await.len() == 2).await;
+    is(&root_token, StatusCode::NOT_FOUND).await;
+    assert!(
+        auth(&["rotate", "--now", "--algorithm", "eddsa"])
+            .status
+            .success()
+    );
+    is(&root_token, StatusCode::UNAUTHORIZED).await;
+    let after = keys().await;
+    assert_eq!((after.len(), &after[0]["crv"]), (1, &"Ed25519".into()));
+    let root_token = token(&program, Some("root"), scope).await;
+    is(&root_token, StatusCode::NOT_FOUND).await;
+    // A directory that was mistyped isn't made.
+    let end = Setup::new().arguments(&["auth", "token", "rotate"]).run();
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_repository_is_deleted_where_deletes_are_on() {
+    let delete = async |program: &Program| {
+        let path = "repositories/people/root/app";
+        let nothing = Value::Null;
+        let answer = manage(program, "root", "correct", Method::DELETE, path, &nothing);
+        answer.await.0
+    };
+    let program = with_root().start();
+    assert_eq!(delete(&program).await, StatusCode::METHOD_NOT_ALLOWED);
+    let configuration = std::fs::read_to_string(program.path("config.yml")).unwrap();
+    let on = configuration.replace("storage: {", "storage: {delete: {enabled: true}, ");
+    let program = with_root().file("config.yml", on).start();
+    assert_eq!(delete(&program).await, StatusCode::NOT_FOUND);
+    let url = format!("http://{}/v2/people/root/app/manifests/v1", program.address);
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let push = Client::new().put(url).basic_auth("root", Some("correct"));
+    let push = push.header("content-type", media_type).body(format!(
+        r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[]}}"#
+    ));
+    assert_eq!(push.send().await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(delete(&program).await, StatusCode::NO_CONTENT);
+}
+
+/// S-15: what there is beside images is for those who are known, too.
+#[tokio::test]
+async fn s_15_only_health_is_open() {
+    let program = with_root().start();
+    let open = ["/livez", "/readyz"];
+    // Whoever wants to log in asks here first. There is nothing of the registry in it.
+    let for_logins = ["/v2/token", "/v2/token/jwks.json", "/.well-known/jwks.json"];
+    for path in open.into_iter().chain(for_logins) {
+        assert_eq!(program.get(path).await.0, StatusCode::OK, "{path}");
+    }
+    for path in [
+        "/v2/",
+        "/v2",
+        "/v2/_catalog",
+        "/v2/people/ann/app/tags/list",
+        "/v2/people/ann/app/manifests/v1",
+        "/v2/people/ann/app/blobs/uploads/",
+        "/v2/people/ann/app/referrers/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "/api/v1/robots",
+        "/api/v1/robots/ci",
+        "/api/v1/robots/ci/keys",
+        "/api/v1/keys",
+        "/api/v1/explain",
+        "/api/v1/revocations",
+        "/api/v1/signing-keys",
+        "/api/v1/repositories/a",
+        "/api/v1/",
+        "/api/v1",
+        "/api/",
+        "/api/v2/robots",
+        "/",
+        "/index.html",
+        "/metrics",
+        "/debug/health",
+        "/debug/vars",
+        "/debug/pprof/",
+        "/health",
+        "/healthz",
+        "/livez/",
+        "/readyz/..",
+        "/ui",
+        "/ui/",
+        "/docs",
+        "/swagger",
+        "/openapi.json",
+        "/v2/metrics",
+        "/v2/debug/health",
+        "/v1/_ping",
+        "/favicon.ico",
+        "/config.yml",
+        "/data/auth/records.log",
+        "/../data/auth/records.log",
+        "/v2/token/",
+        "/v2/token/revoke",
+        "//livez",
+        "/%6Civez",
+    ] {
+        for method in [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+        ] {
+            let status = program.call(method.clone(), path, b"{}").await.status();
+            let refused = matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405);
+            assert!(refused, "{method} {path}: {status}");
+        }
+    }
+}
+
+/// S-50: the keys that sign tokens are made at each first start, and nobody is in a
+/// password file that nobody wrote.
+#[tokio::test]
+async fn s_50_the_server_starts_with_no_known_secret() {
+    let keys = async |program: &Program| {
+        let (_, document) = program.get("/v2/token/jwks.json").await;
+        let document: Value = serde_json::from_str(&document).unwrap();
+        document["keys"][0]["kid"].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (with_root().start(), with_root().start());
+    assert_ne!(keys(&one).await, keys(&other).await);
+    for (user, password) in [
+        ("admin", "admin"),
+        ("root", "root"),
+        ("root", ""),
+        ("registry", "registry"),
+        ("robot$ci", ""),
+        ("robot$admin", "admin"),
+        ("", "admin"),
+    ] {
+        let (status, _) = manage(&one, user, password, Method::GET, "robots", &json!({})).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{user}");
+    }
+    let end = Setup::serve(
+        "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\n\
+         auth: {htpasswd: {realm: r, path: users}}\n",
+    )
+    .run();
+    assert_eq!(end.status.code(), Some(1), "{}", end.stderr);
+}
