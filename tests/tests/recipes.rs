@@ -16,8 +16,10 @@ const ADDRESS: &str = "127.0.0.1:5000";
 /// Programs the recipes run, besides those of every system.
 const TOOLS: [&str; 3] = ["curl", "htpasswd", "openssl"];
 
-/// What comes before a recipe's own commands. `registry serve` goes on beside them, and ends with them.
+/// What comes before a recipe's own commands. What the environment says of the tests is nothing to the server, and `registry
+/// serve` goes on beside them, and ends with them.
 const PROLOGUE: &str = r#"
+unset $(env | sed -n 's/^\(REGISTRY_[A-Z_]*\)=.*/\1/p')
 registry() {
     if [ "$1" = serve ]; then
         command registry "$@" >serve.log 2>&1 &
