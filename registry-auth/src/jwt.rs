@@ -197,15 +197,7 @@ pub fn verify(
     expect: &Profile,
     now: SystemTime,
 ) -> Result<Claims, Rejected> {
-    if token.len() > TOKEN_MAX {
-        return Err(Rejected::Malformed("it is longer than 16 KiB"));
-    }
-    // From both ends, so that a thousand dots are no thousand parts.
-    let (signed, signature) = token.rsplit_once('.').ok_or(NOT_THREE)?;
-    let (header, payload) = signed.split_once('.').ok_or(NOT_THREE)?;
-    if payload.contains('.') {
-        return Err(NOT_THREE);
-    }
+    let [signed, header, payload, signature] = parts(token)?;
     let header = Header::read(header, expect)?;
     let key = keys
         .find(header.kid.as_deref(), header.algorithm)
@@ -227,16 +219,27 @@ pub(crate) fn fingerprint(token: &Secret) -> Fingerprint {
 /// checked that.
 #[cfg(feature = "workload")]
 pub(crate) fn said_issuer(token: &str) -> Option<String> {
-    if token.len() > TOKEN_MAX {
-        return None;
-    }
-    let (signed, _) = token.rsplit_once('.')?;
-    let (_, payload) = signed.split_once('.')?;
+    let [_, _, payload, _] = parts(token).ok()?;
     let claims = Json::parse(&decode(payload).ok()?).ok()?;
     claims.as_object()?.get("iss")?.as_text().map(str::to_owned)
 }
 
 const NOT_THREE: Rejected = Rejected::Malformed("it doesn't have three parts");
+
+/// What is signed of a token, and its parts: the header, the payload and the
+/// signature.
+fn parts(token: &str) -> Result<[&str; 4], Rejected> {
+    if token.len() > TOKEN_MAX {
+        return Err(Rejected::Malformed("it is longer than 16 KiB"));
+    }
+    // From both ends, so that a thousand dots are no thousand parts.
+    let (signed, signature) = token.rsplit_once('.').ok_or(NOT_THREE)?;
+    let (header, payload) = signed.split_once('.').ok_or(NOT_THREE)?;
+    if payload.contains('.') {
+        return Err(NOT_THREE);
+    }
+    Ok([signed, header, payload, signature])
+}
 
 /// Decodes base64url without padding, and only if it is the one way to write
 /// these bytes.

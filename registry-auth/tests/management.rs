@@ -480,3 +480,17 @@ async fn who_has_a_say_in_deletions_has_it_in_that_of_a_repository() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_token_permits_nothing_in_the_registry_as_a_whole() {
+    let scene = scene();
+    let query = "scope=repository:team/a:pull,push,delete";
+    let token = token(&scene.access, Some(&password("root")), query).await;
+    for (way, may) in [(password("root"), true), (token, false)] {
+        let grant = manage(&scene.access, Some(&way), &ManagementNeed::Known);
+        let grant = grant.await.unwrap();
+        assert_eq!(grant.permits(Action::Pull, None), may);
+        assert_eq!(grant.permits(Action::Administer, None), may);
+        assert!(grant.permits(Action::Pull, Some(&"team/a".parse().unwrap())));
+    }
+}

@@ -540,3 +540,12 @@ fn an_issuer_that_cannot_be_asked_safely_is_refused() {
         workload.discover(Web::default()).unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_known_as_what_it_is() {
+    let world = World::new();
+    let headers = headers(Some(&basic("x", &world.token())));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let job = world.access.identify(&sender).await.unwrap().unwrap();
+    assert_eq!((job.to_string().as_str(), job.source()), (JOB, "workload"));
+}

@@ -408,3 +408,34 @@ async fn the_longest_token_that_is_given_out_fits_into_a_header() {
         assert_eq!(refusal.error.kind(), ErrorKind::RequestInvalid);
     }
 }
+
+#[tokio::test]
+async fn an_exchange_may_call_the_service_its_audience() {
+    let access = registry(&People::of([ann()]));
+    let first = issue(&access, Some(&basic("ann", "ann")), "")
+        .await
+        .unwrap();
+    let headers = HeaderMap::new();
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let password = |more: &str| format!("grant_type=password&username=ann&password=ann{more}");
+    let exchange = |more: &str| exchange_form(first.token.expose(), more);
+    for (form, is_ours) in [
+        (exchange("&audience=registry"), true),
+        (exchange("&audience=other"), false),
+        (exchange("&audience=other&service=registry"), true),
+        (exchange("&service=other"), false),
+        // Elsewhere it is nothing that is known.
+        (password("&audience=other"), true),
+        (password("&service=other"), false),
+    ] {
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        let answer = access.issue(&sender, &request).await;
+        match answer {
+            Ok(_) => assert!(is_ours, "{form}"),
+            Err(refusal) => {
+                assert_eq!(refusal.error.kind(), ErrorKind::RequestInvalid);
+                assert!(!is_ours, "{form}");
+            }
+        }
+    }
+}
