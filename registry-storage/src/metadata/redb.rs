@@ -16,6 +16,7 @@ mod power_loss;
 mod rebuild;
 mod receive;
 mod requirement;
+mod room;
 mod shared;
 #[cfg(all(test, feature = "testkit"))]
 mod simulated_disk;
@@ -79,6 +80,12 @@ const WHAT: &str = "metadata";
 /// many files are open, nothing was written: the batch fails, and later ones may
 /// succeed.
 ///
+/// While 16 MiB of the disk are free or less (a sixteenth of a small one), all
+/// batches fail, and nothing is written. If a write runs out of room all the
+/// same, the store opens its database again by itself once there is more than
+/// that: what was acknowledged as durable is there, and the rest as after the
+/// end of the process.
+///
 /// # The end
 ///
 /// Dropping the store waits for nothing: its thread finishes what it was given,
@@ -87,6 +94,8 @@ const WHAT: &str = "metadata";
 pub struct RedbMetadata {
     database: Arc<SharedDatabase>,
     read_only: Arc<AtomicBool>,
+    /// Whether there is too little room on the disk.
+    is_short: Arc<AtomicBool>,
     longest_line: usize,
     /// Taken to end the writer.
     batches: Mutex<Option<mpsc::Sender<Pending>>>,
@@ -303,6 +312,9 @@ impl MetadataStore for RedbMetadata {
         }
         if self.is_read_only() {
             return Err(writer::read_only());
+        }
+        if self.is_short.load(Ordering::Acquire) {
+            return Err(room::no_room());
         }
         Ok(())
     }

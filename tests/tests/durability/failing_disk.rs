@@ -2,14 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use registry_tests::harness::{Launch, Server, Tool};
 use registry_tests::load::{Client, Content, Depth, Effect, History, Place, Way, audit};
+use tokio::time::Instant;
 
 use crate::strace;
 
 /// How many pushes there are at most before the fault must have shown.
 const PUSHES: u64 = 40;
+
+/// How long a server may take to see that it can write again.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How many servers meet a fault while they serve, for each call that fails.
 const SERVERS: usize = 3;
@@ -20,6 +25,8 @@ enum Afterwards {
     ReadOnly,
     /// The next push may succeed.
     GoesOn,
+    /// It writes again by itself, once it sees that it can.
+    Recovers,
 }
 
 /// What fails, and what becomes of the server.
@@ -64,8 +71,8 @@ fn a_disk_without_room_for_content_fails_pushes_only() {
 }
 
 #[test]
-fn a_disk_without_room_for_metadata_acknowledges_nothing() {
-    let failing = Failing::call("pwrite64", "ENOSPC", Afterwards::ReadOnly);
+fn a_disk_without_room_for_metadata_acknowledges_nothing_until_there_is_some() {
+    let failing = Failing::call("pwrite64", "ENOSPC", Afterwards::Recovers);
     fails_at_some_calls(&failing, SERVERS);
 }
 
@@ -153,6 +160,11 @@ fn fails(strace: &Tool, failing: &Failing, number: usize) -> bool {
         .find(|status| *status != 201);
     let failed = failed.unwrap_or_else(|| panic!("{fault}: never showed"));
     assert!((500..600).contains(&failed), "{fault}: {failed}");
+    let recovers = matches!(failing.afterwards, Afterwards::Recovers);
+    let asked = Instant::now();
+    while recovers && server.api().get("/readyz").status() != 200 {
+        assert!(asked.elapsed() < PATIENCE, "{fault}: it doesn't recover");
+    }
     let after: Vec<u16> = (PUSHES..PUSHES + 6)
         .map(|number| pusher.push(number))
         .collect();
@@ -165,7 +177,7 @@ fn fails(strace: &Tool, failing: &Failing, number: usize) -> bool {
             );
             assert_eq!(ready, 503, "{fault}");
         }
-        Afterwards::GoesOn => {
+        Afterwards::GoesOn | Afterwards::Recovers => {
             assert!(after.contains(&201), "{fault}: {after:?}");
             assert_eq!(ready, 200, "{fault}");
         }

@@ -58,6 +58,18 @@ impl DatabaseFile {
         Backend(Arc::clone(self))
     }
 
+    /// The file for a database that is opened in place of the one that has it,
+    /// which can't write to it any more.
+    pub(super) fn renewed(&self, options: &RedbOptions) -> Arc<Self> {
+        *self.syncs() = Syncs::Failed;
+        Self::new(Arc::clone(&self.file), options)
+    }
+
+    /// Whether a sync failed.
+    pub(super) fn has_failed_sync(&self) -> bool {
+        *self.syncs() == Syncs::Failed
+    }
+
     /// Makes up for a sync that was put off, and puts off no more.
     pub(super) fn settle(&self) -> io::Result<()> {
         let mut syncs = self.make_up()?;

@@ -29,11 +29,26 @@ pub(super) fn write<T: ReadableTable<Bytes, Bytes>>(
     stop: &AtomicBool,
 ) -> Result<bool> {
     let position: Position = facts.store(StoreFact::Position)?;
-    let name = checkpoint_name(position.number);
-    let draft = draft_name(position.number);
+    let written = write_at(facts, position.number, disk, longest_line, stop);
+    if written.is_err() {
+        // Half of one would keep room from others. It may not even be there.
+        let _ = disk.remove(&draft_name(position.number));
+    }
+    written
+}
+
+fn write_at<T: ReadableTable<Bytes, Bytes>>(
+    facts: &Facts<'_, T>,
+    number: u64,
+    disk: &Arc<dyn Disk>,
+    longest_line: usize,
+    stop: &AtomicBool,
+) -> Result<bool> {
+    let name = checkpoint_name(number);
+    let draft = draft_name(number);
     let file = disk.open(&draft).map_err(unwritable)?;
     let mut lines = LineWriter::new(file, longest_line).map_err(unwritable)?;
-    let whole = list(facts, position.number, |line| {
+    let whole = list(facts, number, |line| {
         lines.write(&line).map_err(unwritable)?;
         Ok(!stop.load(Ordering::Relaxed))
     })?;

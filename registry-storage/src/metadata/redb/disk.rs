@@ -24,6 +24,16 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
 
     /// Waits until the names survive a power failure.
     fn sync(&self) -> io::Result<()>;
+
+    /// How much room there is, if the system tells.
+    fn room(&self) -> io::Result<Option<Room>>;
+}
+
+/// How much room a disk has for this process, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) free: u64,
+    pub(super) total: u64,
 }
 
 /// An open file.
@@ -97,6 +107,20 @@ impl Disk for Directory {
         #[cfg(unix)]
         self.open.sync_all()?;
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn room(&self) -> io::Result<Option<Room>> {
+        let found = rustix::fs::fstatvfs(&self.open)?;
+        Ok(Some(Room {
+            free: found.f_bavail.saturating_mul(found.f_frsize),
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+        }))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn room(&self) -> io::Result<Option<Room>> {
+        Ok(None)
     }
 }
 

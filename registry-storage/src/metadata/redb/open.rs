@@ -15,6 +15,7 @@ use super::disk::{Disk, DiskFile};
 use super::facts::{Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
+use super::room::Shortage;
 use super::shared::SharedDatabase;
 use super::value::Position;
 use super::writer::{FACTS, GROUP_MAX, Writer, begin};
@@ -61,8 +62,10 @@ fn open_whole(
     let (sender, batches) = mpsc::channel(GROUP_MAX);
     let database = Arc::new(database);
     let read_only = Arc::new(AtomicBool::new(false));
+    let is_short = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(SharedDatabase::new(Arc::clone(&database), lock));
     let writer = Writer {
-        database: Arc::clone(&database),
+        database,
         file,
         settled: false,
         incomplete: completeness == Completeness::Lost,
@@ -70,9 +73,10 @@ fn open_whole(
         log,
         batches,
         read_only: Arc::clone(&read_only),
-        volatile: options.is_volatile(),
-        checkpoint_bytes: options.segment_bytes,
-        longest_line: options.longest_line,
+        shortage: Shortage::new(Arc::clone(&is_short)),
+        log_unsynced: false,
+        shared: Arc::clone(&shared),
+        options: *options,
         checkpoint: None,
         known: if options.is_volatile() {
             0
@@ -81,9 +85,8 @@ fn open_whole(
         },
         undurable: 0,
     };
-    let database = Arc::new(SharedDatabase::new(database, lock));
+    let database = Arc::clone(&shared);
     let (ends, ended) = watch::channel(End::Whole);
-    let shared = Arc::clone(&database);
     let failed = Arc::clone(&read_only);
     std::thread::Builder::new()
         .name("registry-metadata".to_owned())
@@ -109,6 +112,7 @@ fn open_whole(
     Ok(RedbMetadata {
         database,
         read_only,
+        is_short,
         longest_line: options.longest_line,
         batches: Mutex::new(Some(sender)),
         ended,

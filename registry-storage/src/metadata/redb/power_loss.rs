@@ -381,6 +381,67 @@ async fn opening_waits_for_no_sync_and_writing_does() {
     store.commit(batch_of_nothing()).await.unwrap();
 }
 
+/// A disk that is full for a while. Meanwhile nothing is acknowledged and reads go
+/// on; afterwards everything goes on by itself, with all that was acknowledged.
+#[tokio::test]
+async fn a_full_disk_is_written_to_again_once_there_is_room() {
+    let patience = std::time::Duration::from_millis(20);
+    for seed in 0..6 {
+        let mut world = World::new(seed, false);
+        let store = world.open().unwrap();
+        for _ in 0..10 {
+            world.commit(&store).await.unwrap();
+        }
+        // Somebody is faster than the look at what is left, or isn't.
+        world.disk.fill(seed % 2 == 0);
+        world.disk.claim_room(0);
+        while store.check().await.is_ok() {
+            world.commit(&store).await.unwrap();
+            tokio::time::sleep(patience).await;
+        }
+        let room = |error: registry_core::Error| {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("make room"), "{error}");
+        };
+        room(store.check().await.unwrap_err());
+        match store.commit(batch_of_nothing()).await {
+            Err(CommitError::Failed(error)) => room(error),
+            other => panic!("{other:?}"),
+        }
+        assert!(!store.is_read_only());
+        store.repositories(None, 100).await.unwrap();
+
+        world.disk.fill(false);
+        world.disk.claim_room(u64::MAX);
+        while store.check().await.is_err() {
+            tokio::time::sleep(patience).await;
+        }
+        world.verify(&store, Scope::Everything).await.unwrap();
+        for _ in 0..10 {
+            world.commit(&store).await.unwrap();
+        }
+        world.verify(&store, Scope::Everything).await.unwrap();
+        store.close().await.unwrap();
+        let store = world.open().unwrap();
+        world.verify(&store, Scope::Everything).await.unwrap();
+        store.close().await.unwrap();
+        world.rebuild().await.unwrap();
+    }
+}
+
+/// Nobody knows what a failed sync left, also if it failed for want of room.
+#[tokio::test]
+async fn a_sync_that_runs_out_of_room_is_not_tried_again() {
+    let world = World::new(1, false);
+    let store = world.open().unwrap();
+    store.commit(batch_of_nothing()).await.unwrap();
+    world.disk.fail_syncs(true);
+    store.commit(batch_of_nothing()).await.unwrap_err();
+    assert!(store.is_read_only());
+    world.disk.fail_syncs(false);
+    store.commit(batch_of_nothing()).await.unwrap_err();
+}
+
 /// Something that the writer has yet to make durable when it ends.
 async fn leave_something_to_do(store: &RedbMetadata) {
     let advance = Change::AdvanceClock {

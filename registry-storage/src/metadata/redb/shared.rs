@@ -1,6 +1,7 @@
 //! The database, as shared by those who read and the thread that writes.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 use redb::Database;
@@ -13,7 +14,11 @@ use super::damage::caught;
 /// Closing writes to the disk and waits for that, which no asynchronous worker
 /// may. So whoever reads borrows the database and never owns it.
 #[derive(Debug)]
-pub(super) struct SharedDatabase(RwLock<Option<Open>>);
+pub(super) struct SharedDatabase {
+    open: RwLock<Option<Open>>,
+    /// Whether another one is about to take its place.
+    replacing: AtomicBool,
+}
 
 /// Dropped in this order.
 #[derive(Debug)]
@@ -26,20 +31,42 @@ struct Open {
 
 impl SharedDatabase {
     pub(super) fn new(database: Arc<Database>, lock: Option<Arc<File>>) -> Self {
-        Self(RwLock::new(Some(Open { database, lock })))
+        Self {
+            open: RwLock::new(Some(Open { database, lock })),
+            replacing: AtomicBool::new(false),
+        }
     }
 
     /// What `read` makes of the database.
     pub(super) fn read<X>(&self, read: impl FnOnce(&Database) -> Result<X>) -> Result<X> {
         // Nobody but who closes it keeps readers away, so there is nothing to
         // wait for.
-        let open = match self.0.try_read() {
-            Ok(open) => open,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(closed()),
+        let open = loop {
+            match self.open.try_read() {
+                Ok(open) => break open,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                // That takes no longer than the reads in progress.
+                Err(TryLockError::WouldBlock) if self.replacing.load(Ordering::Acquire) => {
+                    std::thread::yield_now();
+                }
+                Err(TryLockError::WouldBlock) => return Err(closed()),
+            }
         };
         let open = open.as_ref().ok_or_else(closed)?;
         caught(|| read(&open.database))
+    }
+
+    /// Puts another database in the place of this one, once the reads in progress
+    /// are done. Returns the one before, unless it was closed.
+    pub(super) fn replace(&self, database: Arc<Database>) -> Option<Arc<Database>> {
+        self.replacing.store(true, Ordering::Release);
+        let before = {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            let open = open.as_mut();
+            open.map(|open| std::mem::replace(&mut open.database, database))
+        };
+        self.replacing.store(false, Ordering::Release);
+        before
     }
 
     /// Waits for the reads in progress, closes the database, if the writer has
@@ -50,7 +77,7 @@ impl SharedDatabase {
     /// [`Corrupt`](ErrorKind::Corrupt) if it is too damaged to be closed.
     pub(super) fn close(&self) -> Result<()> {
         let open = {
-            let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             open.take()
         };
         // It takes as long as the disk does, and nobody is kept waiting for it.

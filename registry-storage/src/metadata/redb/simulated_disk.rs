@@ -19,7 +19,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, Room};
 
 const SECTOR: usize = 512;
 
@@ -75,6 +75,7 @@ enum Renaming {
 enum Broken {
     Syncs,
     Opens,
+    Writes,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,8 @@ struct State {
     lies: bool,
     /// What fails though there is power.
     broken: Option<Broken>,
+    /// How much room it says there is.
+    free: u64,
     chance: Chance,
 }
 
@@ -123,6 +126,7 @@ impl SimulatedDisk {
             boots: 0,
             lies,
             broken: None,
+            free: u64::MAX,
             chance: Chance::new(seed),
         })))
     }
@@ -140,6 +144,16 @@ impl SimulatedDisk {
     /// Lets each opening of a file fail because too many are open, or no more.
     pub(super) fn fail_opens(&self, fail: bool) {
         self.state().broken = fail.then_some(Broken::Opens);
+    }
+
+    /// Lets each write fail because there is no room, or no more.
+    pub(super) fn fill(&self, full: bool) {
+        self.state().broken = full.then_some(Broken::Writes);
+    }
+
+    /// Sets how much room the disk says there is.
+    pub(super) fn claim_room(&self, free: u64) {
+        self.state().free = free;
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -193,7 +207,7 @@ impl SimulatedDisk {
     fn sync(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.change()?;
         if state.broken == Some(Broken::Syncs) {
-            return Err(io::Error::other("the disk can't sync"));
+            return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(state)
     }
@@ -328,6 +342,13 @@ impl Disk for SimulatedDisk {
         }
         Ok(())
     }
+
+    fn room(&self) -> io::Result<Option<Room>> {
+        Ok(Some(Room {
+            free: self.state().free,
+            total: u64::MAX,
+        }))
+    }
 }
 
 impl SimulatedFile {
@@ -372,6 +393,9 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.change()?;
+        if state.broken == Some(Broken::Writes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let node = &mut state.nodes[self.node];
         let offset = usize::try_from(offset).unwrap();
         let end = offset + bytes.len();

@@ -13,6 +13,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransac
 use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
+use super::RedbOptions;
 use super::backend::DatabaseFile;
 use super::change_log::{ChangeLog, Unprepared};
 use super::checkpoint;
@@ -21,6 +22,8 @@ use super::facts::{Bytes, Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
 use super::receive::receive_many;
+use super::room::{LOOK_EVERY, Shortage, is_for_room, no_room};
+use super::shared::SharedDatabase;
 use crate::metadata::{Batch, CommitError, Requirement};
 use crate::scarcity::{is_out_of_descriptors, too_many_files};
 
@@ -59,13 +62,15 @@ pub(super) struct Writer {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) log: ChangeLog,
     pub(super) batches: mpsc::Receiver<Pending>,
-    /// Set for good when a commit fails.
+    /// Set for good when a commit fails, unless for want of room.
     pub(super) read_only: Arc<AtomicBool>,
-    /// Whether syncing is skipped.
-    pub(super) volatile: bool,
-    /// How much the log grows between checkpoints at least.
-    pub(super) checkpoint_bytes: u64,
-    pub(super) longest_line: usize,
+    pub(super) shortage: Shortage,
+    /// Whether the change log couldn't be synced, after which nobody knows what
+    /// is on the disk.
+    pub(super) log_unsynced: bool,
+    /// The database for those who read.
+    pub(super) shared: Arc<SharedDatabase>,
+    pub(super) options: RedbOptions,
     pub(super) checkpoint: Option<Checkpointing>,
     /// The last record that the database holds durably.
     pub(super) known: u64,
@@ -120,10 +125,15 @@ impl Writer {
         }
         let mut group = Vec::new();
         loop {
-            let patience = self.has_undurable().then_some(UNDURABLE_IDLE);
+            let patience = if self.is_short() {
+                Some(LOOK_EVERY)
+            } else {
+                self.has_undurable().then_some(UNDURABLE_IDLE)
+            };
             match receive_many(&mut self.batches, &mut group, GROUP_MAX, patience) {
                 Some(0) => break,
                 Some(_) => self.commit(std::mem::take(&mut group)),
+                None if self.is_short() => self.look_for_room(),
                 None => self.catch_up(),
             }
         }
@@ -136,6 +146,11 @@ impl Writer {
                 "the last commit failed"
             );
         }
+        self.end_checkpoint();
+    }
+
+    /// Lets go of the checkpoint that is being written, if any.
+    pub(super) fn end_checkpoint(&mut self) {
         if let Some(checkpoint) = self.checkpoint.take() {
             checkpoint.stop.store(true, Ordering::Relaxed);
             // What a thread that panicked had to say was printed already.
@@ -146,12 +161,12 @@ impl Writer {
     /// Waits until what was there when the store was opened is durable: an
     /// earlier process may have ended before it could. The log comes first,
     /// which has to hold all that the database does.
-    fn settle(&mut self) -> Result<()> {
+    pub(super) fn settle(&mut self) -> Result<()> {
         if self.settled {
             return Ok(());
         }
-        if !self.volatile {
-            self.log.sync().map_err(log_failed)?;
+        if !self.options.is_volatile() {
+            self.sync_log()?;
         }
         self.file.settle().map_err(|source| {
             ErrorKind::Unavailable
@@ -162,8 +177,32 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes nothing any more.
-    fn fail(&self, error: &Error) {
+    fn sync_log(&mut self) -> Result<()> {
+        self.log.sync().map_err(|source| {
+            self.log_unsynced = true;
+            log_failed(source)
+        })
+    }
+
+    /// Whether a sync failed, which is never tried again.
+    pub(super) fn has_failed_sync(&self) -> bool {
+        self.log_unsynced || self.file.has_failed_sync()
+    }
+
+    /// Writes nothing any more, unless nothing is missing but room.
+    fn fail(&mut self, error: &Error) {
+        if !is_for_room(error) || self.has_failed_sync() {
+            self.fail_for_good(error);
+            return;
+        }
+        self.ran_out_of_room();
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "a metadata commit ran out of room"
+        );
+    }
+
+    pub(super) fn fail_for_good(&self, error: &Error) {
         self.read_only.store(true, Ordering::Release);
         tracing::error!(
             error = error as &dyn std::error::Error,
@@ -171,13 +210,17 @@ impl Writer {
         );
     }
 
-    fn is_read_only(&self) -> bool {
+    fn is_short(&self) -> bool {
+        self.shortage.is_there() && !self.is_read_only()
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)
     }
 
     /// Whether there are commits that can become durable.
     fn has_undurable(&self) -> bool {
-        self.undurable > 0 && !self.is_read_only()
+        self.undurable > 0 && !self.is_read_only() && !self.is_short()
     }
 
     /// Makes durable what isn't yet.
@@ -190,11 +233,15 @@ impl Writer {
     }
 
     fn commit(&mut self, mut group: Vec<Pending>) {
+        self.look_for_room();
         let outcome = loop {
             if self.is_read_only() {
                 break Err(read_only as fn() -> Error);
             }
-            let durable = self.volatile
+            if self.is_short() {
+                break Err(no_room);
+            }
+            let durable = self.options.is_volatile()
                 || self.undurable >= UNDURABLE_MAX
                 || group.iter().any(|pending| pending.batch.durable);
             match self.try_commit(&group, durable) {
@@ -212,8 +259,8 @@ impl Writer {
                     break Err(too_many_files);
                 }
                 Err(Failure::Store(error)) => {
+                    // The next round says how it is now.
                     self.fail(&error);
-                    break Err(read_only);
                 }
             }
         };
@@ -225,7 +272,7 @@ impl Writer {
                     });
                     let _ = pending.reply.send(result);
                 }
-                if self.log.since_checkpoint() >= self.checkpoint_bytes {
+                if self.log.since_checkpoint() >= self.options.segment_bytes {
                     self.begin_checkpoint();
                 }
             }
@@ -274,14 +321,16 @@ impl Writer {
                 return Ok(conflicts);
             }
             if !logged.is_empty() {
-                self.log.prepare()?;
+                self.log.prepare().inspect_err(|unprepared| {
+                    self.log_unsynced |= matches!(unprepared, Unprepared::Unsynced(_));
+                })?;
             }
             self.log.append(&logged, self.known).map_err(log_failed)?;
             let key = Key::store(StoreFact::Position);
             facts.put(&key, &self.log.position())?;
         }
-        if durable && !self.volatile {
-            self.log.sync().map_err(log_failed)?;
+        if durable && !self.options.is_volatile() {
+            self.sync_log()?;
         }
         transaction.commit().map_err(failed)?;
         self.undurable = if durable {
@@ -289,7 +338,7 @@ impl Writer {
         } else {
             self.undurable.saturating_add(1)
         };
-        if durable && !self.volatile {
+        if durable && !self.options.is_volatile() {
             self.known = self.log.position().number;
         }
         Ok(conflicts)
@@ -299,6 +348,7 @@ impl Writer {
     /// written or the store writes no more.
     pub(super) fn begin_checkpoint(&mut self) {
         if self.is_read_only()
+            || self.is_short()
             || self
                 .checkpoint
                 .as_ref()
@@ -320,7 +370,7 @@ impl Writer {
             match self.try_commit(&[], true) {
                 Ok(_) => {}
                 Err(Failure::Store(error) | Failure::Group(error) | Failure::Batch(_, error)) => {
-                    self.read_only.store(true, Ordering::Release);
+                    self.fail(&error);
                     return Err(error);
                 }
             }
@@ -334,7 +384,7 @@ impl Writer {
         let disk = Arc::clone(&self.disk);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let longest_line = self.longest_line;
+        let longest_line = self.options.longest_line;
         let thread = std::thread::Builder::new()
             .name("registry-checkpoint".to_owned())
             .spawn(move || {
