@@ -282,7 +282,7 @@ pub struct Http {
     /// The networks of the proxies that are believed whom they ask for.
     pub trusted_proxies: Vec<IpNet>,
     /// The certificate; without one, it speaks plain HTTP.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsOptions>,
     /// Whether plain HTTP is also for others than this machine.
     pub plaintext: bool,
     /// Whether HTTP/2 is spoken.
@@ -293,13 +293,11 @@ pub struct Http {
     pub max_catalog: Option<usize>,
 }
 
-/// The files that TLS needs.
+/// How TLS is spoken.
 #[derive(Debug)]
-pub struct TlsFiles {
-    /// The certificate and those that vouch for it.
-    pub certificate: Said<PathBuf>,
-    /// Its private key.
-    pub key: Said<PathBuf>,
+pub struct TlsOptions {
+    /// Where the certificate comes from.
+    pub certificate: CertificateSource,
     /// Whether TLS 1.2 is refused.
     pub newest_only: bool,
     /// Those who vouch for clients; without any, clients need no certificates.
@@ -308,11 +306,38 @@ pub struct TlsFiles {
     pub client_auth: ClientAuth,
 }
 
-impl TlsFiles {
+impl TlsOptions {
     /// Whether only clients come in for whom somebody vouches.
     pub fn requires_certificates(&self) -> bool {
         !self.client_authorities.is_empty() && self.client_auth == ClientAuth::Required
     }
+}
+
+/// Where a certificate comes from.
+#[derive(Debug)]
+pub enum CertificateSource {
+    /// From files.
+    Files {
+        /// The certificate and those that vouch for it.
+        certificate: Said<PathBuf>,
+        /// Its private key.
+        key: Said<PathBuf>,
+    },
+    /// From Let's Encrypt, or another such server.
+    LetsEncrypt(LetsEncrypt),
+}
+
+/// What there is to tell such a server.
+#[derive(Debug)]
+pub struct LetsEncrypt {
+    /// The directory where accounts and certificates are kept.
+    pub cache: Said<PathBuf>,
+    /// Where it may write to.
+    pub email: Option<String>,
+    /// What the certificate is for.
+    pub hosts: Vec<String>,
+    /// Which server that is, if it isn't Let's Encrypt's.
+    pub directory: Option<String>,
 }
 
 /// The listener for those who watch the server.

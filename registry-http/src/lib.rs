@@ -28,6 +28,7 @@
 //! None is on unless asked for.
 //!
 //! * `server`: `serve` and `Server`, the listener for HTTP/1.1 and 2, with or without TLS.
+//! * `acme`: certificates from an ACME server, such as Let's Encrypt, for the listener.
 //! * `client`: registries across the network, as registries; and `HttpFetch`,
 //!   by which `registry_auth` asks others.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
@@ -99,6 +100,8 @@ pub use limits::Limits;
 pub use peer::Peer;
 pub use registry_auth;
 pub use registry_core;
+#[cfg(feature = "acme")]
+pub use server::Acme;
 #[cfg(feature = "server")]
 pub use server::{ClientAuth, Server, Tls, TlsVersion, serve};
 pub use service::{RegistryService, ResponseFuture};

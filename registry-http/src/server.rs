@@ -2,6 +2,8 @@
 //! client.
 
 mod accept;
+#[cfg(feature = "acme")]
+mod acme;
 mod activity;
 mod client_auth;
 mod connection;
@@ -19,6 +21,7 @@ mod unencrypted;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -29,19 +32,26 @@ use http_body::Body;
 use hyper::body::Incoming;
 use registry_auth::ClientCertificate;
 use registry_core::{ErrorKind, Result};
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tower_service::Service;
 
+#[cfg(feature = "acme")]
+pub use self::acme::Acme;
 pub use self::client_auth::ClientAuth;
 pub use self::tls::{Tls, TlsVersion};
 
 use self::connection::{Connection, Protocol, Spoken};
 #[cfg(target_os = "linux")]
 use self::sendfile::SendFile;
+use self::tls::CHALLENGE;
 use self::unencrypted::{Unencrypted, is_unencrypted};
 use crate::file_queue::FileQueue;
 use crate::{Limits, Peer};
@@ -186,7 +196,10 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let acceptor = TlsAcceptor::from(tls.config(self.protocol.http2)?);
+        let acceptor = Handshakes {
+            usual: tls.config(self.protocol.http2)?,
+            challenges: tls.challenges()?,
+        };
         self.fresh.push(tls.clone());
         self.listeners.push(Box::new(move |protocol, stop| {
             Box::pin(async move {
@@ -207,7 +220,9 @@ impl Server {
                         };
                         let stream =
                             match timeout(protocol.limits().tls_handshake, handshake).await?? {
-                                Ok(stream) => stream,
+                                Ok(Some(stream)) => stream,
+                                // Everything is said.
+                                Ok(None) => return Ok(()),
                                 Err(io) => {
                                     let connection = Connection {
                                         io,
@@ -282,6 +297,32 @@ impl Server {
                 "{cut_off} connections were cut off, since their requests took too long to end"
             )))
         }
+    }
+}
+
+/// What is spoken over TLS before anything else.
+#[derive(Clone)]
+struct Handshakes {
+    usual: Arc<ServerConfig>,
+    /// With those who make sure whose hosts these are.
+    challenges: Option<Arc<ServerConfig>>,
+}
+
+impl Handshakes {
+    /// The stream within, unless everything is said once the handshake is over.
+    async fn accept(self, stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let Some(challenges) = self.challenges else {
+            return TlsAcceptor::from(self.usual).accept(stream).await.map(Some);
+        };
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let spoken = start.client_hello().alpn();
+        let is_challenge = spoken
+            .is_some_and(|mut spoken| spoken.next() == Some(CHALLENGE) && spoken.next().is_none());
+        if is_challenge {
+            start.into_stream(challenges).await?.shutdown().await?;
+            return Ok(None);
+        }
+        start.into_stream(self.usual).await.map(Some)
     }
 }
 

@@ -17,8 +17,8 @@ use super::keys::CERTIFICATE_IF_GIVEN;
 use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
-    Address, Changes, Configuration, Debug, Http, Log, LogFormat, Said, Storage, TlsFiles,
-    UploadExpiry, choice, duration, validate,
+    Address, CertificateSource, Changes, Configuration, Debug, Http, LetsEncrypt, Log, LogFormat,
+    Said, Storage, TlsOptions, UploadExpiry, choice, duration, validate,
 };
 
 /// Where the Docker registry keeps its data.
@@ -292,27 +292,66 @@ impl Reader<'_> {
         }
     }
 
-    fn tls(&mut self) -> Option<TlsFiles> {
+    fn tls(&mut self) -> Option<TlsOptions> {
         const SECTION: &str = "http.tls";
-        let has = |name| self.text(&format!("{SECTION}.{name}")).is_some();
-        let has_clients = ["clientcas", "clientauth"]
-            .into_iter()
-            .any(|name| self.tree.at(&format!("{SECTION}.{name}")).is_some());
+        let has = |name| self.tree.at(&format!("{SECTION}.{name}")).is_some();
+        let has_files = has("certificate") || has("key");
+        let has_clients = has("clientcas") || has("clientauth");
+        let letsencrypt = self.origin_of("http.tls.letsencrypt");
         // Whom nobody vouches for mustn't come in for want of a certificate.
-        if !has("certificate") && !has("key") && !has_clients {
-            return None;
-        }
-        let certificate = self.required(SECTION, "certificate");
-        let key = self.required(SECTION, "key");
-        Some(TlsFiles {
-            certificate: certificate?.into_path(),
-            key: key?.into_path(),
+        let certificate = match letsencrypt {
+            None if !has_files && !has_clients => return None,
+            None => {
+                let certificate = self.required(SECTION, "certificate");
+                let key = self.required(SECTION, "key");
+                CertificateSource::Files {
+                    certificate: certificate?.into_path(),
+                    key: key?.into_path(),
+                }
+            }
+            Some(origin) if has_files => {
+                self.problems.push(origin.problem(
+                    "there is a certificate already, in `http.tls.certificate`; leave out one of \
+                     the two",
+                ));
+                return None;
+            }
+            Some(origin) => CertificateSource::LetsEncrypt(self.letsencrypt(&origin)?),
+        };
+        Some(TlsOptions {
+            certificate,
             newest_only: self.text("http.tls.minimumtls") == Some("tls1.3"),
             client_authorities: self.client_authorities(),
             client_auth: match self.text("http.tls.clientauth") {
                 Some(CERTIFICATE_IF_GIVEN) => ClientAuth::Optional,
                 _ => ClientAuth::Required,
             },
+        })
+    }
+
+    fn letsencrypt(&mut self, origin: &Origin) -> Option<LetsEncrypt> {
+        const SECTION: &str = "http.tls.letsencrypt";
+        let cache = self.required(SECTION, "cachefile");
+        let hosts: Vec<_> = self
+            .items("http.tls.letsencrypt.hosts")
+            .iter()
+            .filter_map(|item| item.text().map(str::to_owned))
+            .collect();
+        if hosts.is_empty() {
+            // Whoever comes by would order certificates for names of its choice.
+            self.problems
+                .push(origin.problem(format!("`{SECTION}` needs `hosts`, what clients call it")));
+            return None;
+        }
+        let text = |name| {
+            self.said(&format!("{SECTION}.{name}"))
+                .map(|said| said.value)
+        };
+        Some(LetsEncrypt {
+            email: text("email"),
+            directory: text("directoryurl"),
+            cache: cache?.into_path(),
+            hosts,
         })
     }
 

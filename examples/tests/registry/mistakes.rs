@@ -28,7 +28,51 @@ const MISTAKES: &[(&str, usize, &str)] = &[
     ),
     ("http:\n  trustedproxies: {a: b}\n", 2, "takes a list"),
     ("http:\n  tls:\n    key: k.pem\n", 2, "needs `certificate`"),
-    ("http:\n  tls:\n    letsencrypt: {}\n", 3, "isn't supported"),
+    (
+        "http:\n  tls:\n    letsencrypt: {}\n",
+        3,
+        "needs `cachefile`",
+    ),
+    (
+        "http:\n  tls:\n    letsencrypt: {cachefile: c}\n",
+        3,
+        "needs `hosts`",
+    ),
+    (
+        "http:\n  tls:\n    letsencrypt: {cachefile: c, hosts: ['*.example.com']}\n",
+        3,
+        "`*.example.com` is no host",
+    ),
+    (
+        "http:\n  tls:\n    certificate: c\n    key: k\n    letsencrypt: {cachefile: c, hosts: [a]}\n",
+        5,
+        "there is a certificate already",
+    ),
+    (
+        "http:\n  tls:\n    ciphersuites: [a]\n",
+        3,
+        "isn't supported",
+    ),
+    (
+        "auth:\n  ldap: {url: 'ldap://a', base: b}\n",
+        2,
+        "in clear text",
+    ),
+    (
+        "auth:\n  ldap: {url: 'ldap://localhost'}\n",
+        2,
+        "needs `base`",
+    ),
+    (
+        "auth:\n  ldap: {url: 'ldap://localhost', base: b, binddn: c}\n",
+        2,
+        "needs `bindpasswordfile`",
+    ),
+    (
+        "auth:\n  ldap: {url: 'ldap://localhost', base: b, groupbase: c}\n",
+        2,
+        "needs `groupfilter`",
+    ),
     (
         "http:\n  tls:\n    clientcas: [a]\n",
         2,

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "acme")]
+use super::acme::{Acme, Obtainer};
 use super::client_auth::{ClientAuth, Clients};
 use registry_core::{Error, ErrorKind, Result};
 use rustls::crypto::CryptoProvider;
@@ -17,7 +19,9 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{InconsistentKeys, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    ConfigBuilder, InconsistentKeys, ServerConfig, SupportedProtocolVersion, WantsVerifier,
+};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -25,7 +29,11 @@ use tokio::time::sleep;
 /// may be writing them.
 const SETTLED: Duration = Duration::from_millis(50);
 
-/// A certificate and its key, from two PEM files, and who vouches for clients, if
+/// What a server that makes sure whose host this is wants to speak, and nobody
+/// else (RFC 8737).
+pub(super) const CHALLENGE: &[u8] = b"acme-tls/1";
+
+/// A certificate and its key, from two PEM files or an ACME server, and who vouches for clients, if
 /// they are asked for certificates.
 ///
 /// The files are looked at every few seconds. Once they change and fit each
@@ -36,11 +44,20 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// Clones share the certificate.
 #[derive(Clone)]
 pub struct Tls {
-    files: Arc<Files>,
+    source: Source,
+    provider: Arc<CryptoProvider>,
     current: Arc<Current>,
     clients: Option<Arc<Clients>>,
     minimum: TlsVersion,
     interval: Duration,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone)]
+enum Source {
+    Files(Arc<Files>),
+    #[cfg(feature = "acme")]
+    Acme(Arc<Obtainer>),
 }
 
 /// A version of TLS.
@@ -58,12 +75,11 @@ pub enum TlsVersion {
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    provider: Arc<CryptoProvider>,
 }
 
-/// The certificate in use.
-#[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
+/// The certificate in use, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Current(RwLock<Option<Arc<CertifiedKey>>>);
 
 /// What changes when one of the files does, wherever symbolic links lead.
 type Stamp = Vec<Option<(u64, Option<SystemTime>, [i64; 4])>>;
@@ -82,16 +98,42 @@ impl Tls {
         let files = Files {
             certificate: certificate.into(),
             key: key.into(),
-            provider: Arc::new(aws_lc_rs::default_provider()),
         };
-        let pair = files.read()?;
-        Ok(Self {
-            files: Arc::new(files),
-            current: Arc::new(Current(RwLock::new(Arc::new(pair)))),
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let current = Current::default();
+        current.set(files.read(&provider)?);
+        Ok(Self::new(Source::Files(Arc::new(files)), provider, current))
+    }
+
+    /// Obtains the certificate from an ACME server, such as Let's Encrypt. As long
+    /// as there is none, nobody gets a connection but that server.
+    ///
+    /// It blocks while it reads what was obtained before.
+    ///
+    /// # Errors
+    ///
+    /// If a host or the server can't be what they are said to be.
+    #[cfg(feature = "acme")]
+    pub fn acme(acme: Acme) -> Result<Self> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let current = Current::default();
+        let obtainer = Obtainer::open(acme, Arc::clone(&provider), &current)?;
+        Ok(Self::new(
+            Source::Acme(Arc::new(obtainer)),
+            provider,
+            current,
+        ))
+    }
+
+    fn new(source: Source, provider: Arc<CryptoProvider>, current: Current) -> Self {
+        Self {
+            source,
+            provider,
+            current: Arc::new(current),
             clients: None,
             minimum: TlsVersion::default(),
             interval: Duration::from_secs(5),
-        })
+        }
     }
 
     /// Asks clients for certificates, which one of the authorities in these PEM
@@ -113,7 +155,7 @@ impl Tls {
         needed: ClientAuth,
     ) -> Result<Self> {
         let files = files.into_iter().map(Into::into).collect();
-        let clients = Clients::open(files, needed, &self.files.provider)?;
+        let clients = Clients::open(files, needed, &self.provider)?;
         self.clients = Some(Arc::new(clients));
         Ok(self)
     }
@@ -133,9 +175,7 @@ impl Tls {
 
     pub(super) fn config(&self, http2: bool) -> Result<Arc<ServerConfig>> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Current>::clone(&self.current);
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.files.provider))
-            .with_protocol_versions(self.minimum.and_later())
-            .map_err(|source| Error::internal("TLS could not be set up", source))?;
+        let builder = self.builder()?;
         let mut config = match &self.clients {
             None => builder.with_no_client_auth().with_cert_resolver(resolver),
             Some(clients) => {
@@ -156,8 +196,46 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
+    fn builder(&self) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>> {
+        ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(self.minimum.and_later())
+            .map_err(|source| Error::internal("TLS could not be set up", source))
+    }
+
+    /// What is spoken with those who make sure whose hosts these are, if there are
+    /// any: whoever else may be there needs no certificate for that.
+    #[cfg_attr(
+        not(feature = "acme"),
+        allow(clippy::unnecessary_wraps, reason = "there are none")
+    )]
+    pub(super) fn challenges(&self) -> Result<Option<Arc<ServerConfig>>> {
+        match &self.source {
+            Source::Files(_) => Ok(None),
+            #[cfg(feature = "acme")]
+            Source::Acme(obtainer) => {
+                let mut config = self
+                    .builder()?
+                    .with_no_client_auth()
+                    .with_cert_resolver(obtainer.challenges());
+                config.alpn_protocols = vec![CHALLENGE.to_vec()];
+                Ok(Some(Arc::new(config)))
+            }
+        }
+    }
+
     /// Keeps the certificate up to date, for ever.
     pub(super) async fn keep_fresh(self) {
+        match &self.source {
+            Source::Files(_) => self.watch_files().await,
+            #[cfg(feature = "acme")]
+            Source::Acme(obtainer) => {
+                let renewed = Arc::clone(obtainer).keep(Arc::clone(&self.current));
+                tokio::join!(renewed, self.watch_files());
+            }
+        }
+    }
+
+    async fn watch_files(&self) {
         // What the files looked like when they were read isn't known any more:
         // they are read once more, which changes nothing if they didn't.
         let mut seen = None;
@@ -181,19 +259,18 @@ impl Tls {
                 Err(error) => tracing::error!(%error, "the authorities could not be read again"),
             }
         }
-        let files = Arc::clone(&self.files);
-        let certificate = self.files.certificate.display();
-        match spawn_blocking(move || files.read()).await {
+        let files = match &self.source {
+            Source::Files(files) => Arc::clone(files),
+            #[cfg(feature = "acme")]
+            Source::Acme(_) => return,
+        };
+        let certificate = files.certificate.clone();
+        let provider = Arc::clone(&self.provider);
+        match spawn_blocking(move || files.read(&provider)).await {
             Ok(Ok(pair)) => {
-                let mut current = self
-                    .current
-                    .0
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if current.cert != pair.cert {
-                    tracing::info!(%certificate, "serving a new certificate");
+                if self.current.set(pair) {
+                    tracing::info!(certificate = %certificate.display(), "serving a new certificate");
                 }
-                *current = Arc::new(pair);
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, "the new certificate can't be used; the old one stays");
@@ -216,11 +293,16 @@ impl Tls {
     }
 
     async fn stamp(&self) -> Option<Stamp> {
-        let files = Arc::clone(&self.files);
+        let source = self.source.clone();
         let clients = self.clients.clone();
         spawn_blocking(move || {
             let authorities = clients.iter().flat_map(|clients| clients.files());
-            let own = [&files.certificate, &files.key].into_iter();
+            let own = match &source {
+                Source::Files(files) => vec![&files.certificate, &files.key],
+                #[cfg(feature = "acme")]
+                Source::Acme(_) => Vec::new(),
+            };
+            let own = own.into_iter();
             own.chain(authorities).map(|file| stamp(file)).collect()
         })
         .await
@@ -240,11 +322,11 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
 }
 
 impl Files {
-    fn read(&self) -> Result<CertifiedKey> {
+    fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey> {
         let certificates = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|source| unusable_key(&self.key, source))?;
-        let pair = CertifiedKey::from_der(certificates, key, &self.provider);
+        let pair = CertifiedKey::from_der(certificates, key, provider);
         pair.map_err(|source| match source {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                 ErrorKind::RequestInvalid.error(format!(
@@ -331,15 +413,24 @@ impl TlsVersion {
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&current))
+        current.clone()
+    }
+}
+
+impl Current {
+    /// Uses another certificate for new connections. Returns whether it differs.
+    pub(super) fn set(&self, pair: CertifiedKey) -> bool {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let differs = current.as_ref().is_some_and(|old| old.cert != pair.cert);
+        *current = Some(Arc::new(pair));
+        differs
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
-            .field("certificate", &self.files.certificate)
-            .field("key", &self.files.key)
+            .field("source", &self.source)
             .field("minimum", &self.minimum)
             .field("clients", &self.clients)
             .finish_non_exhaustive()

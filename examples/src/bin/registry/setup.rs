@@ -13,15 +13,15 @@ use registry_auth::{
 };
 use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
 use registry_http::{
-    Administration, HttpFetch, HttpFetchBuilder, Limits, RegistryService, Tls, TlsVersion,
+    Acme, Administration, HttpFetch, HttpFetchBuilder, Limits, RegistryService, Tls, TlsVersion,
 };
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
 use crate::open_files;
 use crate::problem::{Failure, sentence};
 use registry_examples::configuration::{
-    Auth, Changes, Configuration, DecisionService, Directory, Http, KeySource, PasswordFile,
-    Problem, Said, Storage, TokenService, WorkloadIssuer,
+    Auth, CertificateSource, Changes, Configuration, DecisionService, Directory, Http, KeySource,
+    LetsEncrypt, PasswordFile, Problem, Said, Storage, TokenService, WorkloadIssuer,
 };
 
 /// Where the keys that sign tokens are, below the data.
@@ -399,11 +399,30 @@ pub(crate) fn tokens(auth: &Auth) -> Vec<Problem> {
 ///
 /// If the files can't be used.
 pub(crate) fn tls(http: &Http) -> Result<Option<Tls>, Problem> {
-    let Some(files) = &http.tls else {
+    let Some(options) = &http.tls else {
         return Ok(None);
     };
-    let (certificate, key) = (&files.certificate, &files.key);
-    let tls = Tls::open(&certificate.value, &key.value).map_err(|error| {
+    let tls = match &options.certificate {
+        CertificateSource::Files { certificate, key } => files(certificate, key)?,
+        CertificateSource::LetsEncrypt(letsencrypt) => obtained(letsencrypt)?,
+    };
+    let tls = if options.newest_only {
+        tls.minimum_version(TlsVersion::V1_3)
+    } else {
+        tls
+    };
+    let Some(first) = options.client_authorities.first() else {
+        return Ok(Some(tls));
+    };
+    let authorities = options.client_authorities.iter().map(|file| &file.value);
+    tls.client_authorities(authorities, options.client_auth)
+        .map(Some)
+        .map_err(wrong(first))
+}
+
+/// With a certificate from files.
+fn files(certificate: &Said<PathBuf>, key: &Said<PathBuf>) -> Result<Tls, Problem> {
+    Tls::open(&certificate.value, &key.value).map_err(|error| {
         let about_key = ["the key ", "there is no key "];
         let reason = error.to_string();
         if about_key.iter().any(|start| reason.starts_with(start)) {
@@ -411,19 +430,20 @@ pub(crate) fn tls(http: &Http) -> Result<Option<Tls>, Problem> {
         } else {
             wrong(certificate)(error)
         }
-    })?;
-    let tls = if files.newest_only {
-        tls.minimum_version(TlsVersion::V1_3)
-    } else {
-        tls
-    };
-    let Some(first) = files.client_authorities.first() else {
-        return Ok(Some(tls));
-    };
-    let authorities = files.client_authorities.iter().map(|file| &file.value);
-    tls.client_authorities(authorities, files.client_auth)
-        .map(Some)
-        .map_err(wrong(first))
+    })
+}
+
+/// With a certificate that is obtained once the server runs.
+fn obtained(letsencrypt: &LetsEncrypt) -> Result<Tls, Problem> {
+    let cache = &letsencrypt.cache;
+    let mut acme = Acme::new(&cache.value, &letsencrypt.hosts);
+    if let Some(email) = &letsencrypt.email {
+        acme = acme.email(email);
+    }
+    if let Some(directory) = &letsencrypt.directory {
+        acme = acme.server(directory);
+    }
+    Tls::acme(acme).map_err(wrong(cache))
 }
 
 /// Whether the host of absolute URLs and the headers of all answers can be

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use registry_examples::configuration::{Changes, Configuration, Problem, Storage, TlsFiles};
+use registry_examples::configuration::{Changes, Configuration, Problem, Storage, TlsOptions};
 
 /// What is dangerous about a server that others than this machine reach and
 /// that knows nobody; nothing if it isn't one.
@@ -11,7 +11,7 @@ pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Op
     let tls = configuration.http.tls.as_ref();
     let is_closed = auth.has_logins()
         || auth.policy_file.is_some()
-        || tls.is_some_and(TlsFiles::requires_certificates);
+        || tls.is_some_and(TlsOptions::requires_certificates);
     if is_closed || address.ip().to_canonical().is_loopback() {
         return None;
     }
