@@ -158,6 +158,10 @@ impl Writer {
             }
         }
         self.shortage.set(false);
+        // Not before: while there is no room, none is begun.
+        if std::mem::take(&mut self.incomplete) {
+            self.begin_checkpoint();
+        }
     }
 
     /// Takes note that a commit ran out of room.
@@ -196,11 +200,8 @@ impl Writer {
         };
         self.undurable = 0;
         self.settled = false;
-        self.settle()?;
-        if reopened.completeness == Completeness::Lost {
-            self.begin_checkpoint();
-        }
-        Ok(())
+        self.incomplete |= reopened.completeness == Completeness::Lost;
+        self.settle()
     }
 }
 

@@ -119,7 +119,7 @@ impl Writer {
     /// Commits what comes until nobody can send any more.
     pub(super) fn run(mut self) {
         match self.settle() {
-            Ok(()) if self.incomplete => self.begin_checkpoint(),
+            Ok(()) if std::mem::take(&mut self.incomplete) => self.begin_checkpoint(),
             Ok(()) => {}
             Err(error) => self.fail(&error),
         }
