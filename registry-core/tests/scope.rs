@@ -8,7 +8,7 @@
 
 use http::Method;
 use proptest::prelude::*;
-use registry_core::{Action, Actions, Operation, RepositoryName, Scopes};
+use registry_core::{Action, Actions, ErrorKind, Operation, RepositoryName, Scopes};
 
 fn actions(scopes: &str, repository: &str) -> Option<Actions> {
     Scopes::parse([scopes]).actions(&repository.parse().expect("a repository name"))
@@ -81,6 +81,30 @@ fn a_star_is_everything_in_one_repository() {
         Scopes::parse(["repository:a:*"]).to_string(),
         "repository:a:*"
     );
+}
+
+#[test]
+fn scopes_that_are_written_down_are_understood_in_whole_or_not_at_all() {
+    let exact = |text| Scopes::parse_exactly([text]);
+    let scopes = exact("repository:team/app:pull,push registry:catalog:*").unwrap();
+    assert_eq!(
+        scopes,
+        Scopes::parse(["repository:team/app:pull,push", "registry:catalog:*"])
+    );
+    for mistaken in [
+        "",
+        "repository:a:pulll",
+        "repository:a:pull,pulll",
+        "repository:A:pull",
+        "repository:a:",
+        "repository:a",
+        "repositories:a:pull",
+        "registry:catalog:list",
+        "repository:a:pull repository:b:x",
+    ] {
+        let error = exact(mistaken).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestInvalid, "{mistaken}");
+    }
 }
 
 #[test]

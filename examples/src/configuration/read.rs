@@ -383,6 +383,12 @@ impl Reader<'_> {
             // An address alone is a network of one.
             let network = text.parse::<IpNet>().ok();
             match network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
+                // Everybody would choose the address that counts.
+                Some(network) if network.prefix_len() == 0 => {
+                    self.problems.push(item.origin.problem(format!(
+                        "`{text}` is everybody; name the networks of the proxies"
+                    )));
+                }
                 Some(network) => networks.push(network),
                 None => self.problems.push(item.origin.problem(format!(
                     "`{text}` is no network; write one such as 10.0.0.0/8 or fd00::/8"

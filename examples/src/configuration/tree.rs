@@ -56,6 +56,15 @@ impl Node {
             .filter(|node| node.value != Value::Empty)
     }
 
+    /// Whether it has neither a value nor entries.
+    pub(crate) fn says_nothing(&self) -> bool {
+        match &self.value {
+            Value::Empty => true,
+            Value::Section(entries) => entries.is_empty(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),

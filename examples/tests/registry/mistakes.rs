@@ -27,6 +27,28 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "`proxy` is no network",
     ),
     ("http:\n  trustedproxies: {a: b}\n", 2, "takes a list"),
+    (
+        "http:\n  trustedproxies: [10.0.0.0/8, '::/0']\n",
+        2,
+        "`::/0` is everybody",
+    ),
+    ("auth:\n", 1, "`auth` says nothing"),
+    (
+        "auth:\n  htpasswd: {realm: r, path: p}\n  policy:\n",
+        3,
+        "`auth.policy` says nothing",
+    ),
+    ("auth:\n  ldap: {}\n", 2, "`auth.ldap` says nothing"),
+    (
+        "auth:\n  token: {realm: r, service: s, issuer: i, jwks: k}\n  policy: {path: p}\n  keys: {enabled: true}\n",
+        4,
+        "`auth.keys` and `auth.token` exclude each other",
+    ),
+    (
+        "auth:\n  ldap:\n    url: ldap://127.0.0.1\n    base: dc=a\n    rootcertbundle: c.pem\n",
+        5,
+        "means nothing without encryption",
+    ),
     ("http:\n  tls:\n    key: k.pem\n", 2, "needs `certificate`"),
     (
         "http:\n  tls:\n    letsencrypt: {}\n",

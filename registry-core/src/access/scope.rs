@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Action, Actions, Operation, RepositoryName};
+use crate::{Action, Actions, ErrorKind, Operation, RepositoryName, Result};
 
 /// The type and name under which the list of repositories is a resource.
 const CATALOG: (&str, &str) = ("registry", "catalog");
@@ -72,6 +72,33 @@ impl Scopes {
             }
         }
         scopes
+    }
+
+    /// The same for those who write scopes down, and want to know what they get.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] with the first scope that isn't understood in
+    /// whole.
+    pub fn parse_exactly<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut scopes = Self::default();
+        for scope in values.into_iter().flat_map(|value| value.split(' ')) {
+            let mut one = Self::parse([scope]);
+            let words = scope.rsplit(':').next().unwrap_or_default();
+            let is_known = |word| meaning(word) != Actions::NONE;
+            if one.is_empty() || !words.split(',').all(is_known) {
+                return Err(ErrorKind::RequestInvalid.error(format!(
+                    "the scope `{scope}` can't be understood; write one such as \
+                     repository:team/app:pull,push"
+                )));
+            }
+            scopes.catalog |= one.catalog;
+            scopes.anywhere |= one.anywhere;
+            for (repository, actions) in std::mem::take(&mut one.repositories) {
+                scopes.insert_actions(repository, actions);
+            }
+        }
+        Ok(scopes)
     }
 
     /// What a client should ask for to be allowed an operation.

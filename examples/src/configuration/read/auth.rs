@@ -26,6 +26,7 @@ const WEBHOOK: &str = "auth.webhook";
 
 impl Reader<'_> {
     pub(super) fn auth(&mut self) -> Auth {
+        self.nothing_is_left_open();
         let password_file = self.password_file();
         let issuer = self.issuer();
         let policy_file = match self.tree.at(POLICY) {
@@ -55,6 +56,23 @@ impl Reader<'_> {
                 per_address: self.rate("auth.limits.peraddress"),
                 per_identity: self.rate("auth.limits.peridentity"),
             },
+        }
+    }
+
+    /// Whoever writes a section means to close something: one that says nothing,
+    /// as where its lines are commented out, would leave it open.
+    fn nothing_is_left_open(&mut self) {
+        let sections = self.tree.entry("auth").map(|auth| &auth.node);
+        let own = sections.map(Node::entries).unwrap_or_default();
+        let auth = self.tree.entry("auth").into_iter();
+        let named = auth
+            .map(|entry| (String::new(), entry))
+            .chain(own.iter().map(|entry| (format!(".{}", entry.name), entry)));
+        for (name, entry) in named {
+            if entry.node.says_nothing() {
+                let sentence = format!("`auth{name}` says nothing; fill it in, or leave it out");
+                self.problems.push(entry.origin.problem(sentence));
+            }
         }
     }
 
@@ -101,7 +119,17 @@ impl Reader<'_> {
             }
             return false;
         }
-        enabled && !matches!(choice::chosen(self.tree, "auth"), Ok(Some("token")))
+        let is_elsewhere = matches!(choice::chosen(self.tree, "auth"), Ok(Some("token")));
+        if enabled
+            && is_elsewhere
+            && let Some(origin) = self.origin_of(KEYS)
+        {
+            self.problems.push(origin.problem(format!(
+                "`{KEYS}` and `{ISSUER}` exclude each other: where another service gives out the \
+                 tokens, it has the robots, too"
+            )));
+        }
+        enabled && !is_elsewhere
     }
 
     /// So many requests a second.
@@ -148,11 +176,23 @@ impl Reader<'_> {
         } else {
             None
         };
-        let text = |name| self.said(&format!("{LDAP}.{name}")).map(|said| said.value);
         let base = base?.value;
+        let url = url?;
+        let start_tls = self.is(&format!("{LDAP}.starttls"), false);
+        let certificates = format!("{LDAP}.rootcertbundle");
+        if url.value.starts_with("ldap:")
+            && !start_tls
+            && let Some(origin) = self.origin_of(&certificates)
+        {
+            self.problems.push(origin.problem(format!(
+                "`{certificates}` means nothing without encryption: take an ldaps:// address, or \
+                 `{LDAP}.starttls: true`"
+            )));
+        }
+        let text = |name| self.said(&format!("{LDAP}.{name}")).map(|said| said.value);
         Some(Directory {
-            url: url?,
-            start_tls: self.is(&format!("{LDAP}.starttls"), false),
+            url,
+            start_tls,
             certificates: self
                 .said(&format!("{LDAP}.rootcertbundle"))
                 .map(Said::into_path),

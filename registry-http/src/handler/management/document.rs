@@ -198,14 +198,7 @@ impl Revocation {
 /// What a key is to cover. Each has to be understood: what is dropped would be
 /// missed when the key is used.
 pub(super) fn scopes(texts: &[String]) -> Result<Scopes> {
-    for text in texts {
-        if Scopes::parse([text.as_str()]).is_empty() || text.contains(' ') {
-            return Err(ErrorKind::RequestInvalid.error(
-                "a scope can't be understood; write one such as repository:team/app:pull,push",
-            ));
-        }
-    }
-    Ok(Scopes::parse(texts.iter().map(String::as_str)))
+    Scopes::parse_exactly(texts.iter().map(String::as_str))
 }
 
 /// A time such as `2027-01-31T12:00:00Z` (RFC 3339).

@@ -83,7 +83,9 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
             let scopes = scopes.iter().map(String::as_str);
             let new = NewKey {
                 label,
-                scopes: (scopes.len() > 0).then(|| Scopes::parse(scopes)),
+                scopes: (scopes.len() > 0)
+                    .then(|| Scopes::parse_exactly(scopes))
+                    .transpose()?,
                 expires_at,
             };
             let (key, secret) = keys.create(&Principal::robot(&robot), new, now).await?;
