@@ -22,7 +22,7 @@ use self::filter::{Filter, Places};
 use self::message::{Entry, Outcome, SUCCESS, Search};
 use self::pool::{Pool, Session, Unanswered};
 use self::server::Server;
-use crate::principal::{folded, is_plain};
+use crate::principal::is_plain;
 use crate::remembered::{Fingerprint, Remembered};
 use crate::{
     Authenticator, Caller, Credentials, Principal, PrincipalKind, Secret, Standing,
@@ -63,8 +63,8 @@ const TROUBLE: [u32; 8] = [1, 2, 3, 8, 11, 13, 51, 52];
 ///
 /// The entry of a user is searched for, and the directory checks the password by
 /// a login (a *bind*) as that entry. Exactly one entry may be found, and it says
-/// what its user is called, in one attribute with one value; that has to be what
-/// was typed, but for upper and lower case. The groups are those that a second
+/// what its user is called, in one attribute with one value; that has to be exactly
+/// what was typed, also in upper and lower case. The groups are those that a second
 /// search finds.
 ///
 /// Passwords are never sent in clear text, except to this very machine. An empty
@@ -372,9 +372,10 @@ impl Ldap {
         if !is_plain(name) {
             return Err("its user has no plain name");
         }
-        // A directory takes more names for the same than rules and whoever counts
-        // wrong passwords do.
-        if folded(name) != folded(user) {
+        // A directory takes more names for the same than rules, and whoever was
+        // asked before it: what that one would refuse as `root` isn't to be let in
+        // as `ROOT`.
+        if name != user {
             return Err("its user is called otherwise");
         }
         Ok(name.to_owned())

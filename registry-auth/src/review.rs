@@ -15,7 +15,8 @@ use crate::{Decision, Question};
 /// It can add to what those allow, or deny. What they deny it doesn't get to see,
 /// since nothing would change that. It has no say in who manages the registry, nor
 /// in what lists of repositories name, and what it would add isn't in the answers
-/// of the token server, though the tokens cover it.
+/// of the token server, though the tokens cover it. A mount that doesn't say from
+/// where takes nothing: it would take it from where a review denies it.
 #[async_trait]
 pub trait Review: fmt::Debug + Send + Sync + 'static {
     /// What it has to say about `question`, where somebody needs `actions`.

@@ -122,6 +122,29 @@ async fn a_directory_that_talks_nonsense_lets_nobody_in() {
     }
 }
 
+#[tokio::test]
+async fn a_user_is_let_in_by_the_name_in_the_directory_and_no_other_spelling() {
+    let entry = b"\x30\x1f\x02\x01\x02\x64\x1a\x04\x06uid=ro\x30\x10\x30\x0e\x04\x03uid\x31\x07\x04\x05admin";
+    let bound = BOUND.to_vec().tap(4, 3);
+    for (user, is_known) in [("admin", true), ("ADMIN", false), ("Admin", false)] {
+        let (listener, ldap) = directory().await;
+        let answers = vec![BOUND.to_vec(), [&entry[..], DONE].concat(), bound.clone()];
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            answer(stream, answers).await;
+        });
+        let expected = if is_known {
+            Ok(Some("admin".to_owned()))
+        } else {
+            Err(ErrorKind::Unauthorized)
+        };
+        let known = login(&access(ldap), user).await;
+        let name = known.map(|known| known.map(|known| known.name().to_owned()));
+        assert_eq!(name, expected, "{user}");
+        served.await.unwrap();
+    }
+}
+
 trait Tap {
     fn tap(self, at: usize, byte: u8) -> Self;
 }

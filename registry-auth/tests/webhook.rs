@@ -194,6 +194,25 @@ async fn a_review_is_asked_once_for_each_repository_of_an_operation() {
 }
 
 #[tokio::test]
+async fn a_mount_from_anywhere_takes_nothing_that_a_review_would_deny() {
+    let target = format!(
+        "/v2/team/app/blobs/uploads/?mount=sha256:{}",
+        "0".repeat(64)
+    );
+    let denies = Told::new(Decision::deny_silently(Action::Pull));
+    let grant = ask(&registry(denies), Some(basic("ann")), Method::POST, &target).await;
+    let grant = grant.unwrap();
+    assert!(grant.target.is_some());
+    assert!(grant.catalog.is_none() && grant.source.is_none());
+    // Without a review, it takes it from wherever the policies let it.
+    let access = AccessControl::new(rules()).authenticator(Login::new(|user, _| async move {
+        Some(Principal::new(user))
+    }));
+    let grant = ask(&access, Some(basic("ann")), Method::POST, &target).await;
+    assert!(grant.unwrap().catalog.is_some());
+}
+
+#[tokio::test]
 async fn a_review_that_fails_lets_nothing_go_on() {
     let access = registry(Told::new(None));
     for user in ["ann", "ben"] {

@@ -353,6 +353,9 @@ async fn nobody_gives_a_robot_more_than_it_has() {
     scene
         .make("root", "robots", json!({"name": "idle", "disabled": true}))
         .await;
+    scene
+        .make("root", "robots", json!({"name": "bot", "groups": ["bots"]}))
+        .await;
     for (method, path, document, status) in [
         (
             Method::POST,
@@ -375,7 +378,10 @@ async fn nobody_gives_a_robot_more_than_it_has() {
             json!({"disabled": false}),
             403,
         ),
+        // Something may be denied to the group.
+        (Method::PATCH, "robots/bot", json!({"groups": []}), 403),
         // To take away is another matter.
+        (Method::PATCH, "robots/bot", json!({"disabled": true}), 200),
         (
             Method::PATCH,
             "robots/ci",

@@ -48,7 +48,8 @@ pub(super) async fn show(keys: &Keys, name: &str) -> Result<Response<Body>> {
 }
 
 /// What takes from a robot is for whoever manages; what gives to it is for those
-/// who may do as much.
+/// who may do as much. To leave a group can give, too: something may be denied to
+/// it.
 pub(super) async fn change(
     keys: &Keys,
     grant: &ManagementGrant,
@@ -59,7 +60,7 @@ pub(super) async fn change(
     let gives = changed
         .groups
         .as_ref()
-        .is_some_and(|groups| !groups.is_subset(&known.groups))
+        .is_some_and(|groups| *groups != known.groups)
         || (known.disabled && changed.disabled == Some(false));
     if gives {
         let groups = changed.groups.as_ref().unwrap_or(&known.groups);
