@@ -45,7 +45,8 @@ const REFUSED_MAX: u32 = 10_000;
 /// nobody is locked out by others. Of IPv6, an address is 64 bits, which is what
 /// one household has.
 ///
-/// Names that nobody has count alike.
+/// Names that nobody has count alike. Keys, and tokens of jobs, are taken whatever
+/// is guessed for the name that they are shown with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardLimits {
     /// For a name from an address, before it has to wait: 5.

@@ -323,6 +323,11 @@ impl Keys {
         Ok(self.records.get(&key).await?.is_some())
     }
 
+    /// Whether `secret` is written like a key, with its checksum.
+    pub(crate) fn is_key(secret: &Secret) -> bool {
+        KeyText::is_meant(secret) && KeyText::parse(secret).is_some()
+    }
+
     /// Whose key the credentials are. Nothing if they are none.
     pub(crate) async fn find(
         &self,

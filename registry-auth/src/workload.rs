@@ -28,7 +28,8 @@ const NAME_MAX: usize = 64;
 ///
 /// The token is shown to the token server, as a password of whatever user name
 /// (`docker login`), or in exchange for a token of the registry's own (RFC 8693).
-/// As a bearer it opens nothing: it would go to the registry with every request,
+/// Others who check passwords are to be asked later, since who guesses them has to
+/// wait. As a bearer it opens nothing: it would go to the registry with every request,
 /// though it opens more than the registry.
 ///
 /// What a token has to be like is written at [`jwt`](crate::jwt); it may live for

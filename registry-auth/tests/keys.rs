@@ -490,6 +490,27 @@ async fn a_key_of_a_user_is_good_as_long_as_the_user_is() {
 }
 
 #[tokio::test]
+async fn whoever_guesses_keeps_no_key_out() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let (_, secret) = scene.key(&robot, NewKey::default()).await;
+    let ask = async |password: &str| {
+        let way = basic("robot$ci", password);
+        ask(&scene.access, &way, Method::GET, CI).await
+    };
+    for _ in 0..5 {
+        assert_eq!(ask("guess").await, Err(ErrorKind::Unauthorized));
+    }
+    ask(secret.expose()).await.unwrap();
+    // What only begins like a key waits as any other guess.
+    let wrong = format!("{}x", secret.expose());
+    for guess in ["guess", &wrong, "rgk_"] {
+        assert_eq!(ask(guess).await, Err(ErrorKind::TooManyRequests), "{guess}");
+    }
+    ask(secret.expose()).await.unwrap();
+}
+
+#[tokio::test]
 async fn tokens_for_a_key_of_a_user_end_with_it() {
     let scene = scene();
     let ann = scene.ann().await;

@@ -201,6 +201,21 @@ async fn its_token_is_a_password_of_any_user_and_no_bearer() {
     world.issue(None, &request).await.unwrap();
 }
 
+#[tokio::test]
+async fn whoever_guesses_keeps_no_job_out() {
+    let mut world = World::new();
+    world.access = world.access.clone().guard(GuardLimits::default());
+    let token = world.token();
+    for _ in 0..5 {
+        let known = world.push(basic("oidc", "guess")).await;
+        assert_eq!(known, Err(ErrorKind::Unauthorized));
+    }
+    let known = world.push(basic("oidc", "guess")).await;
+    assert_eq!(known, Err(ErrorKind::TooManyRequests));
+    let job = Ok(Some(JOB.to_owned()));
+    assert_eq!(world.push(basic("oidc", &token)).await, job);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_never_grants_more_than_user_request_and_parent() {
     let world = World::with(&[MAIN, "workload ci may pull org/other"]);
