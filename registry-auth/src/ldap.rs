@@ -77,6 +77,10 @@ const TROUBLE: [u32; 8] = [1, 2, 3, 8, 11, 13, 51, 52];
 /// are at most four connections; when too many wait for one,
 /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is.
 ///
+/// Tokens end with the password where the directory shows when that was changed
+/// (`pwdChangedTime` or `pwdLastSet`). Where it doesn't, there are no refresh
+/// tokens for its users, and others end by their time.
+///
 /// A refusal takes a second, so that nobody sees from its time whether there is
 /// a user of that name.
 ///
@@ -389,6 +393,10 @@ impl Ldap {
         name: String,
     ) -> Result<Principal, Failure> {
         let mut principal = Principal::new(&name).with_stamp(stamp(entry));
+        let mut changes = CHANGES.iter().flat_map(|attribute| entry.values(attribute));
+        if changes.next().is_none() {
+            principal = principal.hiding_password();
+        }
         let Some(groups) = &self.groups else {
             return Ok(principal);
         };

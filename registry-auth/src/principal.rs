@@ -68,6 +68,9 @@ pub struct Principal {
     groups: BTreeSet<String>,
     claims: BTreeMap<String, String>,
     stamp: Option<[u8; 16]>,
+    /// Whether its stamp stays when its password changes.
+    #[cfg(feature = "ldap")]
+    hides_password: bool,
     limits: Option<Arc<TokenLimits>>,
     source: Option<&'static str>,
     /// Which of its keys it showed, or its token was made for.
@@ -124,6 +127,8 @@ impl Principal {
             groups: BTreeSet::new(),
             claims: BTreeMap::new(),
             stamp: None,
+            #[cfg(feature = "ldap")]
+            hides_password: false,
             limits: None,
             source: None,
             #[cfg(feature = "token")]
@@ -153,6 +158,23 @@ impl Principal {
     pub fn with_stamp(mut self, stamp: [u8; 16]) -> Self {
         self.stamp = Some(stamp);
         self
+    }
+
+    /// The same principal, of which nobody sees that its password changed: nothing
+    /// that lasts is given to it.
+    #[cfg(feature = "ldap")]
+    pub(crate) fn hiding_password(mut self) -> Self {
+        self.hides_password = true;
+        self
+    }
+
+    /// Whether nobody sees that its password changed, although it has one.
+    #[cfg(feature = "token")]
+    pub(crate) fn hides_password(&self) -> bool {
+        #[cfg(feature = "ldap")]
+        return self.hides_password;
+        #[cfg(not(feature = "ldap"))]
+        false
     }
 
     /// The same principal as the holder of a token that limits it: never more

@@ -42,11 +42,14 @@ fn access(ldap: LdapBuilder) -> AccessControl {
         .guard(GuardLimits::NONE)
 }
 
-async fn login(access: &AccessControl, user: &str) -> Result<Option<Principal>, ErrorKind> {
+fn basic(user: &str) -> HeaderValue {
     let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:secret"));
+    HeaderValue::from_str(&format!("Basic {pair}")).unwrap()
+}
+
+async fn login(access: &AccessControl, user: &str) -> Result<Option<Principal>, ErrorKind> {
     let mut headers = HeaderMap::new();
-    let value = HeaderValue::from_str(&format!("Basic {pair}")).unwrap();
-    headers.insert("authorization", value);
+    headers.insert("authorization", basic(user));
     let sender = Sender::new(&headers, RequestOrigin::default());
     let known = access.identify(&sender).await;
     known.map_err(|refusal| refusal.error.kind())
@@ -124,14 +127,11 @@ async fn a_directory_that_talks_nonsense_lets_nobody_in() {
 
 #[tokio::test]
 async fn a_user_is_let_in_by_the_name_in_the_directory_and_no_other_spelling() {
-    let entry = b"\x30\x1f\x02\x01\x02\x64\x1a\x04\x06uid=ro\x30\x10\x30\x0e\x04\x03uid\x31\x07\x04\x05admin";
-    let bound = BOUND.to_vec().tap(4, 3);
     for (user, is_known) in [("admin", true), ("ADMIN", false), ("Admin", false)] {
         let (listener, ldap) = directory().await;
-        let answers = vec![BOUND.to_vec(), [&entry[..], DONE].concat(), bound.clone()];
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            answer(stream, answers).await;
+            find(stream, entry("admin", &[])).await;
         });
         let expected = if is_known {
             Ok(Some("admin".to_owned()))
@@ -142,6 +142,82 @@ async fn a_user_is_let_in_by_the_name_in_the_directory_and_no_other_spelling() {
         let name = known.map(|known| known.map(|known| known.name().to_owned()));
         assert_eq!(name, expected, "{user}");
         served.await.unwrap();
+    }
+}
+
+/// A value with a tag in front.
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    assert!(length < 0x80);
+    [&[tag, length], content].concat()
+}
+
+/// The entry of `user`, with these values.
+fn entry(user: &str, values: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| tagged(4, text.as_bytes());
+    let attribute = |(name, value): &(&str, &str)| {
+        let values = tagged(0x31, &text(value));
+        tagged(0x30, &[text(name), values].concat())
+    };
+    let attributes: Vec<_> = [("uid", user)]
+        .iter()
+        .chain(values)
+        .map(attribute)
+        .collect();
+    let found = [text("uid=x"), tagged(0x30, &attributes.concat())].concat();
+    tagged(0x30, &[&[2, 1, 0][..], &tagged(0x64, &found)].concat())
+}
+
+/// Lets everybody log in, and finds `entry` whatever is looked for.
+async fn find(mut stream: TcpStream, entry: Vec<u8>) {
+    let mut request = [0; 4096];
+    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+        let start = if request[1] < 0x80 {
+            2
+        } else {
+            2 + usize::from(request[1] & 0x7f)
+        };
+        let (id, operation) = (request[start + 2], request[start + 3]);
+        let answer = match operation {
+            0x60 => BOUND.to_vec().tap(4, id),
+            0x63 => [entry.clone().tap(4, id), DONE.to_vec().tap(4, id)].concat(),
+            _ => return,
+        };
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
+#[cfg(feature = "token")]
+#[tokio::test]
+async fn refresh_tokens_are_for_users_whose_new_passwords_are_seen() {
+    use registry_auth::{MemoryRecords, TokenRequest, TokenServer};
+
+    let request = TokenRequest::from_query("offline_token=true").unwrap();
+    for (values, lasts) in [
+        (&[("pwdChangedTime", "20260101000000Z")][..], true),
+        (&[("pwdLastSet", "133000000000000000")], true),
+        (&[("entryUUID", "7f3c")], false),
+        (&[], false),
+    ] {
+        let (listener, ldap) = directory().await;
+        let found = entry("ann", values);
+        let served = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(find(stream, found.clone()));
+            }
+        });
+        let access = access(ldap).tokens(
+            TokenServer::ephemeral()
+                .unwrap()
+                .records(MemoryRecords::new()),
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", basic("ann"));
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let answer = access.issue(&sender, &request).await.unwrap();
+        assert_eq!(answer.refresh_token.is_some(), lasts, "{values:?}");
+        served.abort();
     }
 }
 

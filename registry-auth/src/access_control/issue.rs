@@ -142,13 +142,14 @@ impl Inner {
         };
         self.count_known(known.as_ref())?;
         let holder = known.unwrap_or_else(|| Principal::anonymous().found_by(NOBODY));
-        let complete = match holder.kind() {
-            PrincipalKind::Anonymous => false,
+        let standing = match holder.kind() {
+            PrincipalKind::Anonymous => None,
             _ => match self.standing(&holder, holder.source()).await? {
-                Some((_, standing)) => standing == Standing::Unknown,
+                Some((_, standing)) => Some(standing),
                 None => return Err(wrong_credentials().into()),
             },
         };
+        let complete = standing == Some(Standing::Unknown);
         let (held, mut epochs) = self.held(request.scopes(), &holder).await?;
         let asked = request.scopes().intersection(&held);
         let caller = Known::new(Some(holder.clone()), sender.origin().clone(), now);
@@ -174,10 +175,11 @@ impl Inner {
             now,
         };
         let mut answer = server.issue(&issue).await?;
-        // Not for those who couldn't be asked whether they still are who they were,
-        // nor for holders of a token: it would be longer-lived than theirs.
-        let lasts = !complete && holder.limits().is_none();
-        if request.is_offline() && lasts && holder.kind() != PrincipalKind::Anonymous {
+        // Not for those who can't be asked whether they still are who they were, and
+        // have the password that they had, nor for holders of a token: it would be
+        // longer-lived than theirs.
+        let lasts = matches!(&standing, Some(Standing::Current(now)) if !now.hides_password());
+        if request.is_offline() && lasts && holder.limits().is_none() {
             answer.refresh_token = server.refresh_token(&holder, now).await?;
         }
         Ok(answer)
@@ -196,7 +198,9 @@ impl Inner {
         let found = found.ok_or_else(wrong_credentials)?;
         self.require_key(found.holder()).await?;
         let holder = match self.standing(found.holder(), found.source()).await? {
-            Some((source, Standing::Current(now))) if now.stamp() == found.holder().stamp() => {
+            Some((source, Standing::Current(now)))
+                if now.stamp() == found.holder().stamp() && !now.hides_password() =>
+            {
                 self.admit(now.found_by(source).limited_as(found.holder()))?
             }
             _ => {
