@@ -43,7 +43,9 @@ const USED: Duration = Duration::from_mins(1);
 /// nothing.
 ///
 /// A key of a user is good as long as the user's own login is: if that can't be
-/// asked whether the user is still there, it isn't. Tokens that were made for a key
+/// asked whether the user is still there, it isn't. A new password doesn't end it.
+/// It is of no use to a user of the same name elsewhere, nor to one who gets the name
+/// later, where the login [tells them apart](Principal::with_identity). Tokens that were made for a key
 /// end with it.
 ///
 /// [`AccessControl::keys`](crate::AccessControl::keys) lets their holders in.
@@ -112,8 +114,9 @@ pub struct NewKey {
 pub(crate) enum KeyHolder {
     /// A robot's.
     Robot(Principal),
-    /// A user's, about whom this source is to be asked; limited as the key is.
-    User(Principal, String),
+    /// A user's, about whom this source is to be asked; limited as the key is. If
+    /// there is an identity, the user has to have it still.
+    User(Principal, String, Option<String>),
 }
 
 impl Keys {
@@ -269,6 +272,7 @@ impl Keys {
             owner: owner.name().to_owned(),
             robot,
             source: owner.source().to_owned(),
+            identity: owner.identity().map(kept::digits),
             label: key.label,
             scopes: key.scopes.map(|scopes| scopes.to_string()),
             created: seconds(now),
@@ -282,7 +286,9 @@ impl Keys {
         Ok((kept.shown(&text.id, key.expires_at), text.text()))
     }
 
-    /// The keys of `owner`, in the order of ids, which are the positions.
+    /// The keys of `owner`, in the order of ids, which are the positions. They are
+    /// those of the one whom an authenticator made, or else of all who have or had
+    /// the name.
     ///
     /// # Errors
     ///
@@ -292,12 +298,15 @@ impl Keys {
         page.after = page.after.map(|id| format!("{prefix}{id}"));
         let found = self.records.list(&prefix, page).await?;
         let id = |key: &str| key.strip_prefix(&prefix).unwrap_or(key).to_owned();
-        let keys = found.items.iter().map(|record| {
+        let mut keys = Vec::new();
+        for record in &found.items {
             let kept = KeptKey::read(&record.value)?;
-            Ok(kept.shown(&id(&record.key), record.expires_at))
-        });
+            if is_of(owner, &kept) {
+                keys.push(kept.shown(&id(&record.key), record.expires_at));
+            }
+        }
         Ok(Page {
-            items: keys.collect::<Result<_>>()?,
+            items: keys,
             next: found.next.as_deref().map(id),
         })
     }
@@ -309,11 +318,15 @@ impl Keys {
     /// [`NotFound`](ErrorKind::NotFound) if `owner` has no such key, although
     /// another may have it.
     pub async fn revoke(&self, owner: &Principal, id: &str) -> Result<()> {
+        let no_key = || ErrorKind::NotFound.error("there is no such key");
         let key = format!("{}{id}", keys_of(owner));
-        if self.records.remove(&key, Expected::Any).await? {
+        let record = self.records.get(&key).await?.ok_or_else(no_key)?;
+        if is_of(owner, &KeptKey::read(&record.value)?)
+            && self.records.remove(&key, Expected::Any).await?
+        {
             Ok(())
         } else {
-            Err(ErrorKind::NotFound.error("there is no such key"))
+            Err(no_key())
         }
     }
 
@@ -371,12 +384,12 @@ impl Keys {
             }
             None => holder,
         };
-        let source = kept.source.clone();
+        let (source, identity) = (kept.source.clone(), kept.identity.clone());
         self.note_use(&record.key, record.version, record.expires_at, kept, now)
             .await;
         Ok(Some(match holder.kind() {
             PrincipalKind::Robot => KeyHolder::Robot(holder),
-            _ => KeyHolder::User(holder, source),
+            _ => KeyHolder::User(holder, source, identity),
         }))
     }
 
@@ -438,6 +451,20 @@ fn robot_key(name: &str) -> String {
 /// What the keys of the records about the keys of `owner` start with.
 fn keys_of(owner: &Principal) -> String {
     format!("key/{}/", holder_key(owner))
+}
+
+/// Whether `owner` has this key, and not another one of the same name. Whoever was
+/// found by no source stands for all of them.
+fn is_of(owner: &Principal, kept: &KeptKey) -> bool {
+    if owner.kind() != PrincipalKind::User || owner.found_source().is_none() {
+        return true;
+    }
+    kept.source == owner.source() && has_identity(owner, kept.identity.as_deref())
+}
+
+/// Whether `owner` is who had this identity, as far as there was one.
+pub(crate) fn has_identity(owner: &Principal, identity: Option<&str>) -> bool {
+    identity.is_none_or(|kept| owner.identity().map(kept::digits).as_deref() == Some(kept))
 }
 
 /// 16 digits that tell apart what there are few of.

@@ -393,6 +393,9 @@ impl Ldap {
         name: String,
     ) -> Result<Principal, Failure> {
         let mut principal = Principal::new(&name).with_stamp(stamp(entry));
+        if let Some(identity) = identity(entry) {
+            principal = principal.with_identity(identity);
+        }
         let mut changes = CHANGES.iter().flat_map(|attribute| entry.values(attribute));
         if changes.next().is_none() {
             principal = principal.hiding_password();
@@ -478,6 +481,13 @@ fn stamp(entry: &Entry) -> [u8; 16] {
         add(value);
     }
     short(digest(&SHA256, &text).as_ref())
+}
+
+/// Is another one when the entry is, where the directory says which one it is.
+fn identity(entry: &Entry) -> Option<[u8; 16]> {
+    let attributes = IDENTITIES.into_iter();
+    let value = attributes.flat_map(|name| entry.values(name)).next()?;
+    Some(short(digest(&SHA256, value).as_ref()))
 }
 
 fn short<const N: usize>(hash: &[u8]) -> [u8; N] {

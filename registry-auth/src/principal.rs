@@ -68,6 +68,8 @@ pub struct Principal {
     groups: BTreeSet<String>,
     claims: BTreeMap<String, String>,
     stamp: Option<[u8; 16]>,
+    /// Which of those who had its name, where its source tells them apart.
+    identity: Option<[u8; 16]>,
     /// Whether its stamp stays when its password changes.
     #[cfg(feature = "ldap")]
     hides_password: bool,
@@ -127,6 +129,7 @@ impl Principal {
             groups: BTreeSet::new(),
             claims: BTreeMap::new(),
             stamp: None,
+            identity: None,
             #[cfg(feature = "ldap")]
             hides_password: false,
             limits: None,
@@ -158,6 +161,18 @@ impl Principal {
     pub fn with_stamp(mut self, stamp: [u8; 16]) -> Self {
         self.stamp = Some(stamp);
         self
+    }
+
+    /// The same principal with a mark that nobody else has who gets its name later,
+    /// and that stays whatever its password is: its keys are of no use to others.
+    pub fn with_identity(mut self, identity: [u8; 16]) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The mark that tells it from others who had its name, if it has one.
+    pub fn identity(&self) -> Option<&[u8; 16]> {
+        self.identity.as_ref()
     }
 
     /// The same principal, of which nobody sees that its password changed: nothing
@@ -264,6 +279,12 @@ impl Principal {
     /// The [source](crate::Authenticator::source) that knows it.
     pub fn source(&self) -> &'static str {
         self.source.unwrap_or("custom")
+    }
+
+    /// The same, if it was found by any.
+    #[cfg(feature = "keys")]
+    pub(crate) fn found_source(&self) -> Option<&'static str> {
+        self.source
     }
 
     /// Whether it can be let in at all.

@@ -490,6 +490,67 @@ async fn a_key_of_a_user_is_good_as_long_as_the_user_is() {
 }
 
 #[tokio::test]
+async fn a_key_of_a_user_ends_with_its_owner_and_not_with_the_password() {
+    let scene = scene();
+    let turn_into = |ann: Principal| *scene.ann.0.lock().unwrap() = Some(ann.member_of("team"));
+    let pull = async |secret: &Secret| {
+        let way = bearer(secret);
+        let path = "/v2/team/a/tags/list";
+        ask(&scene.access, &way, Method::GET, path).await.map(drop)
+    };
+    let (_, early) = scene.key(&scene.ann().await, NewKey::default()).await;
+    let first = || Principal::new("ann").with_identity([1; 16]);
+    turn_into(first().with_stamp([1; 16]));
+    let (id, secret) = scene.key(&scene.ann().await, NewKey::default()).await;
+    pull(&secret).await.unwrap();
+    turn_into(first().with_stamp([2; 16]));
+    pull(&secret).await.unwrap();
+    for other in [
+        Principal::new("ann").with_identity([2; 16]),
+        Principal::new("ann"),
+    ] {
+        turn_into(other);
+        assert_eq!(pull(&secret).await, Err(ErrorKind::Unauthorized));
+        let ann = scene.ann().await;
+        assert!(scene.keys.revoke(&ann, &id).await.is_err());
+        let listed = scene.keys.list(&ann, PageRequest::default()).await;
+        assert_eq!(listed.unwrap().items.len(), 1);
+        // One that doesn't say which ann it is of is of all of them.
+        pull(&early).await.unwrap();
+    }
+    turn_into(first());
+    pull(&secret).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_of_the_same_name_elsewhere_has_other_keys() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    let (id, secret) = scene.key(&ann, NewKey::default()).await;
+    let elsewhere =
+        AccessControl::new(Rules::new()).authenticator(Login::new(|_, _| async { true }));
+    let headers = headers(Some(&basic("ann", "another")));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let other = elsewhere.identify(&sender).await.unwrap().unwrap();
+    let listed = async |owner: &Principal| {
+        let listed = scene.keys.list(owner, PageRequest::default()).await;
+        let ids = listed.unwrap().items.into_iter().map(|key| key.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&other).await, Vec::<String>::new());
+    let error = scene.keys.revoke(&other, &id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(listed(&ann).await, [&*id]);
+    ask(&scene.access, &bearer(&secret), Method::GET, "/v2/")
+        .await
+        .unwrap();
+    // Whoever looks after users sees the keys of all who have the name.
+    let named = Principal::new("ann");
+    assert_eq!(listed(&named).await, [&*id]);
+    scene.keys.revoke(&named, &id).await.unwrap();
+}
+
+#[tokio::test]
 async fn whoever_guesses_keeps_no_key_out() {
     let scene = scene();
     let robot = scene.robot("ci").await;

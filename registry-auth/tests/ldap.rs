@@ -187,6 +187,31 @@ async fn find(mut stream: TcpStream, entry: Vec<u8>) {
     }
 }
 
+#[tokio::test]
+async fn who_gets_a_name_later_is_told_from_who_had_it() {
+    let mut identities = Vec::new();
+    for values in [
+        &[("entryUUID", "7f3c"), ("pwdChangedTime", "20260101000000Z")][..],
+        &[("entryUUID", "7f3c"), ("pwdChangedTime", "20260202000000Z")],
+        &[("entryUUID", "80aa")],
+        &[("objectGUID", "7f3d")],
+        &[],
+    ] {
+        let (listener, ldap) = directory().await;
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            find(stream, entry("ann", values)).await;
+        });
+        let ann = login(&access(ldap), "ann").await.unwrap().unwrap();
+        identities.push(ann.identity().copied());
+        served.await.unwrap();
+    }
+    let [one, same, other, active, unknown] = identities.try_into().unwrap();
+    assert!(one.is_some() && one == same);
+    assert!(other.is_some() && active.is_some() && unknown.is_none());
+    assert!(one != other && one != active);
+}
+
 #[cfg(feature = "token")]
 #[tokio::test]
 async fn refresh_tokens_are_for_users_whose_new_passwords_are_seen() {

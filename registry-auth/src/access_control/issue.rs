@@ -10,7 +10,7 @@ use super::decide::Known;
 use super::refusal::Refused;
 use super::{AccessControl, Inner};
 #[cfg(feature = "keys")]
-use crate::keys::{KeyHolder, SOURCE};
+use crate::keys::{KeyHolder, SOURCE, has_identity};
 use crate::token_server::{Issue, TokenGrant, TokenServer};
 use crate::{
     Credentials, Principal, PrincipalKind, Refusal, Secret, Sender, Standing, TokenAnswer,
@@ -277,15 +277,17 @@ impl Inner {
         let Some(keys) = &self.keys else {
             return Ok(None);
         };
-        let (user, source) = match keys.find(credentials, self.clock.now()).await? {
+        let (user, source, identity) = match keys.find(credentials, self.clock.now()).await? {
             None => return Ok(None),
             Some(KeyHolder::Robot(robot)) => return Ok(Some(robot.found_by(SOURCE))),
-            Some(KeyHolder::User(user, source)) => (user, source),
+            Some(KeyHolder::User(user, source, identity)) => (user, source, identity),
         };
-        if let Some((source, Standing::Current(now))) = self.standing(&user, &source).await? {
+        if let Some((source, Standing::Current(now))) = self.standing(&user, &source).await?
+            && has_identity(&now, identity.as_deref())
+        {
             return Ok(Some(now.found_by(source).limited_as(&user)));
         }
-        tracing::info!(%user, "the owner of a key is gone, or can't be asked about");
+        tracing::info!(%user, "the owner of a key is gone or another one, or can't be asked about");
         Err(wrong_credentials())
     }
 

@@ -30,6 +30,10 @@ pub(super) struct KeptKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) robot: Option<String>,
     pub(super) source: String,
+    /// Which of the users who had this name, in 32 digits; absent if the source
+    /// doesn't tell, and of robots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<String>,
     pub(super) label: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scopes: Option<String>,
@@ -127,6 +131,11 @@ pub(super) fn check_text(text: &str) -> Result<()> {
             .error("a label, description or group must have 128 bytes at most, in one line"));
     }
     Ok(())
+}
+
+/// An identity as it is kept.
+pub(super) fn digits(identity: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*identity))
 }
 
 /// A robot and one of its keys as the stamp of a principal: tokens that were given
