@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use server::configuration::{
-    Changes, Configuration, LogFormat, Origin, Problem, Sources, Storage, Text, understand,
+    CertificateSource, Changes, Configuration, LogFormat, Origin, Problem, Sources, Storage, Text,
+    understand,
 };
 
 const NAME: &str = "config.yml";
@@ -192,11 +193,30 @@ fn write(configuration: &Configuration) -> Option<String> {
         } else {
             ""
         };
-        say(format!(
-            "  tls: {{certificate: {}, key: {}{minimum}}}",
-            quoted(tls.certificate.value.to_str().unwrap()),
-            quoted(tls.key.value.to_str().unwrap())
-        ));
+        let source = match &tls.certificate {
+            CertificateSource::Files { certificate, key } => format!(
+                "certificate: {}, key: {}",
+                quoted(certificate.value.to_str().unwrap()),
+                quoted(key.value.to_str().unwrap())
+            ),
+            CertificateSource::LetsEncrypt(server) => {
+                let hosts: Vec<_> = server.hosts.iter().map(|host| quoted(host)).collect();
+                let mut keys = vec![
+                    format!(
+                        "cachefile: {}",
+                        quoted(server.cache.value.to_str().unwrap())
+                    ),
+                    format!("hosts: [{}]", hosts.join(", ")),
+                ];
+                let email = server.email.iter().map(|email| ("email", email));
+                let directory = server.directory.iter().map(|url| ("directoryurl", url));
+                for (name, value) in email.chain(directory) {
+                    keys.push(format!("{name}: {}", quoted(value)));
+                }
+                format!("letsencrypt: {{{}}}", keys.join(", "))
+            }
+        };
+        say(format!("  tls: {{{source}{minimum}}}"));
     }
     say("  headers:".to_owned());
     let mut headers: BTreeMap<&str, Vec<String>> = BTreeMap::new();

@@ -53,7 +53,11 @@ fuzz_target!(|input: &[u8]| {
     let (whole, pieces) = (pass(bytes, usize::MAX), pass(bytes, piece));
     // How much of a head is too much depends on when it is looked at, and what
     // is wrong with it on how much of it is there.
-    assert_eq!((whole.0, whole.1), (pieces.0, pieces.1), "{whole:?} {pieces:?}");
+    assert_eq!(
+        (whole.0, whole.1),
+        (pieces.0, pieces.1),
+        "{whole:?} {pieces:?}"
+    );
     let goes_on = |rest| matches!(rest, Rest::Nothing | Rest::PartOfHead);
     assert_eq!(goes_on(whole.2), goes_on(pieces.2));
 });
