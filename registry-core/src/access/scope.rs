@@ -74,7 +74,8 @@ impl Scopes {
         scopes
     }
 
-    /// The same for those who write scopes down, and want to know what they get.
+    /// The same for those who write scopes down one by one, and want to know what
+    /// they get.
     ///
     /// # Errors
     ///
@@ -82,11 +83,11 @@ impl Scopes {
     /// whole.
     pub fn parse_exactly<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut scopes = Self::default();
-        for scope in values.into_iter().flat_map(|value| value.split(' ')) {
+        for scope in values {
             let mut one = Self::parse([scope]);
             let words = scope.rsplit(':').next().unwrap_or_default();
             let is_known = |word| meaning(word) != Actions::NONE;
-            if one.is_empty() || !words.split(',').all(is_known) {
+            if one.is_empty() || scope.contains(' ') || !words.split(',').all(is_known) {
                 return Err(ErrorKind::RequestInvalid.error(format!(
                     "the scope `{scope}` can't be understood; write one such as \
                      repository:team/app:pull,push"
