@@ -71,7 +71,7 @@ pub struct Principal {
     /// Which of those who had its name, where its source tells them apart.
     identity: Option<[u8; 16]>,
     /// Whether its stamp stays when its password changes.
-    #[cfg(feature = "ldap")]
+    #[cfg(any(feature = "ldap", feature = "token"))]
     hides_password: bool,
     limits: Option<Arc<TokenLimits>>,
     source: Option<&'static str>,
@@ -130,7 +130,7 @@ impl Principal {
             claims: BTreeMap::new(),
             stamp: None,
             identity: None,
-            #[cfg(feature = "ldap")]
+            #[cfg(any(feature = "ldap", feature = "token"))]
             hides_password: false,
             limits: None,
             source: None,
@@ -186,10 +186,7 @@ impl Principal {
     /// Whether nobody sees that its password changed, although it has one.
     #[cfg(feature = "token")]
     pub(crate) fn hides_password(&self) -> bool {
-        #[cfg(feature = "ldap")]
-        return self.hides_password;
-        #[cfg(not(feature = "ldap"))]
-        false
+        self.hides_password
     }
 
     /// The same principal as the holder of a token that limits it: never more

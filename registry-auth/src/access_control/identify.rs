@@ -79,6 +79,10 @@ impl Inner {
     /// Whether a password is a key or the token of a job, true or not. Nobody
     /// guesses one, so whoever guesses passwords doesn't keep out those who have
     /// one, though they show it under the same name.
+    #[cfg_attr(
+        not(feature = "keys"),
+        expect(clippy::unused_self, reason = "only keys have to be known here")
+    )]
     fn is_no_guess(&self, password: &Secret) -> bool {
         #[cfg(feature = "keys")]
         if self.keys.is_some() && Keys::is_key(password) {
