@@ -183,7 +183,7 @@ const HEADS: &[(&str, &str)] = &[
 
 /// Bodies in chunks that must not be read on.
 const CHUNKS: &[(&str, &str)] = &[
-    ("an extension", "0;a=b\r\n\r\n"),
+    ("a bare line feed in an extension", "0;a\n\r\n"),
     ("white space behind the size", "0 \r\n\r\n"),
     ("white space in front of the size", " 0\r\n\r\n"),
     ("a sign", "+0\r\n\r\n"),
@@ -285,7 +285,7 @@ async fn requests_with_one_reading_are_all_served() {
     let requests = [
         "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n",
         "PUT /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /",
-        "POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
+        "POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
         "\r\nGET /4 HTTP/1.1\r\nHost: a\r\nX-Text: \u{e4}\r\nConnection: close\r\n\r\n",
     ];
     for piece in [usize::MAX, 1] {

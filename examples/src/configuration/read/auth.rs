@@ -69,7 +69,7 @@ impl Reader<'_> {
             .map(|entry| (String::new(), entry))
             .chain(own.iter().map(|entry| (format!(".{}", entry.name), entry)));
         for (name, entry) in named {
-            if entry.node.says_nothing() {
+            if entry.node.says_nothing() && entry.name != "none" {
                 let sentence = format!("`auth{name}` says nothing; fill it in, or leave it out");
                 self.problems.push(entry.origin.problem(sentence));
             }
