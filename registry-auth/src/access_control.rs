@@ -195,20 +195,24 @@ impl AccessControl {
         sender: &Sender<'_>,
         operation: &Operation,
     ) -> Result<Grant, Refusal> {
+        let mut actor = None;
         let granted = async {
             self.0.count_sender(sender)?;
             let principal = self.0.identify(sender).await?;
             self.0.count_known(principal.as_ref())?;
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
+            actor = Some(Arc::clone(caller.actor()));
             let outlived = self.0.outlived(operation, &caller).await?;
             let caller = caller.having_outlived(outlived);
             let reviewed = self.0.reviewed(operation, &caller).await?;
             self.0
                 .decide(operation, &Arc::new(caller.reviewed(reviewed)))
         };
-        granted
-            .await
-            .map_err(|refused: Refused| self.0.refusal(refused, sender))
+        let granted = granted.await;
+        granted.map_err(|refused: Refused| Refusal {
+            actor,
+            ..self.0.refusal(refused, sender)
+        })
     }
 }
 

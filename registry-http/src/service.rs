@@ -404,8 +404,15 @@ impl Settings {
             #[cfg(not(feature = "token"))]
             return Err(ErrorKind::NotFound.error("there are no tokens here").into());
         };
-        let grant = self.access.authorize(&sender, operation).await?;
-        exchange.authorized(&grant.actor);
+        let grant = self.access.authorize(&sender, operation).await;
+        let actor = match &grant {
+            Ok(grant) => Some(&grant.actor),
+            Err(refusal) => refusal.actor.as_ref(),
+        };
+        if let Some(actor) = actor {
+            exchange.authorized(actor);
+        }
+        let grant = grant?;
         let peer = parts.extensions.get().copied();
         let place = self.capacity.admit(operation, peer)?;
         let request = handler::Request {

@@ -38,6 +38,19 @@ async fn push(program: &Program, user: Option<&str>, repository: &str) -> Status
 }
 
 #[tokio::test]
+async fn the_log_names_who_was_refused() {
+    let program = setup(&["ben"], "").start();
+    let status = push(&program, Some("ben"), "people/ann/app").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    eventually("it is logged", async || {
+        let log = program.stdout();
+        log.lines()
+            .any(|line| line.contains(" - ben [") && line.contains(" 403 "))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn each_does_what_the_policy_file_says_and_follows_its_changes() {
     let program = setup(&["ann", "ben"], "").start();
     for (user, repository, status) in [

@@ -52,6 +52,7 @@ impl AccessControl {
                 challenge: (error.kind() == ErrorKind::Unauthorized)
                     .then(|| self.0.challenge.header(None, &Scopes::default(), None)),
                 error,
+                actor: None,
             }
         })
     }

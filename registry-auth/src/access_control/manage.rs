@@ -97,7 +97,11 @@ impl Inner {
         };
         let challenge = (error.kind() == ErrorKind::Unauthorized)
             .then(|| self.challenge.header(None, &Scopes::default(), None));
-        Refusal { error, challenge }
+        Refusal {
+            error,
+            challenge,
+            actor: None,
+        }
     }
 
     /// What may be done in the repository that `need` names, if it names one.

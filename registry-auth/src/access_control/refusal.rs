@@ -33,6 +33,9 @@ pub struct Refusal {
     pub error: Error,
     /// The value of `WWW-Authenticate`, if the caller should log in.
     pub challenge: Option<HeaderValue>,
+    /// Who asked, if that was found out: for logs, as who was refused is what
+    /// somebody looks for there.
+    pub actor: Option<Arc<Actor>>,
 }
 
 /// Why something isn't granted.
@@ -82,7 +85,11 @@ impl Inner {
             let fault = fault.map(|fault| (fault, sentence.as_str()));
             self.challenge_for(sender, &scopes, fault)
         });
-        Refusal { error, challenge }
+        Refusal {
+            error,
+            challenge,
+            actor: None,
+        }
     }
 
     /// With tokens only a token is asked for, although a password is also taken.

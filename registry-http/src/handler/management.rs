@@ -116,12 +116,15 @@ impl Request<'_> {
                 let revocation: Revocation = self.document(body).await?;
                 let holder = revocation.holder()?;
                 self.settings.access.revoke_all(&holder).await?;
-                tracing::info!(%holder, "all tokens of somebody were revoked");
+                let actor = grant.principal();
+                tracing::info!(%actor, %holder, "all tokens of somebody were revoked");
                 Ok(done())
             }
             Op::RotateSigningKeys => {
                 let Rotation { replace } = self.document(body).await?;
                 self.settings.access.rotate_signing_keys(replace).await?;
+                let actor = grant.principal();
+                tracing::info!(%actor, replace, "another key signs tokens from now on");
                 Ok(done())
             }
             Op::DeleteRepository { .. } => self.delete_repository(grant).await,
@@ -140,6 +143,8 @@ impl Request<'_> {
         let access = access
             .ok_or_else(|| ErrorKind::Denied.error("nothing was granted in this repository"))?;
         registry.delete_repository(access).await?;
+        let (actor, repository) = (grant.principal(), access.repository());
+        tracing::info!(%actor, %repository, "a repository was deleted");
         Ok(done())
     }
 
