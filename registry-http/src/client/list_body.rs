@@ -1,7 +1,12 @@
 //! The bodies of answers with a list.
 
-use registry_core::{Descriptor, Error, ErrorKind, RepositoryName, Result, Tag};
-use serde::Deserialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use registry_core::{Descriptor, ErrorKind, RepositoryName, Result, Tag};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// The tags that a list holds.
 pub(super) fn tags(list: &[u8]) -> Result<Vec<Tag>> {
@@ -9,18 +14,17 @@ pub(super) fn tags(list: &[u8]) -> Result<Vec<Tag>> {
     struct List {
         tags: Option<Vec<Tag>>,
     }
-    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
-    Ok(list.tags.unwrap_or_default())
+    Ok(parse::<List>(list)?.tags.unwrap_or_default())
 }
 
 /// The descriptors that an index holds.
 pub(super) fn referrers(list: &[u8]) -> Result<Vec<Descriptor>> {
     #[derive(Deserialize)]
     struct List {
-        manifests: Option<Vec<Descriptor>>,
+        manifests: Option<Vec<Object<Descriptor>>>,
     }
-    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
-    Ok(list.manifests.unwrap_or_default())
+    let manifests = parse::<List>(list)?.manifests.unwrap_or_default();
+    Ok(manifests.into_iter().map(|Object(item)| item).collect())
 }
 
 /// The names that a catalog holds.
@@ -29,12 +33,37 @@ pub(super) fn repositories(list: &[u8]) -> Result<Vec<RepositoryName>> {
     struct List {
         repositories: Option<Vec<RepositoryName>>,
     }
-    let list: List = serde_json::from_slice(list).map_err(not_a_list)?;
-    Ok(list.repositories.unwrap_or_default())
+    Ok(parse::<List>(list)?.repositories.unwrap_or_default())
 }
 
-fn not_a_list(source: serde_json::Error) -> Error {
-    ErrorKind::Unavailable
-        .error("the remote registry answers with something that isn't a list")
-        .with_source(source)
+fn parse<'de, T: Deserialize<'de>>(list: &'de [u8]) -> Result<T> {
+    let Object(list) = serde_json::from_slice(list).map_err(|source| {
+        ErrorKind::Unavailable
+            .error("the remote registry answers with something that isn't a list")
+            .with_source(source)
+    })?;
+    Ok(list)
+}
+
+/// A JSON object. Serde alone takes an array of the values in their order, too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Entries(PhantomData)).map(Self)
+    }
 }

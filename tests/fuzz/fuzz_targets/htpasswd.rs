@@ -63,7 +63,8 @@ fn argon2id(costs: &str, salt: &str, hash: &str) -> Option<bool> {
 /// The user of a line, if it is right.
 fn user(line: &str) -> Option<&str> {
     let (user, hash) = line.split_once(':')?;
-    let name = !user.is_empty() && !user.contains(char::is_control);
+    // Robots' names are nobody else's.
+    let name = !user.is_empty() && !user.contains(char::is_control) && !user.starts_with("robot$");
     let fields: Vec<_> = hash.split('$').collect();
     let (cost, rest) = match fields[..] {
         ["", "2a" | "2b" | "2y", cost, rest] => (cost, rest),
