@@ -72,12 +72,12 @@ fn the_sentence_names_the_rule_that_decides() {
         (
             "- pull library/x",
             true,
-            "somebody anonymous may pull library/x because of `anyone is reader of library/**`",
+            "an anonymous client may pull library/x because of `anyone is reader of library/**`",
         ),
         (
             "- pull team/x",
             false,
-            "somebody anonymous may not pull team/x: no rule allows it",
+            "an anonymous client may not pull team/x: no rule allows it",
         ),
         (
             "robot$ci push team/x:v1",
@@ -119,7 +119,7 @@ fn the_sentence_names_the_rule_that_decides() {
         (
             "- administer open/x",
             false,
-            "somebody anonymous may not administer open/x: nobody unknown manages anything",
+            "an anonymous client may not administer open/x: nobody unknown manages anything",
         ),
     ] {
         let explanation = access.explain(&inquiry(asked));
@@ -175,5 +175,8 @@ fn the_holder_of_an_anonymous_token_is_somebody_anonymous() {
     let mut inquiry = Inquiry::new(Action::Pull);
     inquiry.principal = Some(Principal::anonymous());
     let sentence = access().explain(&inquiry).sentence;
-    assert!(sentence.starts_with("somebody anonymous may"), "{sentence}");
+    assert!(
+        sentence.starts_with("an anonymous client may"),
+        "{sentence}"
+    );
 }

@@ -254,6 +254,8 @@ async fn a_robot_pushes_with_a_key_that_the_command_line_made() {
     is(StatusCode::ACCEPTED).await;
     assert!(auth(&["key", "revoke", "ci", id]).status.success());
     is(StatusCode::UNAUTHORIZED).await;
+    let listed = auth(&["robot", "list"]).stdout;
+    assert_eq!(listed, "ci\tenabled\tbuilders\n");
     let listed = auth(&["robot", "list", "--json"]).stdout;
     let robots: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(robots[0]["groups"][0], "builders");
@@ -333,7 +335,7 @@ fn keys_at_an_address_that_is_not_safe_are_told_by_their_line() {
          issuer: i\n    jwks: http://login.example/keys\n",
     )
     .run();
-    assert_eq!(end.status.code(), Some(1), "{}", end.stderr);
+    assert_eq!(end.status.code(), Some(2), "{}", end.stderr);
     let sentence = "config.yml:8: the address can't be used: it must begin with https://";
     assert!(end.stderr.contains(sentence), "{}", end.stderr);
 }
@@ -475,7 +477,7 @@ fn a_webhook_that_can_not_be_used_is_told_by_its_line() {
         let end = setup(&["ann"], &format!("  webhook: {{{webhook}}}\n"))
             .file("empty", "\n")
             .run();
-        assert_eq!(end.status.code(), Some(1), "{webhook}");
+        assert_eq!(end.status.code(), Some(2), "{webhook}");
         let line = end
             .stderr
             .lines()
@@ -513,7 +515,7 @@ fn a_policy_file_is_checked_with_its_lines() {
         Setup::new().file("policy.yml", text)
     };
     let end = bad().arguments(&["auth", "check", "policy.yml"]).run();
-    assert_eq!(end.status.code(), Some(1));
+    assert_eq!(end.status.code(), Some(2));
     let lines: Vec<_> = end.stdout.lines().collect();
     assert!(
         lines[0].starts_with("policy.yml:5: ") && lines[1].starts_with("policy.yml:6: "),
@@ -589,7 +591,10 @@ fn a_decision_is_explained_with_the_line_of_its_rule() {
     let configuration =
         "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {realm: r, path: users}}\n";
     let end = Setup::new()
-        .file("users", "")
+        .file(
+            "users",
+            format!("ann:{}\n", bcrypt::hash("correct", 4).unwrap()),
+        )
         .file("c.yml", configuration)
         .arguments(&[
             "auth",
@@ -602,6 +607,7 @@ fn a_decision_is_explained_with_the_line_of_its_rule() {
         ])
         .run();
     assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(end.stdout.contains(" may not administer"), "{end:?}");
 }
 
 #[test]
@@ -609,7 +615,7 @@ fn a_policy_file_that_can_not_be_used_is_told_before_anything_is_made() {
     let mut program = setup(&["ann"], "")
         .file("policy.yml", "rules: [x]\n")
         .begin();
-    assert_eq!(program.wait().code(), Some(1));
+    assert_eq!(program.wait().code(), Some(2));
     assert!(
         program.stderr().contains("policy.yml:1: "),
         "{}",
@@ -639,7 +645,7 @@ fn passwords_are_not_taken_in_the_open_unless_that_is_meant() {
         .file("users", format!("ann:{hash}\n"))
     };
     let end = open("").run();
-    assert_eq!(end.status.code(), Some(1));
+    assert_eq!(end.status.code(), Some(2));
     for part in ["passwords", "http.tls.certificate", "http.plaintext: true"] {
         assert!(end.stderr.contains(part), "{}", end.stderr);
     }
@@ -649,7 +655,7 @@ fn passwords_are_not_taken_in_the_open_unless_that_is_meant() {
 
     let everybody = || Setup::new().arguments(&["--addr", "0.0.0.0:0"]);
     let mut program = everybody().begin();
-    assert_eq!(program.wait().code(), Some(1));
+    assert_eq!(program.wait().code(), Some(2));
     assert!(
         program.stderr().contains("--plain-http"),
         "{}",

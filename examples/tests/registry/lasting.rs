@@ -1,9 +1,11 @@
 //! What is there after a restart.
 
+use std::path::Path;
+
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
-use crate::program::{Program, Setup, eventually, manifest};
+use crate::program::{Program, Setup, eventually, is_there, manifest};
 
 async fn push(program: &Program) {
     assert_eq!(program.push_blob("a/b", b"x").await, StatusCode::CREATED);
@@ -96,7 +98,14 @@ async fn a_lost_database_is_made_again() {
     assert!(end.stderr.contains("rebuild"), "{}", end.stderr);
     let end = Setup::new().arguments(&["rebuild", root]).run();
     assert!(end.status.success(), "{end:?}");
+    assert!(!end.stdout.contains("replaced"), "{}", end.stdout);
     assert_there(&on(root).start()).await;
+
+    // One that is there is kept, and told by its name.
+    let end = Setup::new().arguments(&["rebuild", root]).run();
+    let kept = format!("{root}/metadata.redb.replaced");
+    assert!(end.stdout.contains(&kept), "{}", end.stdout);
+    assert!(is_there(Path::new(&kept)));
 }
 
 #[tokio::test]
@@ -129,7 +138,11 @@ async fn a_damaged_change_log_is_skipped_only_when_asked() {
     let skip = ["rebuild", "--skip-damage", root];
     let end = Setup::new().arguments(&skip).run();
     assert!(end.status.success(), "{end:?}");
-    assert!(end.stdout.contains("1 damaged places"), "{}", end.stdout);
+    assert!(
+        end.stdout.contains("one damaged place was left out"),
+        "{}",
+        end.stdout
+    );
     assert_there(&on(root).start()).await;
 }
 

@@ -12,6 +12,7 @@
 mod authorized;
 mod configured;
 mod enforced;
+mod exit_codes;
 mod headers;
 mod lasting;
 mod managed;

@@ -268,5 +268,5 @@ async fn s_50_the_server_starts_with_no_known_secret() {
          auth: {htpasswd: {realm: r, path: users}}\n",
     )
     .run();
-    assert_eq!(end.status.code(), Some(1), "{}", end.stderr);
+    assert_eq!(end.status.code(), Some(2), "{}", end.stderr);
 }

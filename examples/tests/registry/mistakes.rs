@@ -254,7 +254,7 @@ fn checking_says_the_same_without_serving() {
             .file("config.yml", file)
             .arguments(&check)
             .run();
-        assert_eq!(end.status.code(), Some(1), "{file}");
+        assert_eq!(end.status.code(), Some(2), "{file}");
         let answer: Value = serde_json::from_str(&end.stdout).unwrap();
         assert_eq!(answer["valid"], false);
         let problems = answer["problems"].as_array().unwrap();
@@ -363,7 +363,7 @@ fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
                 .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
         };
         let end = setup().arguments(&["check", "config.yml"]).run();
-        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
         let place = format!("config.yml:{line}: ");
         assert!(end.stdout.starts_with(&place), "{file}{end:?}");
         assert!(end.stdout.contains(what), "{file}{end:?}");
@@ -371,7 +371,7 @@ fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
 
         let serve = ["serve", "config.yml"];
         let end = setup().arguments(&serve).run();
-        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
         assert!(end.stderr.contains(&place), "{file}{end:?}");
         assert!(end.stderr.contains(what), "{file}{end:?}");
     }
@@ -398,7 +398,7 @@ fn checking_says_where_passwords_would_be_sent_in_the_open() {
             assert!(end.stdout.ends_with("nothing is wrong\n"), "{file}{end:?}");
             continue;
         }
-        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
         let sentence = end.stdout.trim_end();
         assert!(sentence.starts_with(place), "{file}{end:?}");
         assert!(
@@ -407,7 +407,7 @@ fn checking_says_where_passwords_would_be_sent_in_the_open() {
         );
         // The same, but for the port that it got.
         let end = setup().arguments(&["serve", "config.yml"]).run();
-        assert_eq!(end.status.code(), Some(1), "{file}{end:?}");
+        assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
         let (start, _) = sentence.split_once(":0, and").unwrap();
         assert!(end.stderr.contains(start), "{file}{end:?}");
     }
@@ -475,7 +475,7 @@ fn what_can_not_be_used_leaves_no_data_directory() {
         let mut program = Setup::serve(&format!("{storage}{rest}"))
             .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
             .begin();
-        assert_eq!(program.wait().code(), Some(1), "{}", program.stderr());
+        assert_eq!(program.wait().code(), Some(2), "{}", program.stderr());
         assert!(program.stderr().contains(sentence), "{}", program.stderr());
         assert!(!program.path("data").try_exists().unwrap(), "{rest}");
     }
@@ -536,7 +536,7 @@ fn what_can_not_be_used_is_told_in_one_sentence() {
         ),
         (
             tls(one.cert.pem(), String::new()).variable("REGISTRY_HTTP_TLS_KEY", "missing"),
-            "registry: REGISTRY_HTTP_TLS_KEY: the key missing can't be read: No such file or directory (os error 2)\n".to_owned(),
+            "REGISTRY_HTTP_TLS_KEY: the key missing can't be read: No such file or directory (os error 2)\n".to_owned(),
         ),
         (
             password_file("missing"),
@@ -573,9 +573,12 @@ fn what_can_not_be_used_is_told_in_one_sentence() {
         ),
     ] {
         let end = setup.run();
-        assert_eq!(end.status.code(), Some(1), "{what}: {end:?}");
         assert!(end.stderr.contains(&what), "{what}: {end:?}");
         assert_eq!(end.stderr.lines().count(), 1, "{end:?}");
+        // Mistakes are told with the key or variable that has them.
+        let is_mistake = end.stderr.starts_with("REGISTRY_");
+        let code = if is_mistake { 2 } else { 1 };
+        assert_eq!(end.status.code(), Some(code), "{what}: {end:?}");
         assert!(
             !end.stderr.contains("Error {") && !end.stderr.contains("secret"),
             "{end:?}"

@@ -86,7 +86,11 @@ async fn whole_content_is_said_to_be_whole() {
     let (_directory, root) = filled().await;
     let end = verify(&root, &[]);
     assert!(end.status.success(), "{end:?}");
-    assert!(end.stdout.starts_with("all 3 contents ("), "{}", end.stdout);
+    assert!(
+        end.stdout.starts_with("all 3 blobs and manifests ("),
+        "{}",
+        end.stdout
+    );
     // A bar is for those who watch.
     assert_eq!(end.stderr, "");
     let (answer, succeeded) = verify_json(&root);
@@ -107,7 +111,11 @@ async fn a_changed_byte_is_found_with_the_repositories_it_harms() {
     assert_eq!(end.status.code(), Some(1), "{end:?}");
     let line = format!("damaged      {digest} (292.9 KiB) in a/b, a/c: ");
     assert!(end.stdout.starts_with(&line), "{}", end.stdout);
-    assert!(end.stdout.contains("1 of 3 contents"), "{}", end.stdout);
+    assert!(
+        end.stdout.contains("1 of 3 blobs and manifests"),
+        "{}",
+        end.stdout
+    );
     let (answer, succeeded) = verify_json(&root);
     assert!(!succeeded);
     let problem = &answer["problems"][0];

@@ -28,7 +28,7 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// Whether somebody anonymous could do `actions` with the registry as a
+    /// Whether an anonymous client could do `actions` with the registry as a
     /// whole, now.
     pub fn new(actions: impl Into<Actions>) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl Inquiry {
     fn sentence(&self, granted: bool, because: &str) -> String {
         let mut sentence = match &self.principal {
             Some(known) if known.kind() != PrincipalKind::Anonymous => known.to_string(),
-            _ => "somebody anonymous".to_owned(),
+            _ => "an anonymous client".to_owned(),
         };
         sentence.push_str(if granted { " may " } else { " may not " });
         let actions: Vec<_> = self.actions.iter().map(Action::as_str).collect();

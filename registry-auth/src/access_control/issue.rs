@@ -17,7 +17,7 @@ use crate::{
     TokenRequest, wrong_credentials,
 };
 
-/// What somebody anonymous is found by.
+/// What an anonymous client is found by.
 const NOBODY: &str = "nobody";
 
 impl AccessControl {

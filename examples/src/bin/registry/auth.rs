@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use registry_auth::{
     AccessControl, Effect, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal,
 };
-use registry_core::Action;
+use registry_core::{Action, Error};
 use serde_json::{Value, json};
 
 use crate::command_line::{AuthCommand, Explain, PolicyCheck};
-use crate::problem::Failure;
+use crate::problem::{Failure, MISTAKEN};
 use crate::runtime;
 use crate::setup;
 use registry_examples::configuration::{self, Sources};
@@ -45,7 +45,12 @@ fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
         lines.push(String::new());
         lines.join("\n")
     };
-    answer_with(&answer, problems.is_empty())
+    let ended = answer_with(&answer, true)?;
+    Ok(if problems.is_empty() {
+        ended
+    } else {
+        ExitCode::from(MISTAKEN)
+    })
 }
 
 /// Says whether somebody could do something, and which rule decides.
@@ -54,7 +59,9 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     let runtime = runtime::current_thread()?;
     let _inside = runtime.enter();
     let access = match (options.policy, options.config) {
-        (Some(path), _) => AccessControl::new(PolicyFile::open(path)?),
+        (Some(path), _) => {
+            AccessControl::new(PolicyFile::open(path).map_err(|error| Failure::usage(&error))?)
+        }
         (None, file) => {
             let sources = Sources {
                 file,
@@ -75,8 +82,10 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (place.as_str(), None),
         };
-        inquiry.repository = Some(repository.parse()?);
-        inquiry.tags = tag.map(str::parse).transpose()?.into_iter().collect();
+        let usage = |error: Error| Failure::usage(&error);
+        inquiry.repository = Some(repository.parse().map_err(usage)?);
+        let tag = tag.map(str::parse).transpose().map_err(usage)?;
+        inquiry.tags = tag.into_iter().collect();
     }
     inquiry.origin.address = options.from;
     inquiry.at = options.at.map(Into::into);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::command_line::Check;
-use crate::problem::Failure;
+use crate::problem::{Failure, MISTAKEN};
 use crate::runtime;
 use crate::setup;
 use crate::summary::exposure;
@@ -42,7 +42,7 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
     Ok(if problems.is_empty() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(MISTAKEN)
     })
 }
 

@@ -1,10 +1,11 @@
 //! The command line.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use registry_core::{Action, Actions, Error};
 
 const ABOUT: &str = "\
@@ -42,6 +43,14 @@ Signals:
   SIGTERM and SIGINT stop the server once requests in progress are answered; a
   second one stops it at once. Certificates, password files and policy files are
   read anew when they change.";
+
+/// The same for every command.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  It is done; what was asked about is so, or whole, or without mistakes.
+  1  It failed, or what was asked about is not so, or not whole.
+  2  What it was told has mistakes: the command line, a variable, the
+     configuration, or a file that these name. They have to be mended first.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -116,7 +125,7 @@ pub(crate) enum AuthCommand {
     Check(PolicyCheck),
     /// Say whether somebody could do something, and which rule decides.
     ///
-    /// It ends with 0 if so, and with 1 if not.
+    /// The exit code is 0 if so, and 1 if not.
     Explain(Explain),
     /// Make, list, stop and delete robots: accounts for programs.
     #[command(subcommand)]
@@ -352,9 +361,52 @@ fn actions(names: &str) -> Result<Actions, Error> {
     names.split(',').map(str::parse::<Action>).collect()
 }
 
+/// The command that the program was given. On a mistake, it says so and ends.
+pub(crate) fn parse() -> Command {
+    let matches = with_exit_codes(CommandLine::command()).try_get_matches();
+    let parsed = matches.and_then(|matches| CommandLine::from_arg_matches(&matches));
+    match parsed {
+        Ok(line) => line.chosen(),
+        Err(error) => with_hint(error).exit(),
+    }
+}
+
+/// Tells of the exit codes behind the help of each command.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let help = match command.get_after_help() {
+        Some(help) => format!("{help}\n\n{EXIT_CODES}"),
+        None => EXIT_CODES.to_owned(),
+    };
+    command.after_help(help).mut_subcommands(with_exit_codes)
+}
+
+/// A file in the place of a command may be a configuration that is to be served.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let path = Path::new(word);
+    let names_yaml = path
+        .extension()
+        .is_some_and(|end| ["yml", "yaml"].iter().any(|yaml| end == *yaml));
+    if names_yaml || path.is_file() {
+        let hint = format!("to serve what a file says, write `registry serve {word}`");
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![hint.into()]),
+        );
+        // It can be no misspelt command as well.
+        error.remove(ContextKind::SuggestedSubcommand);
+    }
+    error
+}
+
 impl CommandLine {
     /// The command, which is to serve unless another one is given.
-    pub(crate) fn command(self) -> Command {
+    fn chosen(self) -> Command {
         self.command.unwrap_or(Command::Serve(Serve {
             file: None,
             overrides: self.overrides,

@@ -18,9 +18,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::command_line::{Command, CommandLine};
+use crate::command_line::Command;
 
 /// Spares operators the database's own words about damage to its file.
 ///
@@ -41,7 +39,7 @@ fn hush_the_database() {
 
 fn main() -> ExitCode {
     hush_the_database();
-    let result = match CommandLine::parse().command() {
+    let result = match command_line::parse() {
         Command::Serve(options) => serve::serve(options),
         Command::Check(options) => check::check(options),
         Command::Auth(command) => auth::auth(command),

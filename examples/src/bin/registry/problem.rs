@@ -11,16 +11,28 @@ use registry_examples::configuration::Problem;
 /// Why the program ends.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The command line, the environment or the configuration is wrong.
+    /// The environment or the configuration is wrong, or what it names.
     Configuration(Vec<Problem>),
+    /// The command line is wrong, or what it names, as this sentence says.
+    Usage(String),
     /// Something else went wrong, and this sentence says what.
     Other(String),
 }
+
+/// How the program ends if what it was told, or a file that this names, has
+/// mistakes: no second try helps before somebody mends them. The parser of the
+/// command line ends with the same.
+pub(crate) const MISTAKEN: u8 = 2;
 
 impl Failure {
     /// A sentence about `what`, and every cause of `error`.
     pub(crate) fn new(what: impl fmt::Display, error: &(dyn StdError + 'static)) -> Self {
         Self::Other(format!("{what}: {}", sentence(error)))
+    }
+
+    /// That what the command line names can't be used.
+    pub(crate) fn usage(error: &Error) -> Self {
+        Self::Usage(sentence(error))
     }
 
     /// Tells the operator, and returns how the program ends.
@@ -32,7 +44,11 @@ impl Failure {
                 for problem in problems {
                     let _ = writeln!(stderr, "{problem}");
                 }
-                ExitCode::from(2)
+                ExitCode::from(MISTAKEN)
+            }
+            Self::Usage(sentence) => {
+                let _ = writeln!(stderr, "registry: {sentence}");
+                ExitCode::from(MISTAKEN)
             }
             Self::Other(sentence) => {
                 let _ = writeln!(stderr, "registry: {sentence}");
@@ -50,7 +66,7 @@ impl From<Error> for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self::Other(problem.to_string())
+        Self::Configuration(vec![problem])
     }
 }
 

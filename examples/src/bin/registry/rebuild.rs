@@ -28,13 +28,21 @@ pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
         })?;
     let damage = match rebuilt.skipped {
         0 => String::new(),
+        1 => "one damaged place was left out; pushes from that time may be missing\n".to_owned(),
         skipped => format!(
             "{skipped} damaged places were left out; pushes from that time may be missing\n"
         ),
     };
     let records = rebuilt.records;
-    let answer =
-        format!("the metadata in {root} is there again; {records} changes were read\n{damage}");
+    let replaced = rebuilt.replaced.map_or_else(String::new, |name| {
+        format!(
+            "the database before is kept as {}, until somebody removes it\n",
+            options.root.join(name).display()
+        )
+    });
+    let answer = format!(
+        "the metadata in {root} is there again; {records} changes were read\n{damage}{replaced}"
+    );
     io::stdout()
         .write_all(answer.as_bytes())
         .map_err(|error| Failure::new("the answer can't be written", &error))?;

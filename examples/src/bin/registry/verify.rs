@@ -161,25 +161,45 @@ impl Outcome {
             _ if self.is_cut_short => {
                 "the content was not read: only the database says what should be there\n".to_owned()
             }
-            0 => format!("all {contents} contents ({bytes}) are whole\n"),
-            wrong => format!(
-                "{wrong} of {contents} contents ({bytes}) are not whole: {missing} missing, {damaged} \
-                 damaged, {unreadable} unreadable; to whoever pushes, the server now says that the \
-                 missing and the damaged are not there: push them again to mend them\n"
-            ),
+            0 => match contents {
+                0 => "no content is stored\n".to_owned(),
+                1 => format!("the only blob or manifest ({bytes}) is whole\n"),
+                _ => format!("all {contents} blobs and manifests ({bytes}) are whole\n"),
+            },
+            wrong => {
+                let are = if wrong == 1 { "is" } else { "are" };
+                format!(
+                    "{wrong} of {contents} blobs and manifests ({bytes}) {are} not whole: \
+                     {missing} missing, {damaged} damaged, {unreadable} unreadable\n"
+                )
+            }
         };
-        if self.metadata > 0 {
-            // Writing to a text doesn't fail.
-            let _ = writeln!(text, "the metadata is damaged in {} places", self.metadata);
-        }
-        if *unreferenced > 0 {
-            let bytes = in_units(self.unreferenced_bytes);
-            // Writing to a text doesn't fail.
-            let _ = writeln!(
-                text,
-                "{unreferenced} files ({bytes}) are what a crash left behind; they only take space"
+        if missing.saturating_add(*damaged) > 0 {
+            text.push_str(
+                "  push what is missing or damaged again: the server now says that it isn't there\n",
             );
         }
+        if *unreadable > 0 {
+            text.push_str("  see to the disk and verify again: what is unreadable may come back\n");
+        }
+        // Writing to a text doesn't fail.
+        let _ = match self.metadata {
+            0 => Ok(()),
+            1 => writeln!(text, "the metadata is damaged in one place"),
+            places => writeln!(text, "the metadata is damaged in {places} places"),
+        };
+        let bytes = in_units(self.unreferenced_bytes);
+        let _ = match unreferenced {
+            0 => Ok(()),
+            1 => writeln!(
+                text,
+                "a crash left one file behind ({bytes}); it only takes space"
+            ),
+            files => writeln!(
+                text,
+                "a crash left {files} files behind ({bytes}); they only take space"
+            ),
+        };
         text
     }
 

@@ -26,12 +26,15 @@ pub(super) const IDENTITIES_LEFT_OUT: u64 = 1 << 32;
 
 /// What a rebuild found.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rebuilt {
     /// The number of records read behind the checkpoint.
     pub records: u64,
     /// The number of places where damage was skipped. Each is logged.
     pub skipped: u64,
+    /// What the database before, if there was one, is called now. It is kept in
+    /// its directory until somebody removes it.
+    pub replaced: Option<String>,
 }
 
 /// Rebuilds the database from the change log on `disk`.
@@ -65,7 +68,7 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     }
     rebuild.read_segments(&files)?;
     let damaged = rebuild.damaged || rebuild.rebuilt.skipped > 0;
-    let found = rebuild.finish()?;
+    let mut found = rebuild.finish()?;
     let snapshot = database.begin_read().map_err(failed)?;
     let table = snapshot.open_table(FACTS).map_err(failed)?;
     let facts = Facts(&table);
@@ -75,6 +78,7 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     if replaced {
         let kept = kept_name(&names);
         disk.rename(DATABASE, &kept).map_err(unusable)?;
+        found.replaced = Some(kept);
     }
     disk.rename(&draft, DATABASE).map_err(unusable)?;
     disk.sync().map_err(unusable)?;

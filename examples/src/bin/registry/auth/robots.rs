@@ -192,7 +192,7 @@ fn robot_as_line(robot: &Robot) -> String {
         "enabled"
     };
     let (name, groups) = (&robot.name, groups.join(","));
-    format!("{name}\t{state}\t{groups}\t{}", robot.description)
+    columns(&[name, state, &groups, &robot.description])
 }
 
 fn key_as_json(key: &ApiKey) -> Value {
@@ -209,14 +209,18 @@ fn key_as_json(key: &ApiKey) -> Value {
 fn key_as_line(key: &ApiKey) -> String {
     let or_never = |time: Option<SystemTime>| time.map_or_else(|| "never".to_owned(), date);
     let scopes = key.scopes.as_ref().map(ToString::to_string);
-    format!(
-        "{}\tends {}\tused {}\t{}\t{}",
-        key.id,
-        or_never(key.expires_at),
-        or_never(key.used_at),
-        scopes.unwrap_or_default(),
-        key.label
-    )
+    columns(&[
+        &key.id,
+        &format!("ends {}", or_never(key.expires_at)),
+        &format!("used {}", or_never(key.used_at)),
+        scopes.as_deref().unwrap_or_default(),
+        &key.label,
+    ])
+}
+
+/// A line, which ends with the last column that holds something.
+fn columns(columns: &[&str]) -> String {
+    columns.join("\t").trim_end_matches('\t').to_owned()
 }
 
 /// To the second.
