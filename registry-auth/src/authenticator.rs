@@ -43,6 +43,20 @@ impl Caller<'_> {
     pub fn admit(&self) -> Result<()> {
         self.attempt.map_or(Ok(()), Attempt::admit)
     }
+
+    /// The password wasn't found right, before the answer says so.
+    pub(crate) fn doubt(&self) {
+        if let Some(attempt) = self.attempt {
+            attempt.doubt();
+        }
+    }
+
+    /// Whether the password is wrong, whatever comes of another look at it: somebody
+    /// who knows the name has said so.
+    #[cfg(feature = "ldap")]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.attempt.is_some_and(Attempt::is_refused)
+    }
 }
 
 impl fmt::Debug for Caller<'_> {
@@ -71,6 +85,10 @@ pub enum Standing {
 ///
 /// Several can be chained: the first that knows the caller answers. If there
 /// are credentials and all abstain, the credentials are wrong.
+///
+/// A password that the first who knows the name finds wrong is shown to the others,
+/// too, though it stays wrong: what that takes, and what comes of it where one of
+/// them is away, tells nobody who knows which names.
 #[async_trait]
 pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     /// Who the caller is, or `None` to leave the question to the next one.
@@ -83,7 +101,8 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     ///
     /// * [`Unauthorized`](registry_core::ErrorKind::Unauthorized), made by
     ///   [`wrong_credentials`](crate::wrong_credentials), if they are wrong: no
-    ///   other authenticator is asked.
+    ///   other authenticator can make them right. Others are asked all the same
+    ///   where a password was [checked](Caller::admit).
     /// * [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) or
     ///   [`Unavailable`](registry_core::ErrorKind::Unavailable) if they can't be
     ///   checked now.

@@ -154,7 +154,10 @@ impl Guard {
             pair: self.keys.hash_one((0, household, &name)),
             address: household.map(|address| self.keys.hash_one((1, address))),
             name: self.keys.hash_one((2, name)),
+            asked: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -170,8 +173,15 @@ pub(crate) struct Attempt<'a> {
     pair: u64,
     address: Option<u64>,
     name: u64,
-    /// Whether a password is being checked.
+    /// Whether somebody checks the password.
+    asked: AtomicBool,
+    /// Whether a password is being checked, and counted as such.
     admitted: AtomicBool,
+    /// Whether somebody who checked it didn't find it right, and nobody knows yet
+    /// what came of it.
+    doubted: AtomicBool,
+    /// Whether it is wrong, whatever others say.
+    refused: AtomicBool,
 }
 
 impl Attempt<'_> {
@@ -194,6 +204,7 @@ impl Attempt<'_> {
     /// Whether a password may be checked now.
     pub(crate) fn admit(&self) -> Result<()> {
         let limits = self.guard.limits;
+        self.asked.store(true, Ordering::Relaxed);
         if self.admitted.load(Ordering::Relaxed) || limits == GuardLimits::NONE {
             return Ok(());
         }
@@ -225,8 +236,33 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Whether somebody checks the password.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whoever checked the password didn't find it right. Unless another one does,
+    /// it counts as wrong, also if nobody waits for the answer or somebody else can't
+    /// tell: to hang up before a refusal that takes its time isn't to guess for free.
+    pub(crate) fn doubt(&self) {
+        if self.is_asked() {
+            self.doubted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The password is wrong, whatever others say.
+    pub(crate) fn refuse_it(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the password is wrong, whatever others say.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// The password was right.
     pub(crate) fn right(self) {
+        self.doubted.store(false, Ordering::Relaxed);
         if self.admitted.load(Ordering::Relaxed) {
             let now = self.now();
             let mut table = self.guard.lock();
@@ -238,6 +274,11 @@ impl Attempt<'_> {
 
     /// The password was wrong.
     pub(crate) fn wrong(self) {
+        self.doubted.store(false, Ordering::Relaxed);
+        self.count();
+    }
+
+    fn count(&self) {
         let now = self.now();
         let limits = self.guard.limits;
         let mut table = self.guard.lock();
@@ -288,6 +329,9 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
+        if self.doubted.load(Ordering::Relaxed) {
+            self.count();
+        }
         if self.admitted.load(Ordering::Relaxed) {
             let mut table = self.guard.lock();
             for key in self.all() {

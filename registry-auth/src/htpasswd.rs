@@ -90,7 +90,10 @@ impl Htpasswd {
         let users = self.users.current().await;
         let fingerprint = self.fingerprints.of(user, password);
         match users.get(user) {
-            Some(known) if !known.cost().takes(password) => Err(wrong_credentials()),
+            Some(known) if !known.cost().takes(password) => {
+                caller.admit()?;
+                Err(wrong_credentials())
+            }
             Some(known) => {
                 if !known.is_verified(&fingerprint) {
                     caller.admit()?;
@@ -100,8 +103,8 @@ impl Htpasswd {
             }
             None => {
                 let cost = users.cost_for_stranger(&self.fingerprints, user);
+                caller.admit()?;
                 if cost.takes(password) {
-                    caller.admit()?;
                     self.workers.pretend(cost, password.clone()).await?;
                 }
                 Ok(None)

@@ -509,8 +509,10 @@ impl Authenticator for Ldap {
             return Ok(None);
         }
         let fingerprint = self.fingerprint(user, password.expose());
+        let is_refused = caller.is_refused();
         if let Some((principal, since)) = self.logins.get(&fingerprint)
             && self.is_fresh(since)
+            && !is_refused
         {
             return Ok(Some(principal));
         }
@@ -518,17 +520,19 @@ impl Authenticator for Ldap {
         // From before the directory says it: it is true until now at least.
         let (now, started) = (self.clock.now(), Instant::now());
         let checked = self.within(self.check(user, password)).await?;
-        if let Checked::Right(principal) = checked {
-            self.logins.insert(fingerprint, (principal.clone(), now));
-            return Ok(Some(principal));
-        }
+        let refusal = match checked {
+            Checked::Right(principal) if !is_refused => {
+                self.logins.insert(fingerprint, (principal.clone(), now));
+                return Ok(Some(principal));
+            }
+            Checked::Unknown => Ok(None),
+            Checked::Right(_) | Checked::Wrong => Err(wrong_credentials()),
+        };
+        caller.doubt();
         if let Some(then) = started.checked_add(REFUSAL) {
             sleep_until(then).await;
         }
-        match checked {
-            Checked::Wrong => Err(wrong_credentials()),
-            _ => Ok(None),
-        }
+        refusal
     }
 
     fn source(&self) -> &'static str {

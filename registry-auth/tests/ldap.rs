@@ -10,6 +10,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/directory.rs"]
+mod directory;
+
 use std::time::Duration;
 
 use base64::Engine;
@@ -22,13 +25,11 @@ use registry_core::{Action, ErrorKind, RequestOrigin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A login of who searches, which succeeded.
-const BOUND: &[u8] = b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00";
+use self::directory::{BOUND, DONE, Tap, entry, find};
+
 /// The entry of `ann`.
 const ANN: &[u8] =
     b"\x30\x1d\x02\x01\x02\x64\x18\x04\x05uid=a0\x0f\x30\x0d\x04\x03uid1\x06\x04\x04ann ";
-/// The end of a search.
-const DONE: &[u8] = b"\x30\x0c\x02\x01\x02\x65\x07\x0a\x01\x00\x04\x00\x04\x00";
 /// A reference to another directory.
 const REFERENCE: &[u8] = b"\x30\x0a\x02\x01\x02\x73\x05\x04\x03ldp";
 /// The end of everything.
@@ -131,7 +132,7 @@ async fn a_user_is_let_in_by_the_name_in_the_directory_and_no_other_spelling() {
         let (listener, ldap) = directory().await;
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            find(stream, entry("admin", &[])).await;
+            find(stream, Some(entry("admin", &[]))).await;
         });
         let expected = if is_known {
             Ok(Some("admin".to_owned()))
@@ -142,48 +143,6 @@ async fn a_user_is_let_in_by_the_name_in_the_directory_and_no_other_spelling() {
         let name = known.map(|known| known.map(|known| known.name().to_owned()));
         assert_eq!(name, expected, "{user}");
         served.await.unwrap();
-    }
-}
-
-/// A value with a tag in front.
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).unwrap();
-    assert!(length < 0x80);
-    [&[tag, length], content].concat()
-}
-
-/// The entry of `user`, with these values.
-fn entry(user: &str, values: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| tagged(4, text.as_bytes());
-    let attribute = |(name, value): &(&str, &str)| {
-        let values = tagged(0x31, &text(value));
-        tagged(0x30, &[text(name), values].concat())
-    };
-    let attributes: Vec<_> = [("uid", user)]
-        .iter()
-        .chain(values)
-        .map(attribute)
-        .collect();
-    let found = [text("uid=x"), tagged(0x30, &attributes.concat())].concat();
-    tagged(0x30, &[&[2, 1, 0][..], &tagged(0x64, &found)].concat())
-}
-
-/// Lets everybody log in, and finds `entry` whatever is looked for.
-async fn find(mut stream: TcpStream, entry: Vec<u8>) {
-    let mut request = [0; 4096];
-    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
-        let start = if request[1] < 0x80 {
-            2
-        } else {
-            2 + usize::from(request[1] & 0x7f)
-        };
-        let (id, operation) = (request[start + 2], request[start + 3]);
-        let answer = match operation {
-            0x60 => BOUND.to_vec().tap(4, id),
-            0x63 => [entry.clone().tap(4, id), DONE.to_vec().tap(4, id)].concat(),
-            _ => return,
-        };
-        stream.write_all(&answer).await.unwrap();
     }
 }
 
@@ -200,7 +159,7 @@ async fn who_gets_a_name_later_is_told_from_who_had_it() {
         let (listener, ldap) = directory().await;
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            find(stream, entry("ann", values)).await;
+            find(stream, Some(entry("ann", values))).await;
         });
         let ann = login(&access(ldap), "ann").await.unwrap().unwrap();
         identities.push(ann.identity().copied());
@@ -229,7 +188,7 @@ async fn refresh_tokens_are_for_users_whose_new_passwords_are_seen() {
         let served = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(find(stream, found.clone()));
+                tokio::spawn(find(stream, Some(found.clone())));
             }
         });
         let access = access(ldap).tokens(
@@ -243,17 +202,6 @@ async fn refresh_tokens_are_for_users_whose_new_passwords_are_seen() {
         let answer = access.issue(&sender, &request).await.unwrap();
         assert_eq!(answer.refresh_token.is_some(), lasts, "{values:?}");
         served.abort();
-    }
-}
-
-trait Tap {
-    fn tap(self, at: usize, byte: u8) -> Self;
-}
-
-impl Tap for Vec<u8> {
-    fn tap(mut self, at: usize, byte: u8) -> Self {
-        self[at] = byte;
-        self
     }
 }
 

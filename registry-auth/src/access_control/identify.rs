@@ -57,12 +57,12 @@ impl Inner {
             exchanges,
         };
         let known = match self.find(&caller).await {
-            Ok(Some(principal)) => self.admit(principal).map(Some),
+            Ok(Some(principal)) => Ok(Some(principal)),
             Ok(None) if credentials.is_none() => Ok(None),
             Ok(None) => Err(wrong_credentials()),
             Err(error) => Err(error),
         };
-        // Of one that breaks off, nothing came.
+        // Of one that breaks off before anybody has looked, nothing came.
         match (attempt, &known) {
             (Some(attempt), Ok(_)) => attempt.right(),
             (Some(attempt), Err(error)) if error.kind() == ErrorKind::Unauthorized => {
@@ -118,22 +118,41 @@ impl Inner {
         !self.authenticators.is_empty()
     }
 
-    /// Asks one authenticator after the other.
+    /// Asks one authenticator after the other, also about a password that is wrong
+    /// already: neither the time nor the answer of one that is away tells who knows
+    /// the name.
     async fn find(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
         #[cfg(feature = "token")]
         if let Some(holder) = self.holder(caller.credentials).await? {
-            return Ok(Some(holder));
+            return self.admit(holder).map(Some);
         }
         #[cfg(feature = "keys")]
         if let Some(holder) = self.key_holder(caller.credentials).await? {
-            return Ok(Some(holder));
+            return self.admit(holder).map(Some);
         }
+        let mut refusal = None;
         for authenticator in &self.authenticators {
-            if let Some(principal) = authenticator.authenticate(caller).await? {
-                return Ok(Some(principal.found_by(authenticator.source())));
+            let found = authenticator.authenticate(caller).await;
+            let admitted = found.and_then(|found| {
+                let found = found.map(|known| known.found_by(authenticator.source()));
+                found.map(|known| self.admit(known)).transpose()
+            });
+            match admitted {
+                Ok(Some(principal)) if refusal.is_none() => return Ok(Some(principal)),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Unauthorized => {
+                    let attempt = caller.attempt.filter(|attempt| attempt.is_asked());
+                    let Some(attempt) = attempt else {
+                        return Err(error);
+                    };
+                    attempt.refuse_it();
+                    refusal.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
             }
+            caller.doubt();
         }
-        Ok(None)
+        refusal.map_or(Ok(None), Err)
     }
 
     /// Nobody learns that the credentials of somebody disabled were right.
