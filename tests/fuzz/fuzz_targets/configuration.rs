@@ -222,7 +222,8 @@ fn write(configuration: &Configuration) -> Option<String> {
     let mut headers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, value) in http.headers.iter().map(|header| &header.value) {
         let values = headers.entry(name.as_str()).or_default();
-        values.push(quoted(value.to_str().unwrap()));
+        // What isn't ASCII stays as it is.
+        values.push(quoted(std::str::from_utf8(value.as_bytes()).unwrap()));
     }
     for (name, values) in headers {
         say(format!(
