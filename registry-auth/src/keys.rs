@@ -372,7 +372,8 @@ impl Keys {
             }
             None => Principal::new(&*kept.owner).by_key(&text.id),
         };
-        let fits = |user: &str| matches!(user, "" | "<token>") || user == holder.to_string();
+        let fits =
+            |user: &str| matches!(user, "" | "<token>") || user == holder.short().to_string();
         if !user.is_none_or(fits) {
             return Err(wrong_credentials());
         }

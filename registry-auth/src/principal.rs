@@ -10,6 +10,10 @@ use registry_core::{RepositoryEpoch, RepositoryName, Scopes};
 /// What the names of robots start with where users have theirs.
 pub(crate) const ROBOT: &str = "robot$";
 
+/// What a name starts with that says its kind, too.
+const USER: &str = "user";
+const WORKLOAD: &str = "workload";
+
 /// What is shown of nobody in particular.
 const ANONYMOUS: &str = "anonymous";
 
@@ -58,7 +62,9 @@ pub(crate) fn folded(name: &str) -> String {
 /// Somebody whose identity is established.
 ///
 /// Shown, it is the name that logs and events use: `ann`, `robot$ci` or
-/// `github:repo:org/app:ref:refs/heads/main`.
+/// `github:repo:org/app:ref:refs/heads/main`. Where that could be somebody else's,
+/// its kind is said as in rules: `user a:b` or `workload ci //host/job`. So
+/// [`called`](Self::called) finds whoever is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     kind: PrincipalKind,
@@ -109,15 +115,17 @@ impl Principal {
 
     /// Whoever is shown as `name` in logs and events; nobody in particular if that
     /// is `anonymous`.
+    ///
+    /// With its kind, as in rules, everybody can be named: `user NAME`, `robot NAME`
+    /// and `workload ISSUER SUBJECT`. Without, `ann` is a user, `robot$ci` a robot,
+    /// `github:repo:org/app` a workload, and `spiffe://example.com/builder`, as any
+    /// other URL, a user.
     pub fn called(name: &str) -> Option<Self> {
-        if name == ANONYMOUS {
-            return None;
-        }
-        Some(match (name.strip_prefix(ROBOT), name.split_once(':')) {
-            (Some(robot), _) => Self::robot(robot),
-            // No user has a colon in its name: there the password begins.
-            (None, Some((issuer, subject))) => Self::workload(issuer, subject),
-            (None, None) => Self::new(name),
+        Some(match Called::read(name) {
+            Called::Nobody => return None,
+            Called::User(name) => Self::new(name),
+            Called::Robot(name) => Self::robot(name),
+            Called::Workload(issuer, subject) => Self::workload(issuer, subject),
         })
     }
 
@@ -290,6 +298,11 @@ impl Principal {
         !poses_as_robot && self.has_few_claims()
     }
 
+    /// Its name where its kind is said, too.
+    pub(crate) fn short(&self) -> Short<'_> {
+        Short(self)
+    }
+
     fn has_few_claims(&self) -> bool {
         let bytes = self.claims.iter().fold(0_usize, |sum, (name, value)| {
             sum.saturating_add(name.len()).saturating_add(value.len())
@@ -298,13 +311,73 @@ impl Principal {
     }
 }
 
+/// Whom a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Called<'a> {
+    Nobody,
+    User(&'a str),
+    Robot(&'a str),
+    Workload(&'a str, &'a str),
+}
+
+impl<'a> Called<'a> {
+    fn read(name: &'a str) -> Self {
+        if name == ANONYMOUS {
+            return Self::Nobody;
+        }
+        match name.split_once(' ') {
+            Some((USER, name)) => return Self::User(name),
+            Some(("robot", name)) => return Self::Robot(name),
+            Some((WORKLOAD, of)) => {
+                if let Some((issuer, subject)) = of.split_once(' ') {
+                    return Self::Workload(issuer, subject);
+                }
+            }
+            _ => {}
+        }
+        match (name.strip_prefix(ROBOT), name.split_once(':')) {
+            (Some(robot), _) => Self::Robot(robot),
+            // Who has a password has no colon in its name: there that begins. But
+            // certificates have URLs.
+            (None, Some((issuer, subject))) if !subject.starts_with("//") => {
+                Self::Workload(issuer, subject)
+            }
+            (None, _) => Self::User(name),
+        }
+    }
+}
+
+/// A principal by the names that it has, whoever else has the same.
+pub(crate) struct Short<'a>(&'a Principal);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Principal { name, issuer, .. } = self.0;
+        match self.0.kind {
+            PrincipalKind::User => f.write_str(name),
+            PrincipalKind::Robot => write!(f, "{ROBOT}{name}"),
+            PrincipalKind::Workload => write!(f, "{issuer}:{name}"),
+            PrincipalKind::Anonymous => f.write_str(ANONYMOUS),
+        }
+    }
+}
+
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, issuer, .. } = self;
+        let is_plain = match self.kind {
+            PrincipalKind::User => Called::read(name) == Called::User(name),
+            PrincipalKind::Workload => {
+                !issuer.contains([':', ' '])
+                    && !issuer.starts_with(ROBOT)
+                    && !name.starts_with("//")
+            }
+            PrincipalKind::Robot | PrincipalKind::Anonymous => true,
+        };
         match self.kind {
-            PrincipalKind::User => f.write_str(&self.name),
-            PrincipalKind::Robot => write!(f, "{ROBOT}{}", self.name),
-            PrincipalKind::Workload => write!(f, "{}:{}", self.issuer, self.name),
-            PrincipalKind::Anonymous => f.write_str(ANONYMOUS),
+            _ if is_plain => self.short().fmt(f),
+            PrincipalKind::Workload => write!(f, "{WORKLOAD} {issuer} {name}"),
+            _ => write!(f, "{USER} {name}"),
         }
     }
 }
@@ -462,6 +535,68 @@ mod tests {
         assert_eq!(Principal::new("ci").issuer(), None);
         assert!(Principal::robot("ci").is_sound());
         assert!(!Principal::new("robot$ci").is_sound());
+    }
+
+    #[test]
+    fn whoever_is_shown_can_be_called() {
+        let spiffe = "spiffe://example.com/builder";
+        let texts = [
+            "ann",
+            "Ann Lee",
+            "a:b",
+            "a:",
+            ":",
+            "",
+            " ",
+            spiffe,
+            "//host/job",
+            "repo:org/app:ref",
+            "anonymous",
+            "user",
+            "user ann",
+            "user:ann",
+            "robot ci",
+            "robot",
+            "workload a b",
+            "workload a",
+            "workload ",
+            "user ",
+            "robot$ci",
+            "a b:c",
+        ];
+        let mut shown = std::collections::BTreeMap::new();
+        let mut check = |known: Principal| {
+            let name = known.to_string();
+            assert_eq!(Principal::called(&name).as_ref(), Some(&known), "{name}");
+            assert_eq!(shown.insert(name.clone(), known), None, "{name}");
+        };
+        for text in texts {
+            if Principal::new(text).is_sound() {
+                check(Principal::new(text));
+            }
+            check(Principal::robot(text));
+            for issuer in [
+                "github",
+                "user",
+                "robot",
+                "spiffe",
+                "https://ci.example.com",
+            ] {
+                check(Principal::workload(issuer, text));
+            }
+        }
+        assert_eq!(Principal::called(spiffe), Some(Principal::new(spiffe)));
+        assert_eq!(Principal::new(spiffe).to_string(), spiffe);
+        assert_eq!(Principal::called("user a:b"), Some(Principal::new("a:b")));
+        assert_eq!(Principal::called("robot ci"), Some(Principal::robot("ci")));
+        assert_eq!(
+            Principal::called("workload ci //host/job"),
+            Some(Principal::workload("ci", "//host/job"))
+        );
+        assert_eq!(
+            Principal::called("user anonymous"),
+            Some(Principal::new("anonymous"))
+        );
     }
 
     #[test]

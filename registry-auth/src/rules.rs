@@ -93,12 +93,16 @@ impl Rules {
     }
 
     /// These are in `group` too, besides those of whom an authenticator says so:
-    /// users by their names, robots by `robot$` and their names.
+    /// users by their names, robots by `robot$` and their names, or both with their
+    /// kinds: `user ann`, `robot ci`.
     pub fn group_members(mut self, group: &str, members: &[&str]) -> Self {
         for member in members {
-            let (groups, name) = match member.strip_prefix(ROBOT) {
-                Some(robot) => (&mut self.groups.of_robots, robot),
-                None => (&mut self.groups.of_users, *member),
+            let robot = member.strip_prefix("robot ");
+            let (groups, name) = if let Some(name) = robot.or_else(|| member.strip_prefix(ROBOT)) {
+                (&mut self.groups.of_robots, name)
+            } else {
+                let name = member.strip_prefix("user ").unwrap_or(member);
+                (&mut self.groups.of_users, name)
             };
             let groups = groups.entry(name.to_owned()).or_default();
             groups.insert(group.to_owned());
@@ -106,9 +110,14 @@ impl Rules {
         self
     }
 
-    /// Whoever is shown by this name, such as `ann` or `robot$ci`, is as unknown
-    /// as if it had the wrong password.
+    /// Whoever is [called](Principal::called) so, such as `ann`, `robot$ci` or
+    /// `user spiffe://example.com/builder`, is as unknown as if it had the wrong
+    /// password.
     pub fn disable(mut self, name: &str) -> Self {
+        if let Some(known) = Principal::called(name) {
+            self.disabled.insert(known.to_string());
+        }
+        // Better one too many who is called the same.
         self.disabled.insert(name.to_owned());
         self
     }
@@ -205,7 +214,9 @@ impl Policy for Rules {
     }
 
     fn is_disabled(&self, principal: &Principal) -> bool {
-        !self.disabled.is_empty() && self.disabled.contains(&principal.to_string())
+        let is = |name: String| self.disabled.contains(&name);
+        !self.disabled.is_empty()
+            && (is(principal.to_string()) || is(principal.short().to_string()))
     }
 
     fn rewards_login(&self) -> bool {

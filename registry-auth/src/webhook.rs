@@ -56,8 +56,7 @@ const SIGNATURE: &str = "x-hub-signature-256";
 /// {"result": {"allow": false, "deny": true, "reason": "shops are frozen until Monday"}}
 /// ```
 ///
-/// `kind` is `user`, `robot`, `workload` or `anonymous`; `user` is the name that
-/// logs show, and null for anonymous callers, as is an address that isn't known;
+/// `kind` is `user`, `robot`, `workload` or `anonymous`; `user` is its name, and null for anonymous callers, as is an address that isn't known;
 /// `time` is in seconds since 1970. An answer with neither `allow` nor `deny` leaves
 /// it to the [policies](crate::Policy). Both are about the actions that were asked
 /// for, or about those in `actions`, such as `["push", "overwrite"]`. Only those
@@ -221,7 +220,7 @@ impl<'a> Input<'a> {
     fn of(question: &Question<'a>, actions: Actions) -> Self {
         let known = question.principal;
         Self {
-            user: known.map(ToString::to_string),
+            user: known.map(|known| known.short().to_string()),
             kind: match known.map(Principal::kind) {
                 Some(PrincipalKind::User) => "user",
                 Some(PrincipalKind::Robot) => "robot",

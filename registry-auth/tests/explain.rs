@@ -180,3 +180,69 @@ fn the_holder_of_an_anonymous_token_is_somebody_anonymous() {
         "{sentence}"
     );
 }
+
+const SPIFFE: &str = "spiffe://example.com/builder";
+
+#[test]
+fn everybody_is_found_by_a_name_whatever_is_in_it() {
+    let rules = || {
+        Rules::new()
+            .sentence("user spiffe://example.com/builder may pull team/app")
+            .sentence("user a:b may pull team/app")
+            .sentence("user ci may pull team/app")
+            .sentence("robot ci may push team/app")
+            .sentence("workload ci may delete team/app")
+            .sentence("group web may overwrite team/app")
+    };
+    let may = |rules: Rules, who: &str| {
+        let mut inquiry = Inquiry::new(Action::Pull);
+        inquiry.repository = Some("team/app".parse().unwrap());
+        inquiry.principal = Principal::called(who);
+        let access = AccessControl::new(rules);
+        let mut granted = |action: Action| {
+            inquiry.actions = action.into();
+            access.explain(&inquiry).granted
+        };
+        let granted: Vec<_> = Action::ALL
+            .into_iter()
+            .filter(|action| granted(*action))
+            .collect();
+        granted
+    };
+    for (names, action) in [
+        (
+            &[SPIFFE, "user spiffe://example.com/builder"][..],
+            Action::Pull,
+        ),
+        (&["user a:b"], Action::Pull),
+        (&["ci", "user ci"], Action::Pull),
+        (&["robot$ci", "robot ci"], Action::Push),
+        (
+            &["ci:job", "ci:a:b", "workload ci a:b", "workload ci //a"],
+            Action::Delete,
+        ),
+    ] {
+        for name in names {
+            assert_eq!(may(rules(), name), [action], "{name}");
+            // The same spelling ends its login, and nobody else's.
+            assert_eq!(may(rules().disable(name), name), [], "{name}");
+            for other in ["ann:b", "user other"] {
+                assert_eq!(may(rules().disable(other), name), [action], "{name}");
+            }
+        }
+    }
+    for (member, name) in [
+        ("spiffe://example.com/builder", SPIFFE),
+        ("user spiffe://example.com/builder", SPIFFE),
+        ("user a:b", "user a:b"),
+        ("a:b", "user a:b"),
+        ("robot ci", "robot$ci"),
+    ] {
+        let granted = may(rules().group_members("web", &[member]), name);
+        assert!(granted.contains(&Action::Overwrite), "{member}");
+    }
+    // Disabling means all who are called so.
+    for name in ["a:b", "user a:b"] {
+        assert_eq!(may(rules().disable(name), "user a:b"), [], "{name}");
+    }
+}

@@ -1,7 +1,9 @@
 //! With passwords and certificates.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use reqwest::{Certificate, Client, Identity, Method, StatusCode};
+
+use serde_json::Value;
 
 use crate::program::{Setup, eventually};
 
@@ -183,4 +185,79 @@ async fn clients_come_in_with_certificates() {
     }
     assert_eq!(ask(optional, None).await, Some(StatusCode::UNAUTHORIZED));
     assert_eq!(ask("", None).await, None);
+}
+
+/// The same, called by a SPIFFE ID.
+fn service(authority: &Issuer<'_, KeyPair>, id: &str) -> Identity {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    let both = format!("{}{}", certificate.pem(), key.serialize_pem());
+    Identity::from_pem(both.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn whoever_is_called_by_a_url_is_explained_and_revoked_by_it() {
+    const ID: &str = "spiffe://example.com/builder";
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let program = Setup::serve(
+        "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nhttp:\n  addr: 127.0.0.1:0\n  \
+         tls:\n    certificate: c.pem\n    key: k.pem\n    clientcas: [clients.pem]\n    \
+         clientauth: verify-client-cert-if-given\n\
+         auth:\n  certificate: {name: spiffe}\n  policy: {path: policy.yml}\n",
+    )
+    .file("c.pem", made.cert.pem())
+    .file("k.pem", made.signing_key.serialize_pem())
+    .file("clients.pem", &authority)
+    .file(
+        "policy.yml",
+        format!("version: 1\nrules:\n  - user {ID} is writer of a/**\n"),
+    )
+    .start();
+    let port = program.address.strip_prefix("127.0.0.1:").unwrap();
+    let trusting = || {
+        let server = Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+        Client::builder().tls_certs_only([server])
+    };
+    let builder = trusting().identity(service(&issuer, ID)).build().unwrap();
+    let url = format!("https://localhost:{port}/v2/token?scope=repository:a/b:pull");
+    let answer = builder.get(url).send().await.unwrap().text().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let anybody = trusting().build().unwrap();
+    let status = async || {
+        let url = format!("https://localhost:{port}/v2/a/b/tags/list");
+        let request = anybody
+            .get(url)
+            .bearer_auth(answer["token"].as_str().unwrap());
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(status().await, StatusCode::NOT_FOUND);
+
+    let policy = program.path("policy.yml");
+    let root = program.path("data");
+    let (policy, root) = (policy.to_str().unwrap(), root.to_str().unwrap());
+    for name in [ID.to_owned(), format!("user {ID}")] {
+        let end = Setup::new()
+            .arguments(&["auth", "explain", &name, "pull", "a/b", "--policy", policy])
+            .run();
+        assert!(
+            end.stdout
+                .starts_with(&format!("{ID} may pull a/b because of ")),
+            "{end:?}"
+        );
+        let end = Setup::new()
+            .arguments(&["auth", "token", "revoke", &name, "--root", root])
+            .run();
+        assert!(end.status.success(), "{end:?}");
+        eventually("its token ends", async || {
+            status().await == StatusCode::UNAUTHORIZED
+        })
+        .await;
+    }
 }

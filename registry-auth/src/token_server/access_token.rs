@@ -135,7 +135,7 @@ impl Content<'_> {
 pub(super) fn subject(principal: &Principal) -> String {
     match principal.kind() {
         PrincipalKind::Anonymous => String::new(),
-        _ => principal.to_string(),
+        _ => principal.short().to_string(),
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Decision, Policy, Principal, Question,
-    Rules, TokenServer,
+    Rules, Standing, TokenServer,
 };
 use registry_core::{
     Action, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, Result, SystemClock,
@@ -301,5 +301,67 @@ async fn an_answer_says_for_the_log_who_got_it() {
         let answer = issue(&access, authorization.as_deref(), "").await.unwrap();
         assert_eq!(answer.actor.name.as_deref(), name);
         assert!(answer.actor.request.is_some());
+    }
+}
+
+/// Knows whoever it is told to, whatever is shown.
+#[derive(Debug)]
+struct Known(Principal);
+
+#[async_trait]
+impl Authenticator for Known {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let is_password = matches!(caller.credentials, Credentials::Basic { .. });
+        Ok(is_password.then(|| self.0.clone()))
+    }
+
+    fn source(&self) -> &'static str {
+        "known"
+    }
+
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        let is_it = principal.kind() == self.0.kind()
+            && principal.name() == self.0.name()
+            && principal.issuer() == self.0.issuer();
+        Ok(if is_it {
+            Standing::Current(self.0.clone())
+        } else {
+            Standing::Gone
+        })
+    }
+}
+
+#[tokio::test]
+async fn tokens_end_by_the_name_that_their_holder_is_shown_by() {
+    for holder in [
+        Principal::new("ann"),
+        Principal::new("spiffe://example.com/builder"),
+        Principal::new("a:b"),
+        Principal::new("workload a b"),
+        Principal::new("anonymous"),
+        Principal::robot("ci"),
+        Principal::workload("ci", "repo:org/app"),
+        Principal::workload("ci", "spiffe://example.com/job"),
+        Principal::workload("spiffe", "//example.com/builder"),
+    ] {
+        let access = AccessControl::new(rules())
+            .authenticator(Known(holder.clone()))
+            .tokens(TokenServer::ephemeral().unwrap());
+        let token = bearer(&issue(&access, Some(&basic("x", "x")), "").await.unwrap());
+        let ping = async || ask(&access, Some(&token), Method::GET, "/v2/").await;
+        let shown = ping().await.unwrap().actor.name.clone().unwrap();
+        assert_eq!(shown, holder.to_string());
+        for other in ["ben", "robot ann", "other:repo"] {
+            access
+                .revoke_all(&Principal::called(other).unwrap())
+                .await
+                .unwrap();
+        }
+        ping().await.unwrap();
+        access
+            .revoke_all(&Principal::called(&shown).unwrap())
+            .await
+            .unwrap();
+        challenge(ping().await);
     }
 }

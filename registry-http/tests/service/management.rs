@@ -463,6 +463,15 @@ async fn tokens_of_somebody_end_and_so_do_all_of_them() {
     assert_eq!(revoked.status, 204);
     assert!(!scene.lets_in(&ann).await && scene.lets_in(&root).await);
     assert!(scene.lets_in(&header).await);
+    // Whatever is in the name.
+    let builder = scene.token(&basic("//builder", "right")).await;
+    assert!(scene.lets_in(&builder).await);
+    for (who, ends) in [("//other", false), ("user //builder", true)] {
+        let who = json!({"who": who});
+        let revoked = scene.ask("keeper", Method::POST, "revocations", who).await;
+        assert_eq!(revoked.status, 204);
+        assert_eq!(scene.lets_in(&builder).await, !ends);
+    }
     let nobody = json!({"who": "anonymous"});
     let refused = scene.ask("root", Method::POST, "revocations", nobody).await;
     assert_eq!(refused.status, 400);

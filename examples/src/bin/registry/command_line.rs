@@ -262,7 +262,8 @@ pub(crate) enum TokenCommand {
     },
     /// End all tokens of somebody. Who has the password, or a key, gets others.
     Revoke {
-        /// Whose: a user's name, `robot$NAME`, or `ISSUER:SUBJECT` of a CI job.
+        /// Whose, as the log calls them: a user's name, `robot$NAME`, or `ISSUER:SUBJECT` of a CI
+        /// job. Or as rules do: `user NAME`, `robot NAME`, `workload ISSUER SUBJECT`.
         who: String,
         /// The data directory of the server.
         #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
@@ -277,7 +278,8 @@ Examples:
   registry auth explain 'robot$ci' push,overwrite team/app --policy policy.yml
   registry auth explain anonymous pull public/app --policy policy.yml --from 192.0.2.7")]
 pub(crate) struct Explain {
-    /// Who would ask: a user's name, `robot$NAME`, or `anonymous`.
+    /// Who would ask: a user's name, `robot$NAME`, `ISSUER:SUBJECT` of a CI job, or `anonymous`. Or
+    /// as rules say it: `user NAME`, `robot NAME`, `workload ISSUER SUBJECT`.
     #[arg(value_name = "WHO")]
     pub(crate) who: String,
     /// What would be done: list, pull, push, overwrite, delete, audit or administer; several with
