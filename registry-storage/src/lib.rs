@@ -112,5 +112,6 @@ pub use metadata::{
 };
 #[cfg(feature = "redb")]
 pub use metadata::{
-    ColdReads, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions, VerifiedMetadata,
+    ColdReads, FactFault, FactKind, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions,
+    VerifiedMetadata, WrongFact,
 };

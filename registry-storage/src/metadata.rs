@@ -17,7 +17,10 @@ pub use record::{
 #[cfg(all(feature = "redb", feature = "testkit"))]
 pub use redb::testkit as change_log;
 #[cfg(feature = "redb")]
-pub use redb::{ColdReads, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions, VerifiedMetadata};
+pub use redb::{
+    ColdReads, FactFault, FactKind, MetadataFinding, Rebuilt, RedbMetadata, RedbOptions,
+    VerifiedMetadata, WrongFact,
+};
 #[cfg(feature = "redb")]
 pub(crate) use redb::{require_change_log, require_stored};
 

@@ -215,12 +215,14 @@ async fn what_is_whole_is_verified_as_that_and_stays_as_it_is() {
     let verified = verify(directory.path()).await;
     assert!(verified.database_is_whole, "{verified:?}");
     assert_eq!(found_in(&verified), [""; 0]);
+    assert_eq!(verified.wrong_facts, []);
     assert!(files(directory.path()) == before);
     rebuild(directory.path()).await.unwrap();
     push_all(directory.path(), 20..30).await;
     let verified = verify(directory.path()).await;
     assert!(verified.database_is_whole, "{verified:?}");
     assert_eq!(found_in(&verified), [""; 0]);
+    assert_eq!(verified.wrong_facts, []);
 }
 
 /// A process that was killed leaves an open database, and may leave records that
@@ -242,6 +244,7 @@ async fn what_a_crash_leaves_is_verified_as_whole() {
     let verified = verify(copy.path()).await;
     assert!(verified.database_is_whole, "{verified:?}");
     assert_eq!(found_in(&verified), [""; 0]);
+    assert_eq!(verified.wrong_facts, []);
     assert_eq!(pushed_in(copy.path()).await, (0..10).collect::<Vec<_>>());
 }
 

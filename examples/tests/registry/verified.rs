@@ -314,3 +314,125 @@ async fn with_the_key_no_damaged_blob_is_served_as_good() {
     let file = file.replace("ROOT", root.to_str().unwrap());
     assert!(pull(Setup::serve(&file)).await.is_err());
 }
+
+/// A copy of a root's metadata.
+fn keep_metadata(root: &Path, name: &str) -> PathBuf {
+    let kept = root.with_file_name(name);
+    std::fs::create_dir(&kept).unwrap();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if name.to_str().unwrap().starts_with("metadata.") {
+            std::fs::copy(entry.path(), kept.join(name)).unwrap();
+        }
+    }
+    kept
+}
+
+/// Tags what is in `a/b`.
+async fn tag(root: &Path, tag: &str) {
+    let program = serve(root).start();
+    let pushed = program.push_manifest("a/b", tag, b"small").await;
+    assert_eq!(pushed, StatusCode::CREATED);
+    program.end(Signal::TERM);
+}
+
+/// The problems with facts, as kind, repository, name and fault.
+fn wrong_facts(answer: &Value) -> Vec<[&str; 4]> {
+    let problems = answer["problems"].as_array().unwrap();
+    let facts = problems
+        .iter()
+        .filter(|problem| problem.get("kind").is_some());
+    facts
+        .map(|fact| {
+            ["kind", "repository", "name", "fault"].map(|key| fact[key].as_str().unwrap_or(""))
+        })
+        .collect()
+}
+
+const LOG: &str = "metadata.00000000000000000001.log";
+
+/// Two files that were restored from different copies: every checksum is right.
+#[tokio::test]
+async fn a_database_beside_the_change_log_of_another_copy_is_told_fact_by_fact() {
+    let (_directory, root) = filled().await;
+    let kept = keep_metadata(&root, "kept");
+    tag(&root, "one").await;
+    let other = std::fs::read(root.join(LOG)).unwrap();
+    for entry in std::fs::read_dir(&kept).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), root.join(entry.file_name())).unwrap();
+    }
+    tag(&root, "two").await;
+    std::fs::write(root.join(LOG), other).unwrap();
+    let (answer, succeeded) = verify_json(&root);
+    assert!(!succeeded);
+    let expected = [
+        ["tag", "a/b", "one", "onlyInChangeLog"],
+        ["tag", "a/b", "two", "onlyInDatabase"],
+    ];
+    let found = wrong_facts(&answer);
+    for fact in expected {
+        assert!(found.contains(&fact), "{answer}");
+    }
+    assert_eq!(answer["summary"]["facts"], found.len());
+    assert_eq!(answer["summary"]["valid"], false);
+    // The content was read all the same.
+    assert_eq!(answer["summary"]["contents"], 3);
+    let end = verify(&root, &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    let line = "damaged      tag two in a/b: the database has it and its change log doesn't";
+    assert!(end.stdout.contains(line), "{}", end.stdout);
+}
+
+#[tokio::test]
+async fn a_database_restored_from_a_backup_is_told_with_what_it_lacks() {
+    let (_directory, root) = filled().await;
+    let kept = keep_metadata(&root, "kept");
+    // What was committed last could also be what a crash left.
+    tag(&root, "later").await;
+    tag(&root, "last").await;
+    let database = "metadata.redb";
+    std::fs::copy(kept.join(database), root.join(database)).unwrap();
+    let (answer, succeeded) = verify_json(&root);
+    assert!(!succeeded);
+    assert_eq!(answer["problems"][0]["file"], database);
+    let later = ["tag", "a/b", "later", "onlyInChangeLog"];
+    assert!(wrong_facts(&answer).contains(&later), "{answer}");
+    let end = verify(&root, &[]);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert!(end.stdout.contains("older than its change log"), "{end:?}");
+    assert!(end.stdout.contains("registry rebuild"), "{end:?}");
+    assert!(end.stdout.contains("the content was not read"), "{end:?}");
+    let arguments = ["rebuild", root.to_str().unwrap()];
+    assert!(Setup::new().arguments(&arguments).run().status.success());
+    assert!(verify(&root, &[]).status.success());
+}
+
+/// Also of pushes that nobody was told of, and of what they had begun.
+#[tokio::test]
+async fn nothing_is_found_after_the_server_was_killed() {
+    let (_directory, root) = filled().await;
+    for round in 0..4 {
+        let program = serve(&root).start();
+        let pushes = (0..8).map(|number| {
+            let (program, content) = (&program, format!("{round} {number}"));
+            async move {
+                let content = content.as_bytes();
+                for _ in 0..round {
+                    let _ = program.push_blob("a/d", content).await;
+                    let tag = format!("v{round}.{number}");
+                    let _ = program.push_manifest("a/d", &tag, content).await;
+                }
+                let begun = "/v2/a/b/blobs/uploads/";
+                let begun = program.call(Method::POST, begun, b"").await;
+                assert_eq!(begun.status(), StatusCode::ACCEPTED);
+            }
+        });
+        futures::future::join_all(pushes).await;
+        program.end(Signal::KILL);
+        let (answer, succeeded) = verify_json(&root);
+        assert!(succeeded, "{answer}");
+        assert_eq!(answer["summary"]["facts"], 0);
+    }
+}

@@ -135,15 +135,18 @@ impl Engine {
         rebuilt.map_err(|error| unusable("data", root, error))
     }
 
-    /// Reads the database of the directory `root` and its change log again, and
-    /// compares all of them with their checksums. Nothing is changed. What
+    /// Reads the database of the directory `root` and its change log again,
+    /// compares all of them with their checksums, and what the database says with
+    /// what the change log amounts to. Neither is changed; while it lasts, it
+    /// takes as much room in the directory as the database does. What
     /// records name is read again by an [inspection](Self::inspect), which
     /// believes the database.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] if a process uses the directory, if there is
-    /// no database, or if the files can't be read.
+    /// no database, if the files can't be read, or if there is no room to replay
+    /// the change log.
     pub async fn verify_metadata(
         root: impl AsRef<Path>,
         options: RedbOptions,

@@ -3,6 +3,7 @@
 mod backend;
 mod change_log;
 mod checkpoint;
+mod comparison;
 mod damage;
 mod disk;
 mod facts;
@@ -11,10 +12,12 @@ mod key;
 mod line;
 mod open;
 mod options;
+mod overlay;
 #[cfg(all(test, feature = "testkit"))]
 mod power_loss;
 mod rebuild;
 mod receive;
+mod replay;
 mod requirement;
 mod room;
 mod shared;
@@ -56,6 +59,7 @@ use super::{
 };
 use crate::directory::unusable;
 
+pub use comparison::{FactFault, FactKind, WrongFact};
 pub use options::{ColdReads, RedbOptions};
 pub use rebuild::Rebuilt;
 pub use verify::{MetadataFinding, VerifiedMetadata};
@@ -167,15 +171,18 @@ impl RedbMetadata {
         .await
     }
 
-    /// Reads the database and the change log in `directory` again and compares
-    /// all of them with their checksums. Nothing is changed, and it takes a
-    /// bounded amount of memory.
+    /// Reads the database and the change log in `directory` again, compares all
+    /// of them with their checksums, and what the database says with what the
+    /// change log amounts to. Neither is changed, and it takes a bounded amount of
+    /// memory; and, while it lasts, as much room in the directory as the database
+    /// does.
     ///
     /// # Errors
     ///
     /// [`Unavailable`](ErrorKind::Unavailable) if another process has the
-    /// database open, if it is missing, or if the files can't be read. Damage is
-    /// no error, but what was asked for.
+    /// database open, if it is missing, if the files can't be read, or if there is
+    /// no room to replay the change log. Damage is no error, but what was asked
+    /// for.
     pub async fn verify(
         directory: impl AsRef<Path>,
         options: RedbOptions,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use registry_core::RepositoryName;
 use registry_storage::{
-    Engine, Finding, Inspected, Inspection, MetadataFinding, RedbOptions, VerifiedMetadata,
+    Engine, FactFault, FactKind, Finding, Inspected, Inspection, MetadataFinding, RedbOptions,
+    VerifiedMetadata, WrongFact,
 };
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
@@ -26,8 +27,8 @@ pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
     let runtime = runtime::current_thread()?;
     let outcome = runtime.block_on(async {
         let metadata = Engine::verify_metadata(&options.root, RedbOptions::default()).await?;
-        if !metadata.database_is_whole {
-            // What it says of content can't be believed.
+        if !metadata.database_is_whole || metadata.database_is_older {
+            // What it says of content can't be believed, or isn't all.
             let mut report = Report::begin(options.json)?;
             let mut outcome = Outcome::default();
             outcome.note(&metadata, &mut report)?;
@@ -99,6 +100,8 @@ async fn inspect(
 struct Outcome {
     /// Places in the database and its change log.
     metadata: u64,
+    /// Facts that the two don't agree about, or that can't be.
+    facts: u64,
     /// Whether content was looked at.
     is_cut_short: bool,
     contents: u64,
@@ -132,13 +135,18 @@ impl Outcome {
         for finding in &metadata.findings {
             report.add_metadata(finding)?;
         }
+        for fact in &metadata.wrong_facts {
+            report.add_fact(fact)?;
+        }
         self.metadata = metadata.more.saturating_add(metadata.findings.len() as u64);
-        self.is_cut_short = !metadata.database_is_whole;
+        let named = metadata.wrong_facts.len() as u64;
+        self.facts = metadata.more_wrong_facts.saturating_add(named);
+        self.is_cut_short = !metadata.database_is_whole || metadata.database_is_older;
         Ok(())
     }
 
     fn is_valid(&self) -> bool {
-        self.wrong() == 0 && self.metadata == 0
+        self.wrong() == 0 && self.metadata == 0 && self.facts == 0
     }
 
     /// How many of those that should be there aren't as they should be.
@@ -159,7 +167,9 @@ impl Outcome {
         let bytes = in_units(self.bytes);
         let mut text = match self.wrong() {
             _ if self.is_cut_short => {
-                "the content was not read: only the database says what should be there\n".to_owned()
+                "the content was not read: only a whole database that isn't older than its change \
+                 log says what should be there\n"
+                    .to_owned()
             }
             0 => match contents {
                 0 => "no content is stored\n".to_owned(),
@@ -188,6 +198,17 @@ impl Outcome {
             1 => writeln!(text, "the metadata is damaged in one place"),
             places => writeln!(text, "the metadata is damaged in {places} places"),
         };
+        let _ = match self.facts {
+            0 => Ok(()),
+            1 => writeln!(
+                text,
+                "one fact is wrong, or the database and its change log don't agree about it"
+            ),
+            facts => writeln!(
+                text,
+                "{facts} facts are wrong, or the database and its change log don't agree about them"
+            ),
+        };
         let bytes = in_units(self.unreferenced_bytes);
         let _ = match unreferenced {
             0 => Ok(()),
@@ -207,6 +228,7 @@ impl Outcome {
         json!({
             "valid": self.is_valid(),
             "metadata": self.metadata,
+            "facts": self.facts,
             "contents": self.contents,
             "bytes": self.bytes,
             "missing": self.missing,
@@ -252,6 +274,31 @@ impl Report {
         }
     }
 
+    fn add_fact(&mut self, fact: &WrongFact) -> Result<(), Failure> {
+        let (kind, reason) = (kind(fact.kind), fact.fault.reason());
+        let repository = fact.repository.as_ref().map(RepositoryName::as_str);
+        if self.is_json {
+            let name = Some(&fact.name).filter(|name| !name.is_empty());
+            self.add_json(&json!({
+                "state": "damaged",
+                "kind": kind,
+                "repository": repository,
+                "name": name,
+                "fault": fault(fact.fault),
+                "message": reason,
+            }))
+        } else {
+            let words = [kind, &fact.name]
+                .into_iter()
+                .filter(|word| !word.is_empty());
+            let what = words.collect::<Vec<_>>().join(" ");
+            let place = repository
+                .map(|name| format!(" in {name}"))
+                .unwrap_or_default();
+            print(&format!("{:<12} {what}{place}: {reason}\n", "damaged"))
+        }
+    }
+
     fn add_json(&mut self, problem: &Value) -> Result<(), Failure> {
         let is_first = std::mem::take(&mut self.is_empty);
         let separator = if is_first { "" } else { "," };
@@ -277,6 +324,31 @@ fn words(finding: &Finding) -> (&'static str, Option<&str>) {
         Finding::Unreadable(reason) => ("unreadable", Some(reason)),
         Finding::Unreferenced => ("unreferenced", None),
         _ => ("whole", None),
+    }
+}
+
+/// What a fact is about, in a word.
+fn kind(kind: FactKind) -> &'static str {
+    match kind {
+        FactKind::Repository => "repository",
+        FactKind::Epoch => "epoch",
+        FactKind::Blob => "blob",
+        FactKind::Manifest => "manifest",
+        FactKind::Tag => "tag",
+        FactKind::Content => "content",
+        FactKind::Index => "index",
+        _ => "fact",
+    }
+}
+
+/// What is wrong with a fact, in a word.
+fn fault(fault: FactFault) -> &'static str {
+    match fault {
+        FactFault::OnlyInDatabase => "onlyInDatabase",
+        FactFault::OnlyInChangeLog => "onlyInChangeLog",
+        FactFault::Different => "different",
+        FactFault::WithoutContent => "withoutContent",
+        _ => "wrong",
     }
 }
 

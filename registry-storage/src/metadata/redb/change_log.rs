@@ -352,11 +352,12 @@ fn is_current(segment: &Arc<dyn DiskFile>, longest_line: usize) -> io::Result<bo
     Ok(matches!(header, Some(Line::Segment { version, .. }) if version >= VERSION))
 }
 
+/// What is said of a database that is older than its change log.
+pub(super) const OUTDATED: &str = "the metadata database is older than its change log, as if restored from a backup; rebuild it \
+     from the change log (`registry rebuild DIRECTORY`)";
+
 fn outdated() -> registry_core::Error {
-    ErrorKind::Corrupt.error(
-        "the metadata database is older than its change log, as if restored from a backup; \
-         rebuild it from the change log (`registry rebuild DIRECTORY`)",
-    )
+    ErrorKind::Corrupt.error(OUTDATED)
 }
 
 fn unreadable(source: io::Error) -> registry_core::Error {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::damage::DAMAGED;
 use super::key::{self, Family, Key, StoreFact};
-use super::rebuild::IDENTITIES_LEFT_OUT;
+use super::replay::IDENTITIES_LEFT_OUT;
 use super::value::{Blob, Content, Counters, Departed, Manifest, Repository, TagTarget, decode};
 use crate::metadata::timestamp::from_nanoseconds;
 

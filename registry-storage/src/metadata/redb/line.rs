@@ -128,6 +128,8 @@ fn has_lost_sector(bytes: &[u8], offset: u64, start: u64) -> bool {
 pub(super) struct Found {
     /// Where it starts.
     pub(super) start: u64,
+    /// How long it is; of a damaged one, maybe less.
+    pub(super) length: usize,
     /// What it says, unless it is damaged or cut short.
     pub(super) line: Option<Line>,
     /// Whether it is such as a crash leaves of what wasn't synced: cut short, or
@@ -175,8 +177,14 @@ impl Lines {
                 let bytes = self.buffer.get(self.consumed..feed).unwrap_or_default();
                 let line = if too_long { None } else { parse(bytes) };
                 torn |= line.is_none() && self.has_lost_sector(bytes, start);
+                let length = bytes.len();
                 self.consumed = feed.saturating_add(1);
-                return Ok(Some(Found { start, line, torn }));
+                return Ok(Some(Found {
+                    start,
+                    length,
+                    line,
+                    torn,
+                }));
             }
             if self.buffer.len().saturating_sub(self.consumed) > self.longest {
                 too_long = true;
@@ -194,7 +202,12 @@ impl Lines {
                 let torn = !changed.is_some_and(|(_, whole)| !too_long && parse(whole).is_some());
                 self.consumed = self.buffer.len();
                 let line = None;
-                return Ok((start < self.len).then_some(Found { start, line, torn }));
+                return Ok((start < self.len).then_some(Found {
+                    start,
+                    length: 0,
+                    line,
+                    torn,
+                }));
             }
         }
     }

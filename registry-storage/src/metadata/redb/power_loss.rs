@@ -25,7 +25,7 @@ use super::disk::Disk;
 use super::key::StoreFact;
 use super::simulated_disk::{Chance, SimulatedDisk};
 use super::value::Counters;
-use super::{RedbMetadata, RedbOptions, open, rebuild};
+use super::{RedbMetadata, RedbOptions, VerifiedMetadata, open, rebuild, verify};
 use crate::metadata::{Batch, Change, CommitError, ManifestRecord, MemoryMetadata, MetadataStore};
 use crate::testkit::metadata::{Scope, batch, observe};
 
@@ -82,6 +82,7 @@ impl World {
     /// Lets the power fail at some time, often while the store recovers from
     /// the last time.
     async fn live(&mut self) -> Result<(), Violation> {
+        self.find_nothing()?;
         if self.chance.percent(40) {
             self.disk.fail_after(self.chance.below(40));
         }
@@ -101,6 +102,25 @@ impl World {
         }
         self.disk.reboot();
         Ok(())
+    }
+
+    /// Fails if verification finds anything in what a power failure left.
+    fn find_nothing(&self) -> Result<(), Violation> {
+        let disk = self.disk();
+        if !open::is_there(&*disk).unwrap() {
+            return Ok(());
+        }
+        let verified = verify::verify(&disk, &options());
+        let verified = verified.map_err(|error| format!("not verified: {error:?}"))?;
+        let nothing = VerifiedMetadata {
+            database_is_whole: true,
+            ..VerifiedMetadata::default()
+        };
+        if verified == nothing {
+            Ok(())
+        } else {
+            Err(format!("found in what is whole: {verified:?}"))
+        }
     }
 
     /// Commits a few batches at once.
@@ -182,6 +202,7 @@ impl World {
             }
         }
         self.disk.reboot();
+        self.find_nothing()?;
         let store = self.open();
         let store = store.map_err(|error| format!("not rebuilt: {error:?}"))?;
         self.verify(&store, Scope::Lasting).await?;

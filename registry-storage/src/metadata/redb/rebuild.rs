@@ -3,26 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 use registry_core::{Error, ErrorKind, Result};
 
 use super::change_log::{Files, checkpoint_name, segment_name};
 use super::disk::Disk;
 use super::facts::{Facts, failed};
-use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
-use super::line::{Line, Lines, VERSION};
+use super::line::{Line, Lines};
 use super::open::{DATABASE, create_anew, draft, open_locked};
-use super::value::{Counters, Position, Repository};
-use super::writer::{FACTS, begin};
+use super::replay::Replay;
+use super::value::Position;
+use super::writer::FACTS;
 use super::{RedbOptions, checkpoint};
-
-/// How many lines go into one transaction.
-const LINES_AT_ONCE: usize = 4096;
-
-/// Identities given out in a record that was skipped can't be known, so this
-/// many are left out.
-pub(super) const IDENTITIES_LEFT_OUT: u64 = 1 << 32;
 
 /// What a rebuild found.
 #[non_exhaustive]
@@ -55,10 +48,9 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
     let database = create_anew(&**disk, &draft, options)?;
     let mut rebuild = Rebuild {
         disk,
-        database: &database,
+        replay: Replay::new(&database),
         skip: options.skip_damage,
         longest_line: options.longest_line,
-        lines: Vec::new(),
         number: 0,
         damaged: false,
         rebuilt: Rebuilt::default(),
@@ -118,11 +110,9 @@ pub(super) fn without_change_log() -> Error {
 
 struct Rebuild<'a> {
     disk: &'a Arc<dyn Disk>,
-    database: &'a Database,
+    replay: Replay<'a>,
     skip: bool,
     longest_line: usize,
-    /// Lines that wait for a transaction.
-    lines: Vec<Line>,
     /// The last record done.
     number: u64,
     /// Whether a segment isn't as it was written.
@@ -158,7 +148,7 @@ impl Rebuild<'_> {
         while let Some(found) = lines.next().map_err(unusable)? {
             match found.line {
                 Some(Line::End { lines }) => whole = lines == count,
-                Some(line) => self.take(line)?,
+                Some(line) => self.replay.take(line, found.length)?,
                 None => self.skip(&name, found.start)?,
             }
             count = count.saturating_add(1);
@@ -189,7 +179,7 @@ impl Rebuild<'_> {
             let last = segments.last().map_or(0, |first| **first);
             let damage = damage.unwrap_or_else(|| Damage::at(segment_name(last), 0));
             self.skip(&damage.file, damage.position)?;
-            self.leave_out_identities()?;
+            self.replay.leave_out_identities()?;
         }
         Ok(())
     }
@@ -208,9 +198,7 @@ impl Rebuild<'_> {
             let next = self.number.saturating_add(1);
             match found.line {
                 Some(Line::Record { number, .. }) if number < next => begun = true,
-                Some(Line::Record {
-                    number, changes, ..
-                }) => {
+                Some(record @ Line::Record { number, .. }) => {
                     let met = damage.take();
                     let missing = number > next;
                     // A segment that an open database cut short may be followed
@@ -226,16 +214,14 @@ impl Rebuild<'_> {
                         self.skip(&at.file, at.position)?;
                     }
                     if missing {
-                        self.leave_out_identities()?;
+                        self.replay.leave_out_identities()?;
                     }
                     begun = true;
                     self.rebuilt.records = self.rebuilt.records.saturating_add(1);
                     self.number = number;
-                    for change in changes {
-                        self.take(Line::Fact(Box::new(change)))?;
-                    }
+                    self.replay.take(record, found.length)?;
                 }
-                Some(line) => self.take(line)?,
+                Some(line) => self.replay.take(line, found.length)?,
                 None => {
                     self.damaged = true;
                     let first = damage.get_or_insert_with(|| Damage {
@@ -281,77 +267,17 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    fn leave_out_identities(&mut self) -> Result<()> {
-        self.flush()?;
-        self.change(|facts| {
-            let mut counters: Counters = facts.view().store(StoreFact::Counters)?;
-            counters.identity = counters.identity.saturating_add(IDENTITIES_LEFT_OUT);
-            facts.put(&Key::store(StoreFact::Counters), &counters)
-        })
-    }
-
-    fn take(&mut self, line: Line) -> Result<()> {
-        // At once: what follows may be such that it looks damaged.
-        if let Line::Segment { version, .. } | Line::Checkpoint { version, .. } = line
-            && version > VERSION
-        {
-            return Err(ErrorKind::Unavailable.error(
-                "the change log was written by a later version of this program; use that one",
-            ));
-        }
-        self.lines.push(line);
-        if self.lines.len() >= LINES_AT_ONCE {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let lines = std::mem::take(&mut self.lines);
-        self.change(|facts| lines.into_iter().try_for_each(|line| put(facts, line)))
-    }
-
-    fn change(&self, make: impl FnOnce(&mut FactsMut<'_, '_>) -> Result<()>) -> Result<()> {
-        let transaction = begin(self.database, true)?;
-        {
-            let mut table = transaction.open_table(FACTS).map_err(failed)?;
-            make(&mut FactsMut(&mut table))?;
-        }
-        transaction.commit().map_err(failed)
-    }
-
     /// Lets the database go on behind the last record, in a new segment.
     fn finish(mut self) -> Result<Rebuilt> {
-        self.flush()?;
+        self.replay.flush()?;
         let position = Position {
             number: self.number,
             segment: self.number.saturating_add(1),
             offset: 0,
         };
-        self.change(|facts| facts.put(&Key::store(StoreFact::Position), &position))?;
+        self.replay
+            .change(|facts| facts.put(&Key::store(StoreFact::Position), &position))?;
         Ok(self.rebuilt)
-    }
-}
-
-fn put(facts: &mut FactsMut<'_, '_>, line: Line) -> Result<()> {
-    match line {
-        Line::Checkpoint { identity, .. } => {
-            let mut counters: Counters = facts.view().store(StoreFact::Counters)?;
-            counters.identity = identity;
-            facts.put(&Key::store(StoreFact::Counters), &counters)
-        }
-        Line::Repository { name, identity } => {
-            let repository = Repository {
-                identity,
-                blobs: 0,
-                manifests: 0,
-                tags: 0,
-                bytes: 0,
-            };
-            facts.put(&Key::repository(&name), &repository)
-        }
-        Line::Fact(change) => facts.apply(*change),
-        Line::Segment { .. } | Line::Record { .. } | Line::End { .. } => Ok(()),
     }
 }
 

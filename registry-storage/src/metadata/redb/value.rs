@@ -55,7 +55,7 @@ pub(super) struct Position {
     pub(super) offset: u64,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Repository {
     pub(super) identity: u64,
     pub(super) blobs: u64,
@@ -81,7 +81,7 @@ impl Repository {
 }
 
 /// The repositories of one name that were deleted.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Departed {
     /// How many.
     pub(super) number: u64,
@@ -89,7 +89,7 @@ pub(super) struct Departed {
     pub(super) at: u64,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Content {
     generation: [u8; 16],
     size: u64,
@@ -140,12 +140,12 @@ impl Content {
     }
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Blob {
     pub(super) size: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) media_type: MediaType,
     pub(super) size: u64,
@@ -179,7 +179,7 @@ impl Manifest {
 }
 
 /// What a manifest refers to besides itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct References(Vec<Vec<u8>>);
 
 impl References {
@@ -192,7 +192,7 @@ impl References {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Referrer {
     media_type: MediaType,
     digest: Vec<u8>,
@@ -223,7 +223,7 @@ impl Referrer {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TagTarget {
     digest: Vec<u8>,
     moved_at: u64,

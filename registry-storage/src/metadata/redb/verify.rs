@@ -1,23 +1,32 @@
-//! Reading the database and the change log again, with all of their checksums.
+//! Reading the database and the change log again, with all of their checksums,
+//! and comparing what they say.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use redb::{Database, StorageBackend};
+use redb::{Database, ReadableDatabase};
 use registry_core::{Error, ErrorKind, Result};
 
 use super::RedbOptions;
-use super::change_log::{Files, checkpoint_name, segment_name};
+use super::change_log::{Files, OUTDATED, checkpoint_name, segment_name};
+use super::comparison::{Comparison, WrongFact};
 use super::damage::{DAMAGED, caught};
 use super::disk::{Disk, DiskFile};
-use super::facts::failed;
+use super::facts::{Facts, failed};
 use super::line::{Line, Lines};
-use super::open::{DATABASE, is_there, missing, open_locked, read_position};
+use super::open::{DATABASE, create_anew, is_there, missing, open_locked, read_position};
+use super::overlay::Overlay;
+use super::replay::Replay;
+use super::room::is_for_room;
 use super::value::Position;
+use super::writer::FACTS;
+use crate::Durability;
 
 /// How many findings are kept; the others are counted.
 const KEPT: usize = 100;
+
+/// How many wrong facts are kept; the others are counted.
+const KEPT_FACTS: usize = 10_000;
 
 /// What became of reading the metadata's files again.
 #[non_exhaustive]
@@ -29,6 +38,15 @@ pub struct VerifiedMetadata {
     pub findings: Vec<MetadataFinding>,
     /// How many findings there are besides.
     pub more: u64,
+    /// Whether the database is older than its change log, as if restored from a
+    /// backup. Such a one isn't opened.
+    pub database_is_older: bool,
+    /// The facts that the database and its change log don't agree about, and
+    /// those that can't be; the first ten thousand. Of a database that isn't
+    /// whole none are read.
+    pub wrong_facts: Vec<WrongFact>,
+    /// How many of them there are besides.
+    pub more_wrong_facts: u64,
 }
 
 /// What is the matter with a file of the metadata.
@@ -52,47 +70,121 @@ impl VerifiedMetadata {
             self.more = self.more.saturating_add(1);
         }
     }
+
+    fn doubt(&mut self, fact: WrongFact) {
+        if self.wrong_facts.len() < KEPT_FACTS {
+            self.wrong_facts.push(fact);
+        } else {
+            self.more_wrong_facts = self.more_wrong_facts.saturating_add(1);
+        }
+    }
 }
 
 /// Reads all pages of the database, and all of the change log that it could be
-/// rebuilt from. Neither is changed, so that whatever is found can be told from
-/// what finding it did.
+/// rebuilt from, and compares what the two say. Neither is changed, so that
+/// whatever is found can be told from what finding it did.
 pub(super) fn verify(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<VerifiedMetadata> {
     if !is_there(&**disk)? {
         return Err(missing());
     }
     let file = open_locked(&**disk, DATABASE)?;
     let mut verified = VerifiedMetadata::default();
-    let position = match caught(|| read_database(&file, options)) {
-        Ok(position) => {
+    let mut log = Log {
+        disk,
+        position: None,
+        longest_line: options.longest_line,
+    };
+    let database = match caught(|| read_database(&file, options)) {
+        Ok((database, position)) => {
             verified.database_is_whole = true;
-            Some(position)
+            if log.is_ahead_of(position)? {
+                // Then all of it counts.
+                verified.database_is_older = true;
+                verified.find(DATABASE, OUTDATED);
+            } else {
+                log.position = Some(position);
+            }
+            database
         }
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             verified.find(DATABASE, error.to_string());
-            None
+            log.verify(&mut verified, |_, _| Ok(()))?;
+            return Ok(verified);
         }
         Err(error) => return Err(error),
     };
-    let log = Log {
-        disk,
-        position,
-        longest_line: options.longest_line,
-    };
-    log.verify(&mut verified)?;
+    let replayed = replayed(disk, options).map_err(crowded)?;
+    let mut replay = Replay::new(&replayed);
+    log.verify(&mut verified, |line, length| {
+        replay.take(line, length).map_err(crowded)
+    })?;
+    replay.flush().map_err(crowded)?;
+    let oldest_version = replay.oldest_version();
+    match caught(|| compare(&database, &replayed, oldest_version, &mut verified)) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            verified.database_is_whole = false;
+            verified.find(DATABASE, error.to_string());
+        }
+        outcome => outcome?,
+    }
     Ok(verified)
 }
 
-/// Compares all pages with their checksums. Returns where the database stands in
-/// the change log.
-fn read_database(file: &Arc<dyn DiskFile>, options: &RedbOptions) -> Result<Position> {
+/// A database for what the change log amounts to, in a file that is gone with
+/// it.
+fn replayed(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Database> {
+    let name = format!("{DATABASE}.replayed");
+    let options = options.durability(Durability::None);
+    let database = create_anew(&**disk, &name, &options)?;
+    disk.remove(&name).map_err(unreadable)?;
+    Ok(database)
+}
+
+/// What somebody is told whose disk is too full to replay the change log.
+fn crowded(error: Error) -> Error {
+    if is_for_room(&error) {
+        ErrorKind::Unavailable
+            .error(
+                "there is no room to replay the change log; free as much as the database takes, \
+                 and verify again",
+            )
+            .with_source(error)
+    } else {
+        error
+    }
+}
+
+fn compare(
+    database: &Database,
+    replayed: &Database,
+    oldest_version: u32,
+    verified: &mut VerifiedMetadata,
+) -> Result<()> {
+    let log_is_whole = verified.findings.is_empty();
+    let read = |database: &Database| {
+        let snapshot = database.begin_read().map_err(failed)?;
+        snapshot.open_table(FACTS).map_err(failed)
+    };
+    let (database, log) = (read(database)?, read(replayed)?);
+    let comparison = Comparison {
+        database: Facts(&database),
+        log: Facts(&log),
+        log_is_whole,
+        oldest_version,
+    };
+    comparison.make(&mut |fact| verified.doubt(fact))
+}
+
+/// Compares all pages with their checksums. Returns the database, and where
+/// it stands in the change log.
+fn read_database(file: &Arc<dyn DiskFile>, options: &RedbOptions) -> Result<(Database, Position)> {
     let mut builder = Database::builder();
     builder.set_cache_size(options.cache_bytes);
     let overlay = Overlay::new(Arc::clone(file)).map_err(unreadable)?;
     let mut database = builder.create_with_backend(overlay).map_err(failed)?;
     let position = read_position(&database)?;
     if database.check_integrity().map_err(failed)? {
-        Ok(position)
+        Ok((database, position))
     } else {
         Err(ErrorKind::Corrupt.error(DAMAGED))
     }
@@ -102,7 +194,7 @@ fn read_database(file: &Arc<dyn DiskFile>, options: &RedbOptions) -> Result<Posi
 struct Log<'a> {
     disk: &'a Arc<dyn Disk>,
     /// Where the database stands in it; what lies behind was never acknowledged.
-    /// Unknown if the database can't be read.
+    /// Unknown if the database can't be read, or is older.
     position: Option<Position>,
     longest_line: usize,
 }
@@ -117,11 +209,39 @@ struct Last {
 }
 
 impl Log<'_> {
-    fn verify(&self, verified: &mut VerifiedMetadata) -> Result<()> {
+    /// Whether the log tells that the database once held more than it does.
+    fn is_ahead_of(&self, position: Position) -> Result<bool> {
+        let files = Files::list(&**self.disk).map_err(unreadable)?;
+        let newest = files.checkpoints.last();
+        if newest.is_some_and(|number| *number > position.number) {
+            return Ok(true);
+        }
+        let segments = files.segments.iter();
+        for first in segments.filter(|first| **first >= position.segment) {
+            let mut lines = self.open(&segment_name(*first))?;
+            while let Some(found) = lines.next().map_err(unreadable)? {
+                match found.line {
+                    Some(Line::Record { known, .. }) if known > position.number => {
+                        return Ok(true);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads all of it that isn't replaced. `take` is given each line that
+    /// matters, and how long it is.
+    fn verify(
+        &self,
+        verified: &mut VerifiedMetadata,
+        mut take: impl FnMut(Line, usize) -> Result<()>,
+    ) -> Result<()> {
         let files = Files::list(&**self.disk).map_err(unreadable)?;
         let mut last = Last::default();
         if let Some(newest) = files.checkpoints.last() {
-            self.read_checkpoint(&checkpoint_name(*newest), verified)?;
+            self.read_checkpoint(&checkpoint_name(*newest), verified, &mut take)?;
             last.record = *newest;
         }
         let replaced: Vec<_> = files.replaced_segments().collect();
@@ -130,7 +250,7 @@ impl Log<'_> {
         let newest = segments.last().copied();
         for first in &segments {
             let is_newest = Some(*first) == newest;
-            self.read_segment(**first, is_newest, &mut last, verified)?;
+            self.read_segment(**first, is_newest, &mut last, verified, &mut take)?;
         }
         if let Some(position) = self.position
             && last.record < position.number
@@ -144,14 +264,19 @@ impl Log<'_> {
         Ok(())
     }
 
-    fn read_checkpoint(&self, name: &str, verified: &mut VerifiedMetadata) -> Result<()> {
+    fn read_checkpoint(
+        &self,
+        name: &str,
+        verified: &mut VerifiedMetadata,
+        take: &mut impl FnMut(Line, usize) -> Result<()>,
+    ) -> Result<()> {
         let mut lines = self.open(name)?;
         let mut count: u64 = 0;
         let mut whole = false;
         while let Some(found) = lines.next().map_err(unreadable)? {
             match found.line {
                 Some(Line::End { lines }) => whole = lines == count,
-                Some(_) => {}
+                Some(line) => take(line, found.length)?,
                 None => verified.find(name, damaged_at(found.start)),
             }
             count = count.saturating_add(1);
@@ -168,6 +293,7 @@ impl Log<'_> {
         is_newest: bool,
         last: &mut Last,
         verified: &mut VerifiedMetadata,
+        take: &mut impl FnMut(Line, usize) -> Result<()>,
     ) -> Result<()> {
         let name = segment_name(first);
         let mut lines = self.open(&name)?;
@@ -180,18 +306,23 @@ impl Log<'_> {
                 break;
             }
             match found.line {
-                Some(Line::Record { number, .. }) => {
+                // A checkpoint stands for it.
+                Some(Line::Record { number, .. }) if number <= last.record => {
+                    last.damage_since = false;
+                }
+                Some(record @ Line::Record { number, .. }) => {
                     let next = last.record.saturating_add(1);
                     if number > next && !last.damage_since {
                         let before = number.saturating_sub(1);
                         verified.find(&name, missing_records(next, before));
                     }
                     *last = Last {
-                        record: number.max(last.record),
+                        record: number,
                         damage_since: false,
                     };
+                    take(record, found.length)?;
                 }
-                Some(_) => {}
+                Some(line) => take(line, found.length)?,
                 // A crash leaves such at the end, of what was never acknowledged.
                 None if self.position.is_none() && is_newest && found.torn => {}
                 None => {
@@ -225,159 +356,4 @@ fn unreadable(source: io::Error) -> Error {
     ErrorKind::Unavailable
         .error("the metadata's files can't be read; see to their directory")
         .with_source(source)
-}
-
-/// How many bytes belong together.
-const PIECE: usize = 4096;
-
-/// The most pieces that may be changed.
-const MOST_PIECES: usize = (64 << 20) / PIECE;
-
-/// A file that stays as it is: what is written to it is kept in memory. To open
-/// a database writes to it, and so does looking for damage.
-#[derive(Debug)]
-struct Overlay {
-    file: Arc<dyn DiskFile>,
-    changed: Mutex<Changed>,
-}
-
-#[derive(Debug)]
-struct Changed {
-    len: u64,
-    /// How much of the file's own still shows.
-    shown: u64,
-    pieces: BTreeMap<u64, Vec<u8>>,
-}
-
-impl Overlay {
-    fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let len = file.len()?;
-        let changed = Changed {
-            len,
-            shown: len,
-            pieces: BTreeMap::new(),
-        };
-        Ok(Self {
-            file,
-            changed: Mutex::new(changed),
-        })
-    }
-
-    fn changed(&self) -> MutexGuard<'_, Changed> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The piece with this number as the file has it.
-    fn original(&self, number: u64, shown: u64) -> io::Result<Vec<u8>> {
-        let mut piece = vec![0; PIECE];
-        let start = number.saturating_mul(PIECE as u64);
-        let there = shown.saturating_sub(start).min(PIECE as u64);
-        let there = usize::try_from(there).unwrap_or(PIECE);
-        if let Some(there) = piece.get_mut(..there).filter(|there| !there.is_empty()) {
-            self.file.read_at(there, start)?;
-        }
-        Ok(piece)
-    }
-}
-
-/// The parts of pieces that `length` bytes from `offset` on lie in: the number
-/// of the piece, where the part starts in it, and how long it is.
-fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)> {
-    let end = offset.saturating_add(length as u64);
-    let mut position = offset;
-    std::iter::from_fn(move || {
-        if position >= end {
-            return None;
-        }
-        let number = position.div_euclid(PIECE as u64);
-        let start = usize::try_from(position.rem_euclid(PIECE as u64)).unwrap_or_default();
-        let left = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
-        let length = left.min(PIECE.saturating_sub(start));
-        position = position.saturating_add(length as u64);
-        Some((number, start, length))
-    })
-}
-
-impl StorageBackend for Overlay {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.changed().len)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let changed = self.changed();
-        let end = offset.saturating_add(out.len() as u64);
-        if end > changed.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let is_original = changed
-            .pieces
-            .range(offset.div_euclid(PIECE as u64)..=end.div_euclid(PIECE as u64))
-            .next()
-            .is_none();
-        if is_original && end <= changed.shown {
-            return self.file.read_at(out, offset);
-        }
-        let mut out = out;
-        for (number, start, length) in parts(offset, out.len()) {
-            let original;
-            let piece = if let Some(piece) = changed.pieces.get(&number) {
-                piece
-            } else {
-                original = self.original(number, changed.shown)?;
-                &original
-            };
-            let part = piece.get(start..).and_then(|rest| rest.get(..length));
-            let (to, rest) = out.split_at_mut(length);
-            to.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-            out = rest;
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut changed = self.changed();
-        if len < changed.len {
-            let keep = len.div_ceil(PIECE as u64);
-            let _ = changed.pieces.split_off(&keep);
-            let last = len.div_euclid(PIECE as u64);
-            let inside = usize::try_from(len.rem_euclid(PIECE as u64)).unwrap_or_default();
-            if let Some(rest) = changed
-                .pieces
-                .get_mut(&last)
-                .and_then(|piece| piece.get_mut(inside..))
-            {
-                rest.fill(0);
-            }
-            changed.shown = changed.shown.min(len);
-        }
-        changed.len = len;
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut changed = self.changed();
-        let mut data = data;
-        for (number, start, length) in parts(offset, data.len()) {
-            if !changed.pieces.contains_key(&number) {
-                if changed.pieces.len() >= MOST_PIECES {
-                    return Err(io::ErrorKind::OutOfMemory.into());
-                }
-                let original = self.original(number, changed.shown)?;
-                changed.pieces.insert(number, original);
-            }
-            let (from, rest) = data.split_at(length);
-            let piece = changed.pieces.get_mut(&number);
-            let part = piece
-                .and_then(|piece| piece.get_mut(start..))
-                .and_then(|rest| rest.get_mut(..length));
-            part.ok_or(io::ErrorKind::UnexpectedEof)?
-                .copy_from_slice(from);
-            data = rest;
-        }
-        Ok(())
-    }
 }
