@@ -2,6 +2,7 @@
 
 mod argon2;
 mod file;
+mod threads;
 mod users;
 mod work;
 
@@ -42,9 +43,10 @@ const FILE_MAX: u64 = 16 << 20;
 /// the log says why.
 ///
 /// Checking a password is expensive on purpose, in time and, with argon2id, in
-/// memory. It is done on the blocking pool, by at most half of the processors,
-/// and a password found right is remembered for two minutes by a fingerprint
-/// under a key that never leaves the process. When too many wait,
+/// memory. It is done by at most half of the processors, on threads that yield
+/// to others where the system can be told so (Linux), and a password found right
+/// is remembered for two minutes by a fingerprint under a key that never leaves
+/// the process. When too many wait,
 /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is the
 /// answer. A name that isn't in the file costs as much as one that is.
 ///

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use registry_core::{ErrorKind, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use registry_core::{Error, ErrorKind, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::file::{Cost, Hash, unfinished};
+use super::threads::Threads;
 use crate::Secret;
 
 /// How many checks may wait for their turn.
@@ -18,12 +19,14 @@ const QUEUE_MAX: usize = 64;
 pub(super) struct Workers {
     admitted: Arc<Semaphore>,
     running: Arc<Semaphore>,
+    threads: Arc<Threads>,
 }
 
 /// The right to check one password.
 pub(super) struct Place {
     _admitted: OwnedSemaphorePermit,
     _running: OwnedSemaphorePermit,
+    threads: Arc<Threads>,
 }
 
 impl Workers {
@@ -33,6 +36,7 @@ impl Workers {
         Self {
             admitted: Arc::new(Semaphore::new(running.saturating_add(QUEUE_MAX))),
             running: Arc::new(Semaphore::new(running)),
+            threads: Arc::default(),
         }
     }
 
@@ -52,6 +56,7 @@ impl Workers {
         Ok(Place {
             _admitted: admitted,
             _running: running,
+            threads: Arc::clone(&self.threads),
         })
     }
 
@@ -59,24 +64,35 @@ impl Workers {
     /// user who doesn't exist.
     pub(super) async fn pretend(&self, cost: Cost, password: Secret) -> Result<()> {
         let place = self.place().await?;
-        spawn_blocking(move || {
-            let _place = place;
-            cost.spend(&password)
-        })
-        .await
-        .map_err(unfinished)?
+        place.run(move || cost.spend(&password)).await
     }
 }
 
 impl Place {
-    /// Whether `password` fits `hash`. The place stays taken until the work is
-    /// done, even if nobody waits for the answer any more.
+    /// Whether `password` fits `hash`.
     pub(super) async fn verify(self, hash: Hash, password: Secret) -> Result<bool> {
-        spawn_blocking(move || {
-            let _place = self;
-            hash.verify(&password)
-        })
-        .await
-        .map_err(unfinished)?
+        self.run(move || hash.verify(&password)).await
+    }
+
+    /// What `work` comes to. The place stays taken until it is done, even if
+    /// nobody waits for the answer any more.
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, outcome) = oneshot::channel();
+        // To start a thread takes longer than a worker should be kept.
+        let begun = spawn_blocking(move || {
+            self.threads.take()?.run(move |thread| {
+                let outcome = work();
+                // In this order: whoever gets the place next finds a thread.
+                drop(thread);
+                drop(self);
+                let _ = answer.send(outcome);
+            });
+            Ok::<_, Error>(())
+        });
+        begun.await.map_err(unfinished)??;
+        outcome.await.map_err(unfinished)?
     }
 }
