@@ -1,5 +1,6 @@
 //! Slows down whoever guesses passwords.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -141,7 +142,7 @@ impl Guard {
     /// An attempt to log in as `name`.
     pub(crate) fn attempt<'a>(
         &'a self,
-        name: &str,
+        name: &'a str,
         address: Option<IpAddr>,
         clock: &'a dyn Clock,
     ) -> Attempt<'a> {
@@ -152,8 +153,8 @@ impl Guard {
             guard: self,
             clock,
             pair: self.keys.hash_one((0, household, &name)),
-            address: household.map(|address| self.keys.hash_one((1, address))),
-            name: self.keys.hash_one((2, name)),
+            household,
+            name,
             asked: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
@@ -171,8 +172,8 @@ pub(crate) struct Attempt<'a> {
     guard: &'a Guard,
     clock: &'a dyn Clock,
     pair: u64,
-    address: Option<u64>,
-    name: u64,
+    household: Option<IpAddr>,
+    name: Cow<'a, str>,
     /// Whether somebody checks the password.
     asked: AtomicBool,
     /// Whether a password is being checked, and counted as such.
@@ -281,6 +282,7 @@ impl Attempt<'_> {
     fn count(&self) {
         let now = self.now();
         let limits = self.guard.limits;
+        let (address, name) = (self.address(), self.name());
         let mut table = self.guard.lock();
         let pair = table.entry(self.pair);
         pair.forget(now, FORGOTTEN);
@@ -290,13 +292,11 @@ impl Attempt<'_> {
             let delay = 1_u64.checked_shl(more).unwrap_or(LONGEST).clamp(1, LONGEST);
             pair.until = now.saturating_add(delay);
         }
-        if let Some(address) = self.address {
+        if let Some(address) = address {
             let most = limits.per_address;
             table.entry(address).add(now, ADDRESS_WINDOW, most);
         }
-        table
-            .entry(self.name)
-            .add(now, NAME_WINDOW, limits.per_name);
+        table.entry(name).add(now, NAME_WINDOW, limits.per_name);
     }
 
     /// When the last of what it has to wait for is over.
@@ -309,7 +309,19 @@ impl Attempt<'_> {
     }
 
     fn all(&self) -> impl Iterator<Item = u64> {
-        self.address.into_iter().chain([self.name, self.pair])
+        let others = self.address().into_iter().chain([self.name()]);
+        others.chain([self.pair])
+    }
+
+    /// What the address is counted by. Whoever is trusted doesn't come to that.
+    fn address(&self) -> Option<u64> {
+        let keys = &self.guard.keys;
+        self.household.map(|address| keys.hash_one((1, address)))
+    }
+
+    /// What the name is counted by.
+    fn name(&self) -> u64 {
+        self.guard.keys.hash_one((2, &self.name))
     }
 
     fn refuse(&self, until: u64, now: u64) -> Error {

@@ -1,5 +1,6 @@
 //! Principals: somebody whose identity is established.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -54,9 +55,14 @@ pub(crate) fn is_plain(name: &str) -> bool {
 
 /// A name as those see it who make no difference between upper and lower case,
 /// or between one blank and several.
-pub(crate) fn folded(name: &str) -> String {
+pub(crate) fn folded(name: &str) -> Cow<'_, str> {
+    // Nearly every name is so already, and one comes with each request.
+    let is_folded = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+    if name.bytes().all(is_folded) {
+        return Cow::Borrowed(name);
+    }
     let words: Vec<_> = name.split_whitespace().collect();
-    words.join(" ").to_lowercase()
+    Cow::Owned(words.join(" ").to_lowercase())
 }
 
 /// Somebody whose identity is established.

@@ -1,19 +1,43 @@
 //! A table that stays small whoever fills it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// The most entries of a generation.
 const GENERATION: usize = 65_536;
 
-/// What is counted, by a number that stands for whom it is about.
+/// What is counted, by a number that stands for whom it is about: a hash under a
+/// key that nobody knows, so it isn't hashed again.
 ///
 /// There are two generations. Once the younger one is full it becomes the older
 /// one, and what was the older one is forgotten, unless it was asked for in the
 /// meantime.
 #[derive(Debug, Default)]
 pub(crate) struct Table<V> {
-    younger: HashMap<u64, V>,
-    older: HashMap<u64, V>,
+    younger: Hashed<V>,
+    older: Hashed<V>,
+}
+
+type Hashed<V> = HashMap<u64, V, BuildHasherDefault<Itself>>;
+
+/// The hash of a number that is one already.
+#[derive(Debug, Default)]
+struct Itself(u64);
+
+impl Hasher for Itself {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
 }
 
 impl<V: Copy + Default> Table<V> {
