@@ -161,7 +161,7 @@ pub use records::MemoryRecords;
 pub use review::Review;
 pub use role::Role;
 pub use rule::{Rule, Who};
-pub use rules::Rules;
+pub use rules::{RemarkKind, RuleRemark, Rules};
 pub use secret::Secret;
 pub use sender::{ClientCertificate, Sender};
 pub use tag_pattern::TagPattern;

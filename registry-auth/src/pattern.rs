@@ -82,7 +82,27 @@ impl Pattern {
     }
 
     pub(crate) fn matches_identity(&self, name: &RepositoryName, identity: Identity<'_>) -> bool {
-        let mut names = name.as_str().split('/');
+        self.fits(name.as_str().split('/'), |part, component| {
+            part.fits(component, identity)
+        })
+    }
+
+    /// Whether it is about all that `other` is about, whoever asks.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        // Only `**` is about as much as another `**`, which is a component here.
+        self.fits(other.parts.iter(), |part, other| match part {
+            Part::Any => true,
+            Part::One => *other != Part::Any,
+            Part::Exactly(_) | Part::User | Part::Group => part == other,
+        })
+    }
+
+    /// Whether its parts fit all components, in time in proportion to them.
+    fn fits<C>(
+        &self,
+        mut names: impl Iterator<Item = C> + Clone,
+        fits: impl Fn(&Part, C) -> bool,
+    ) -> bool {
         let mut parts = self.parts.as_ref();
         // Where to go on when the parts behind the last `**` don't fit: it
         // takes one component more. Earlier ones never need to be tried again.
@@ -96,7 +116,7 @@ impl Pattern {
                 }
                 Some((part, rest)) => {
                     if let Some(component) = names.next()
-                        && part.fits(component, identity)
+                        && fits(part, component)
                     {
                         parts = rest;
                         continue;

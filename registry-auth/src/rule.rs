@@ -1,5 +1,6 @@
 //! One rule: who may, or may not, do what, where and when.
 
+mod coverage;
 mod sentence;
 
 #[cfg(feature = "policy")]

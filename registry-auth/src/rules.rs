@@ -1,12 +1,14 @@
 //! Rules: who may do what, where.
 
 mod index;
+mod remark;
 
 use std::collections::{BTreeSet, HashMap};
 
 use registry_core::{Action, Actions, Error, Result, Tag};
 
 use self::index::Index;
+pub use self::remark::{RemarkKind, RuleRemark};
 use crate::principal::{Identity, ROBOT};
 use crate::{
     Decision, Effect, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Rule, Who,

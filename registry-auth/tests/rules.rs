@@ -12,7 +12,7 @@ mod rules_model;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use registry_auth::{Policy, Principal, Question, Role, Rule, Rules, Who};
+use registry_auth::{Policy, Principal, Question, RemarkKind, Role, Rule, RuleRemark, Rules, Who};
 use registry_core::{Action, Actions, RequestOrigin, Tag};
 
 fn rules(sentences: &[&str]) -> Rules {
@@ -414,5 +414,125 @@ fn a_sentence_has_4096_bytes_at_most() {
     for (length, is_read) in [(4096, true), (4097, false)] {
         let sentence = format!("{:length$}", "anyone may pull **");
         assert_eq!(sentence.parse::<Rule>().is_ok(), is_read, "{length}");
+    }
+}
+
+/// The numbers of the rules whose pushes find nothing that lets the same pull.
+fn pushes_without_pull(rules: &[&str]) -> Vec<usize> {
+    let of_push = |remark: &&RuleRemark| remark.kind == RemarkKind::PushWithoutPull;
+    let made = self::rules(rules)
+        .group_members("web", &["ann", "robot$ci"])
+        .remarks();
+    let mut lines: Vec<_> = made
+        .iter()
+        .filter(of_push)
+        .map(|remark| rules.iter().position(|rule| **rule == remark.rule).unwrap())
+        .collect();
+    lines.dedup();
+    lines
+}
+
+#[test]
+fn a_push_where_the_same_may_not_pull_is_remarked_on() {
+    for (push, pull, is_found) in [
+        (
+            "user ann may push team/**",
+            "user ann may pull team/**",
+            false,
+        ),
+        (
+            "user ann may push team/**",
+            "user ann may pull team/*",
+            true,
+        ),
+        ("user ann may push team/*", "user ann may pull **", false),
+        (
+            "user ann may push team/a/**",
+            "user ann may pull team/**",
+            false,
+        ),
+        ("user ann may push **", "user ann may pull team/**", true),
+        (
+            "user ann may push people/{user}/**",
+            "users may pull people/**",
+            false,
+        ),
+        (
+            "user ann may push people/ann/**",
+            "users may pull people/{user}/**",
+            true,
+        ),
+        (
+            "user ann may push team/**/a",
+            "user ann may pull team/*/a",
+            true,
+        ),
+        ("user ann may push a, b", "user ann may pull a", true),
+        ("user ann may push a, b", "anyone may pull a, b", false),
+        ("user ann may push a", "user ben may pull a", true),
+        ("robot ci may push a", "robots may pull a", false),
+        ("robots may push a", "robot ci may pull a", true),
+        ("users may push a", "users may pull a", false),
+        ("anyone may push a", "users may pull a", true),
+        // Members that the rules know, and those that only a login knows.
+        ("user ann may push a", "group web may pull a", false),
+        ("robot ci may push a", "group web may pull a", false),
+        ("user ben may push a", "group web may pull a", true),
+        ("group web may push a", "users may pull a", false),
+        (
+            "workload ci a=b c=d may push a",
+            "workload ci a=b may pull a",
+            false,
+        ),
+        (
+            "workload ci a=b may push a",
+            "workload ci a=b c=d may pull a",
+            true,
+        ),
+        (
+            "user ann may push v* to a",
+            "user ann may pull v* in a",
+            false,
+        ),
+        ("user ann may push a", "user ann may pull v* in a", true),
+        (
+            "users except user ann may push a",
+            "users except user ann may pull a",
+            false,
+        ),
+        ("users may push a", "users except user ann may pull a", true),
+        // What is denied lets nobody pull, and needs no pull itself.
+        ("user ann may push a", "nobody may pull a", true),
+        ("nobody may push a", "user ann may pull b", false),
+        ("user ann may push, pull a", "user ann may pull b", false),
+    ] {
+        let expected = if is_found { vec![0] } else { vec![] };
+        assert_eq!(
+            pushes_without_pull(&[push, pull]),
+            expected,
+            "{push}, {pull}"
+        );
+    }
+}
+
+#[test]
+fn a_group_without_members_and_changes_by_everybody_are_remarked_on() {
+    let remarks = rules(&[
+        "group web are writers of web/**",
+        "group wep are readers of web/**",
+        "nobody except group ops may delete **",
+        "anyone is reader of public/**",
+        "anyone may pull, delete scratch/**",
+    ])
+    .group_members("web", &["ann"])
+    .remarks();
+    let sentences: Vec<_> = remarks.iter().map(ToString::to_string).collect();
+    assert_eq!(sentences.len(), 3, "{sentences:#?}");
+    for (found, expected) in sentences.iter().zip([
+        "`group wep are readers of web/**`: nobody is in the group `wep` here; did you mean `web`?",
+        "`nobody except group ops may delete **`: nobody is in the group `ops` here; name",
+        "`anyone may pull, delete scratch/**`: whoever reaches the registry may do this",
+    ]) {
+        assert!(found.starts_with(expected), "{found}");
     }
 }

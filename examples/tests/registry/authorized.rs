@@ -533,6 +533,62 @@ fn a_policy_file_is_checked_with_its_lines() {
 }
 
 #[test]
+fn rules_that_may_not_be_meant_are_remarked_on() {
+    let rules = "version: 1\ngroups: {web: [ann]}\nrules:\n\
+                 \x20 - robot ci may push v* to team/**\n\
+                 \x20 - anyone is writer of scratch/**\n\
+                 \x20 - group wep are writers of web/**\n\
+                 \x20 - group ops are writers of ops/**\n";
+    let remarks = [
+        (4, "allow `pull`, too"),
+        (5, "without a login"),
+        (6, "did you mean `web`?"),
+        (7, "nobody is in the group `ops`"),
+    ];
+    let directory = "  ldap: {url: 'ldap://127.0.0.1', base: b, groupfilter: '(member={dn})'}\n";
+    let configuration = |more: &str| {
+        format!("version: 0.1\nstorage: inmemory\nauth:\n  policy: {{path: policy.yml}}\n{more}")
+    };
+    for (command, expected) in [
+        ("auth check policy.yml", 4),
+        ("check plain.yml", 4),
+        // It may know the groups.
+        ("check directory.yml", 2),
+    ] {
+        let setup = || {
+            let command: Vec<_> = command.split(' ').collect();
+            Setup::new()
+                .file("policy.yml", rules)
+                .file("plain.yml", configuration(""))
+                .file("directory.yml", configuration(directory))
+                .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+                .arguments(&command)
+        };
+        let end = setup().run();
+        assert!(end.status.success(), "{end:?}");
+        let lines: Vec<_> = end.stdout.lines().collect();
+        assert_eq!(lines.len(), expected + 1, "{command}: {lines:#?}");
+        for ((line, what), found) in remarks.iter().take(expected).zip(&lines) {
+            assert!(
+                found.starts_with(&format!("policy.yml:{line}: ")),
+                "{found}"
+            );
+            assert!(
+                found.contains(what) && found.ends_with(" (a remark)"),
+                "{found}"
+            );
+        }
+        assert!(lines[expected].ends_with(": nothing is wrong"), "{lines:?}");
+
+        let end = setup().arguments(&["--json"]).run();
+        let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+        assert_eq!(answer["valid"], true);
+        assert_eq!(answer["remarks"].as_array().unwrap().len(), expected);
+        assert_eq!(answer["remarks"][0]["line"], 4);
+    }
+}
+
+#[test]
 fn a_decision_is_explained_with_the_line_of_its_rule() {
     let asked = |arguments: &[&str]| {
         let text = format!("{POLICY}  - nobody may push v* to people/**\n");

@@ -277,6 +277,38 @@ fn checking_says_the_same_without_serving() {
     assert!(end.stdout.contains("nothing is wrong"), "{end:?}");
 }
 
+#[test]
+fn checking_remarks_on_a_registry_that_is_open_to_all() {
+    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    for (more, rights) in [
+        ("", Some("may push and pull without a login")),
+        (
+            "  delete: {enabled: true}\n",
+            Some("may push, pull and delete without a login"),
+        ),
+        (
+            "  maintenance: {readonly: {enabled: true}}\n",
+            Some("may pull without a login"),
+        ),
+        ("auth: {htpasswd: {realm: r, path: users}}\n", None),
+        ("auth: {policy: {path: policy.yml}}\n", None),
+    ] {
+        let file = format!(
+            "version: 0.1\nhttp: {{addr: '127.0.0.1:5000'}}\nstorage:\n  inmemory:\n{more}"
+        );
+        let end = Setup::new()
+            .file("config.yml", &file)
+            .file("users", &users)
+            .file("policy.yml", "version: 1\nrules: [user ann may pull a]\n")
+            .arguments(&["check", "config.yml"])
+            .run();
+        assert!(end.status.success(), "{file}{end:?}");
+        let found = end.stdout.contains("without a login");
+        assert_eq!(found, rights.is_some(), "{file}{end:?}");
+        assert!(rights.is_none_or(|rights| end.stdout.contains(rights)));
+    }
+}
+
 /// Each value that only shows when it is used, its line, and what the sentence
 /// has to hold.
 const UNUSABLE: &[(&str, usize, &str)] = &[

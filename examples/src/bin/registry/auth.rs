@@ -12,8 +12,10 @@ use registry_auth::{
 use registry_core::{Action, Error};
 use serde_json::{Value, json};
 
+use crate::check::{problem_as_json, remark_as_line};
 use crate::command_line::{AuthCommand, Explain, PolicyCheck};
 use crate::problem::{Failure, MISTAKEN};
+use crate::remarks;
 use crate::runtime;
 use crate::setup;
 use registry_examples::configuration::{self, Sources};
@@ -31,17 +33,24 @@ pub(crate) fn auth(command: AuthCommand) -> Result<ExitCode, Failure> {
 
 /// Says everything that is wrong with a policy file, with its lines.
 fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
-    let problems = PolicyFile::read(&options.file).err().unwrap_or_default();
+    let (problems, remarks) = match PolicyFile::read(&options.file) {
+        // A directory is in the configuration, which isn't looked at here.
+        Ok(rules) => (Vec::new(), remarks::of_policy(&options.file, &rules, false)),
+        Err(problems) => (problems, Vec::new()),
+    };
     let answer = if options.json {
         let list: Vec<_> = problems.iter().map(as_json).collect();
+        let remarks: Vec<_> = remarks.iter().map(problem_as_json).collect();
         format!(
             "{:#}\n",
-            json!({"valid": list.is_empty(), "problems": list})
+            json!({"valid": list.is_empty(), "problems": list, "remarks": remarks})
         )
-    } else if problems.is_empty() {
-        format!("{}: nothing is wrong\n", options.file.display())
     } else {
         let mut lines: Vec<_> = problems.iter().map(PolicyProblem::to_string).collect();
+        lines.extend(remarks.iter().map(remark_as_line));
+        if problems.is_empty() {
+            lines.push(format!("{}: nothing is wrong", options.file.display()));
+        }
         lines.push(String::new());
         lines.join("\n")
     };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::Check;
 use crate::problem::{Failure, MISTAKEN};
+use crate::remarks;
 use crate::runtime;
 use crate::setup;
 use crate::summary::exposure;
@@ -27,7 +28,11 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
             let runtime = runtime::current_thread()?;
             let _inside = runtime.enter();
             let problems = uses(&configuration);
-            (problems, configuration.notes)
+            let mut notes = configuration.notes.clone();
+            if problems.is_empty() {
+                notes.extend(remarks::of_configuration(&configuration, &origin));
+            }
+            (problems, notes)
         }
         Err(problems) => (problems, Vec::new()),
     };
@@ -65,12 +70,17 @@ fn uses(configuration: &Configuration) -> Vec<Problem> {
 
 fn as_text(origin: &Origin, problems: &[Problem], notes: &[Problem]) -> String {
     let mut lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    lines.extend(notes.iter().map(|note| format!("{note} (a remark)")));
+    lines.extend(notes.iter().map(remark_as_line));
     if problems.is_empty() {
         lines.push(format!("{origin}: nothing is wrong"));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// As people read it.
+pub(crate) fn remark_as_line(remark: &Problem) -> String {
+    format!("{remark} (a remark)")
 }
 
 fn as_json(problems: &[Problem], notes: &[Problem]) -> String {
@@ -83,7 +93,8 @@ fn as_json(problems: &[Problem], notes: &[Problem]) -> String {
     format!("{document:#}\n")
 }
 
-fn problem_as_json(problem: &Problem) -> Value {
+/// As programs read it.
+pub(crate) fn problem_as_json(problem: &Problem) -> Value {
     let mut value = match &problem.origin {
         Origin::Line { file, line } => json!({"file": **file, "line": line}),
         Origin::File(file) => json!({"file": **file}),

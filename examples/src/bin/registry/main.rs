@@ -8,6 +8,7 @@ mod log;
 mod open_files;
 mod problem;
 mod rebuild;
+mod remarks;
 mod runtime;
 mod serve;
 mod setup;

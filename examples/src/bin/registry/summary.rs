@@ -4,15 +4,20 @@ use std::net::SocketAddr;
 
 use registry_examples::configuration::{Changes, Configuration, Problem, Storage, TlsOptions};
 
-/// What is dangerous about a server that others than this machine reach and
-/// that knows nobody; nothing if it isn't one.
-pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Option<String> {
+/// Whether everybody who reaches the server may use it.
+pub(crate) fn is_open(configuration: &Configuration) -> bool {
     let auth = &configuration.auth;
     let tls = configuration.http.tls.as_ref();
     let is_closed = auth.has_logins()
         || auth.policy_file.is_some()
         || tls.is_some_and(TlsOptions::requires_certificates);
-    if is_closed || address.ip().to_canonical().is_loopback() {
+    !is_closed
+}
+
+/// What is dangerous about a server that others than this machine reach and
+/// that knows nobody; nothing if it isn't one.
+pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Option<String> {
+    if !is_open(configuration) || address.ip().to_canonical().is_loopback() {
         return None;
     }
     let rights = rights(configuration.changes);
@@ -49,7 +54,7 @@ pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Op
     )))
 }
 
-const fn rights(changes: Changes) -> &'static str {
+pub(crate) const fn rights(changes: Changes) -> &'static str {
     match changes {
         Changes::None => "pull",
         Changes::Pushes => "push and pull",

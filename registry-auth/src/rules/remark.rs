@@ -1,0 +1,147 @@
+//! What may be a mistake in rules that are well-formed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use registry_core::Action;
+
+use super::Rules;
+use crate::suggestion::suggestion;
+use crate::{Rule, Who};
+
+/// What may be a mistake in a rule, though it could be meant.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleRemark {
+    /// The rule, as a sentence.
+    pub rule: String,
+    /// Where it is written, such as `policy.yml:14`, if that is known.
+    pub place: Option<String>,
+    /// What is odd about it.
+    pub kind: RemarkKind,
+}
+
+/// What is odd about a rule.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemarkKind {
+    /// It allows to push where no rule allows to pull, and clients look before
+    /// they push.
+    PushWithoutPull,
+    /// It lets everybody change content, without a login.
+    OpenToChanges,
+    /// It names a group that has no members here; others may say who is in it.
+    UnknownGroup {
+        /// The group.
+        name: String,
+        /// Which one was probably meant.
+        suggestion: Option<String>,
+    },
+}
+
+impl Rules {
+    /// What may be a mistake, in the order of the rules.
+    ///
+    /// It looks at all pairs of rules, and is for whoever writes them.
+    pub fn remarks(&self) -> Vec<RuleRemark> {
+        let groups: BTreeSet<&str> = [&self.groups.of_users, &self.groups.of_robots]
+            .into_iter()
+            .flat_map(|members| members.values())
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let of_rule = |rule: &Rule| {
+            let mut kinds = Vec::new();
+            if self.is_push_without_pull(rule) {
+                kinds.push(RemarkKind::PushWithoutPull);
+            }
+            let changes = [Action::Push, Action::Overwrite, Action::Delete];
+            if *rule.who() == Who::Anyone
+                && rule.is_from_anywhere()
+                && changes.into_iter().any(|action| rule.allows(action))
+            {
+                kinds.push(RemarkKind::OpenToChanges);
+            }
+            let named = std::iter::once(rule.who()).chain(rule.except_for());
+            kinds.extend(named.filter_map(|who| match who {
+                Who::Group(name) if !groups.contains(name.as_str()) => {
+                    Some(RemarkKind::UnknownGroup {
+                        name: name.clone(),
+                        suggestion: suggestion(name, groups.iter().copied()).map(str::to_owned),
+                    })
+                }
+                _ => None,
+            }));
+            let opinion = rule.opinion(registry_core::Actions::NONE);
+            kinds.into_iter().map(move |kind| RuleRemark {
+                rule: opinion.rule.clone(),
+                place: opinion.place.clone(),
+                kind,
+            })
+        };
+        self.entries.iter().flat_map(of_rule).collect()
+    }
+
+    /// Whether it allows pushes somewhere where no rule lets the same pull.
+    fn is_push_without_pull(&self, rule: &Rule) -> bool {
+        let lets_pull = |other: &Rule| {
+            other.allows(Action::Pull)
+                && (other.who().covers(rule.who())
+                    || self
+                        .groups_of(rule.who())
+                        .is_some_and(|groups| is_of(other.who(), groups)))
+        };
+        rule.allows(Action::Push)
+            && rule.repositories().iter().any(|pattern| {
+                let mut others = self.entries.iter();
+                !others.any(|other| lets_pull(other) && other.holds_where(rule, pattern))
+            })
+    }
+
+    fn groups_of(&self, who: &Who) -> Option<&BTreeSet<String>> {
+        match who {
+            Who::User(name) => self.groups.of_users.get(name),
+            Who::Robot(name) => self.groups.of_robots.get(name),
+            _ => None,
+        }
+    }
+}
+
+fn is_of(who: &Who, groups: &BTreeSet<String>) -> bool {
+    matches!(who, Who::Group(name) if groups.contains(name))
+}
+
+impl fmt::Display for RemarkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PushWithoutPull => f.write_str(
+                "clients look at what is there before they push, and no rule lets the same pull \
+                 there; allow `pull`, too",
+            ),
+            Self::OpenToChanges => {
+                f.write_str("whoever reaches the registry may do this, without a login")
+            }
+            Self::UnknownGroup {
+                name,
+                suggestion: Some(suggestion),
+            } => write!(
+                f,
+                "nobody is in the group `{name}` here; did you mean `{suggestion}`?"
+            ),
+            Self::UnknownGroup { name, .. } => write!(
+                f,
+                "nobody is in the group `{name}` here; name its members in `groups:`, unless a \
+                 directory or the accounts of robots say who is in it"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for RuleRemark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.kind),
+            None => write!(f, "`{}`: {}", self.rule, self.kind),
+        }
+    }
+}
