@@ -10,11 +10,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use registry_auth::{
-    AccessControl, Decision, Inquiry, Policy, Principal, Question, Rule, Rules, TokenIssuer,
-    TokenLimits,
+    AccessControl, Decision, Inquiry, Policy, Principal, Question, Review, Rule, Rules,
+    TokenIssuer, TokenLimits,
 };
-use registry_core::{Action, Actions, Scopes};
+use registry_core::{Action, Actions, Result, Scopes};
 
 /// Nobody deletes before the audit ends.
 #[derive(Debug)]
@@ -244,5 +245,77 @@ fn everybody_is_found_by_a_name_whatever_is_in_it() {
     // Disabling means all who are called so.
     for name in ["a:b", "user a:b"] {
         assert_eq!(may(rules().disable(name), "user a:b"), [], "{name}");
+    }
+}
+
+#[test]
+fn the_claims_of_a_job_decide_and_the_rule_that_is_named_says_which() {
+    let main = "workload github repository=org/app ref=refs/heads/main may push org/app";
+    let sub = "workload github sub=repo:org/* may pull org/app";
+    let access = AccessControl::new(Rules::new().sentence(main).sentence(sub));
+    let ask = |action: Action, who: &str, claims: &[(&str, &str)]| {
+        let mut inquiry = Inquiry::new(action);
+        inquiry.repository = Some("org/app".parse().unwrap());
+        let job = Principal::called(who).unwrap();
+        let job = claims
+            .iter()
+            .fold(job, |job, (name, value)| job.with_claim(*name, *value));
+        inquiry.principal = Some(job);
+        let rule = access.explain(&inquiry).decided_by;
+        rule.map(|opinion| opinion.rule)
+    };
+    let (repository, head) = (("repository", "org/app"), ("ref", "refs/heads/main"));
+    let named = |claims: &[_]| ask(Action::Push, "github:", claims);
+    assert_eq!(named(&[repository, head]).as_deref(), Some(main));
+    assert_eq!(named(&[repository]), None);
+    assert_eq!(named(&[repository, ("ref", "refs/heads/other")]), None);
+    let other = ask(Action::Push, "gitlab:", &[repository, head]);
+    assert_eq!(other, None);
+    // The subject is a claim, too.
+    let who = "github:repo:org/app:ref:refs/heads/main";
+    assert_eq!(ask(Action::Pull, who, &[]).as_deref(), Some(sub));
+    assert_eq!(ask(Action::Pull, "github:", &[]), None);
+    let said = ask(Action::Pull, "github:x", &[("sub", "repo:org/app")]);
+    assert_eq!(said.as_deref(), Some(sub));
+}
+
+/// Has a say, and no opinion.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait]
+impl Review for Silent {
+    async fn review(&self, _: &Question<'_>, _: Actions) -> Result<Decision> {
+        Ok(Decision::ABSTAIN)
+    }
+}
+
+#[test]
+fn it_is_said_where_a_review_would_be_asked_too() {
+    let asked = |text: &str| access().review(Silent).explain(&inquiry(text));
+    for (text, granted, end) in [
+        (
+            "- pull library/x",
+            true,
+            "; a review, such as a webhook's, is asked, too, and may deny it",
+        ),
+        (
+            "- pull team/x",
+            false,
+            "; a review, such as a webhook's, is asked, too, and may allow it",
+        ),
+        // What the policies deny stays denied.
+        ("ann overwrite team/x:v1", false, ": choose a new tag"),
+        ("mallory pull team/x", false, ": this login is disabled"),
+        // Who manages the registry is no question for others.
+        ("root administer -", true, "`"),
+        ("root administer team/x", true, "`"),
+    ] {
+        let explanation = asked(text);
+        assert_eq!(explanation.granted, granted, "{text}");
+        assert!(explanation.sentence.ends_with(end), "{explanation}");
+        assert_eq!(explanation.reviewed, end.contains("review"), "{text}");
+        // Who has no review isn't told of one.
+        assert!(!access().explain(&inquiry(text)).reviewed);
     }
 }

@@ -667,6 +667,67 @@ fn a_decision_is_explained_with_the_line_of_its_rule() {
 }
 
 #[test]
+fn a_job_is_explained_by_its_claims_and_a_webhook_is_told_of() {
+    const RULE: &str = "workload ci ref=refs/heads/main may push team/**";
+    let asked = |arguments: &[&str]| {
+        let setup = Setup::new()
+            .file("policy.yml", format!("version: 1\nrules:\n  - {RULE}\n"))
+            .file(
+                "c.yml",
+                "version: 0.1\nstorage: inmemory\nauth:\n  policy: {path: policy.yml}\n  \
+                 webhook: {url: 'http://127.0.0.1:1/'}\n",
+            );
+        let setup = setup.arguments(&["auth", "explain"]);
+        setup.arguments(arguments).run()
+    };
+    let policy = ["--policy", "policy.yml"];
+    for (head, granted) in [("refs/heads/main", true), ("refs/heads/other", false)] {
+        let claim = format!("ref={head}");
+        let question = [
+            "ci:", "push", "team/app", "--claim", "a=b=c", "--claim", &claim,
+        ];
+        let end = asked(&[&question[..], &policy].concat());
+        assert_eq!(end.status.code(), Some(i32::from(!granted)), "{end:?}");
+        assert_eq!(end.stdout.contains(RULE), granted, "{end:?}");
+        assert!(!end.stdout.contains("review"), "{end:?}");
+        let end = asked(&[&question[..], &["--config", "c.yml"]].concat());
+        assert_eq!(end.status.code(), Some(i32::from(!granted)), "{end:?}");
+        assert!(end.stdout.contains("webhook's, is asked, too"), "{end:?}");
+    }
+    let end = asked(&[
+        "ann",
+        "push",
+        "team/app",
+        "--claim",
+        "a=b",
+        "--policy",
+        "policy.yml",
+    ]);
+    assert!(end.stderr.contains("claims are of CI jobs"), "{end:?}");
+    for claim in ["a", "=a"] {
+        let end = asked(&[
+            "ci:",
+            "push",
+            "team/app",
+            "--claim",
+            claim,
+            "--policy",
+            "policy.yml",
+        ]);
+        assert_eq!(end.status.code(), Some(2), "{end:?}");
+    }
+    // Both ways to ask are named.
+    let end = asked(&["ci:", "push", "team/app"]);
+    assert_eq!(end.status.code(), Some(2), "{end:?}");
+    for way in ["--config <CONFIG>", "--policy <POLICY>"] {
+        assert!(end.stderr.contains(way), "{end:?}");
+    }
+    let both = ["--policy", "policy.yml", "--config", "c.yml"];
+    let end = asked(&[&["ci:", "push", "team/app"][..], &both].concat());
+    assert_eq!(end.status.code(), Some(2), "{end:?}");
+}
+
+#[test]
 fn a_policy_file_that_can_not_be_used_is_told_before_anything_is_made() {
     let mut program = setup(&["ann"], "")
         .file("policy.yml", "rules: [x]\n")

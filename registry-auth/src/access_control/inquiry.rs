@@ -8,12 +8,16 @@ use registry_core::{Action, Actions, RepositoryName, RequestOrigin, Tag};
 use super::AccessControl;
 use crate::{Effect, Opinion, Principal, PrincipalKind, Question};
 
+/// The claim that is the name of a workload.
+const SUBJECT: &str = "sub";
+
 /// The question what somebody could do. Nothing is done, and nobody has to log
 /// in.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Inquiry {
-    /// Who would ask; absent if anonymous.
+    /// Who would ask; absent if anonymous. A workload has the claim `sub`, its
+    /// subject, also where nobody says so.
     pub principal: Option<Principal>,
     /// What would be done.
     pub actions: Actions,
@@ -53,23 +57,28 @@ pub struct Explanation {
     pub decided_by: Option<Opinion>,
     /// What else has something to say about it.
     pub others: Vec<Opinion>,
+    /// Whether a [review](crate::Review) would be asked before anything is done: it
+    /// may deny what is granted here, and allow what isn't.
+    pub reviewed: bool,
     /// All of it as a sentence.
     pub sentence: String,
 }
 
 impl AccessControl {
     /// What `inquiry` would be answered now, and why. It says more than whoever
-    /// is asked about may know, so it is for those who look after the rules.
+    /// is asked about may know, so it is for those who look after the rules. No
+    /// [review](Self::review) is asked.
     pub fn explain(&self, inquiry: &Inquiry) -> Explanation {
         let policies = &self.0.policies;
         let at = inquiry.at.unwrap_or_else(|| self.0.clock.now());
-        let mut question = Question::registry(inquiry.principal.as_ref(), &inquiry.origin, at);
+        let principal = inquiry.principal.clone().map(with_subject);
+        let mut question = Question::registry(principal.as_ref(), &inquiry.origin, at);
         question.repository = inquiry.repository.as_ref();
         question.tags = &inquiry.tags;
 
-        let allowed = policies.decide(&question).granted();
-        let disabled = inquiry
-            .principal
+        let decision = policies.decide(&question);
+        let allowed = decision.granted();
+        let disabled = principal
             .as_ref()
             .is_some_and(|principal| policies.disable(principal));
         let covered = question.limits.is_none_or(|limits| {
@@ -80,6 +89,10 @@ impl AccessControl {
             })
         });
         let granted = allowed.contains(inquiry.actions) && !disabled && covered;
+        let is_denied = !decision.denied().intersection(inquiry.actions).is_empty();
+        let reviewed = !self.0.reviews.is_empty()
+            && inquiry.repository.is_some()
+            && !(is_denied || disabled || !covered || manages(inquiry.actions));
 
         let mut others = policies.explain(&question);
         others.retain(|opinion| !opinion.actions.intersection(inquiry.actions).is_empty());
@@ -101,13 +114,29 @@ impl AccessControl {
         } else {
             ": no rule allows it".to_owned()
         };
+        let mut sentence = inquiry.sentence(granted, &because);
+        if reviewed {
+            sentence.push_str("; a review, such as a webhook's, is asked, too, and may ");
+            sentence.push_str(if granted { "deny it" } else { "allow it" });
+        }
         Explanation {
             granted,
-            sentence: inquiry.sentence(granted, &because),
             decided_by,
             others,
+            reviewed,
+            sentence,
         }
     }
+}
+
+/// As those who verify the token of a workload know it.
+fn with_subject(principal: Principal) -> Principal {
+    let is_job = principal.kind() == PrincipalKind::Workload;
+    if !is_job || principal.claim(SUBJECT).is_some() || principal.name().is_empty() {
+        return principal;
+    }
+    let subject = principal.name().to_owned();
+    principal.with_claim(SUBJECT, subject)
 }
 
 fn manages(actions: Actions) -> bool {

@@ -50,6 +50,7 @@ fn scene() -> Scene {
         "user keeper may administer, audit **",
         "user ann is admin of team/**",
         "robot ci is writer of team/**",
+        "workload github ref=refs/heads/main may push jobs",
         "group bots are readers of **",
     ];
     let rules = rules
@@ -428,6 +429,15 @@ async fn everybody_hears_about_itself_and_auditors_about_all() {
     let change = json!({"disabled": true});
     scene.ask("root", Method::PATCH, "robots/ci", change).await;
     assert_eq!(explain("keeper", about).await.1["granted"], false);
+    let job = |claims: Value| json!({"who": "github:", "claims": claims, "actions": ["push"], "repository": "jobs"});
+    let (_, answer) = explain("keeper", job(json!({"ref": "refs/heads/main"}))).await;
+    assert_eq!(
+        answer["decided_by"]["rule"],
+        "workload github ref=refs/heads/main may push jobs"
+    );
+    assert_eq!(answer["reviewed"], false);
+    let (_, answer) = explain("keeper", job(json!({"ref": "refs/heads/x"}))).await;
+    assert_eq!(answer["granted"], false);
     // She looks after these.
     let about = json!({"who": "anonymous", "actions": ["pull"], "repository": "team/app"});
     let (status, answer) = explain("ann", about).await;
@@ -437,6 +447,10 @@ async fn everybody_hears_about_itself_and_auditors_about_all() {
         json!({"actions": ["fly"]}),
         json!({"actions": ["pull"], "repository": "A"}),
         json!({"actions": ["pull"], "groups": ["bots"]}),
+        json!({"actions": ["pull"], "claims": {"ref": "a"}}),
+        json!({"who": "ann", "actions": ["pull"], "claims": {"ref": "a"}}),
+        json!({"who": "github:", "actions": ["pull"], "claims": {"ref": true}}),
+        json!({"who": "github:", "actions": ["pull"], "claims": ["ref"]}),
         json!({"actions": ["pull"], "at": "2027-01-31T12:00:00Z"}),
         json!({"actions": ["pull"], "from": "10.0.0.1"}),
         json!({"who": "ann", "actions": ["pull"], "at": "noon"}),

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use registry_auth::{
-    AccessControl, Effect, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal,
+    AccessControl, Effect, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal, PrincipalKind,
 };
-use registry_core::{Action, Error};
+use registry_core::{Action, Error, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::check::{problem_as_json, remark_as_line};
@@ -86,6 +86,18 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         let groups = options.groups.into_iter();
         groups.fold(principal, Principal::member_of)
     });
+    if !options.claims.is_empty() {
+        let is_job = |known: &Principal| known.kind() == PrincipalKind::Workload;
+        let job = inquiry.principal.take().filter(is_job).ok_or_else(|| {
+            Failure::usage(&ErrorKind::RequestInvalid.error(
+                "claims are of CI jobs; name one by its issuer and its subject, such as \
+                 `github:repo:org/app:ref:refs/heads/main`, or by its issuer alone: `github:`",
+            ))
+        })?;
+        let claims = options.claims.into_iter();
+        inquiry.principal =
+            Some(claims.fold(job, |job, (name, value)| job.with_claim(name, value)));
+    }
     if let Some(place) = &options.place {
         let (repository, tag) = match place.split_once(':') {
             Some((repository, tag)) => (repository, Some(tag)),
@@ -106,6 +118,7 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
             "granted": explanation.granted,
             "decided_by": explanation.decided_by.as_ref().map(opinion_as_json),
             "others": others,
+            "reviewed": explanation.reviewed,
             "sentence": explanation.sentence,
         });
         format!("{document:#}\n")

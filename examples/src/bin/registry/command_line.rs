@@ -272,11 +272,15 @@ pub(crate) enum TokenCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("as").required(true).args(["config", "policy"]))]
 #[command(after_help = "\
+As which server it is answered, --config CONFIG or --policy POLICY says.
+
 Examples:
   registry auth explain ann push team/app:v1 --config config.yml
   registry auth explain 'robot$ci' push,overwrite team/app --policy policy.yml
-  registry auth explain anonymous pull public/app --policy policy.yml --from 192.0.2.7")]
+  registry auth explain anonymous pull public/app --policy policy.yml --from 192.0.2.7
+  registry auth explain github: push team/app --claim repository=org/app --policy policy.yml")]
 pub(crate) struct Explain {
     /// Who would ask: a user's name, `robot$NAME`, `ISSUER:SUBJECT` of a CI job, or `anonymous`. Or
     /// as rules say it: `user NAME`, `robot NAME`, `workload ISSUER SUBJECT`.
@@ -290,12 +294,7 @@ pub(crate) struct Explain {
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub(crate) place: Option<String>,
     /// As a server with this configuration decides.
-    #[arg(
-        long,
-        value_name = "CONFIG",
-        required_unless_present = "policy",
-        conflicts_with = "policy"
-    )]
+    #[arg(long, value_name = "CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// As this policy file decides.
     #[arg(long, value_name = "POLICY")]
@@ -303,6 +302,10 @@ pub(crate) struct Explain {
     /// A group that the login says they are in (repeat for several).
     #[arg(long = "group", value_name = "GROUP")]
     pub(crate) groups: Vec<String>,
+    /// What the token of a CI job says of it (repeat for several). Without its subject, the job is
+    /// `ISSUER:`.
+    #[arg(long = "claim", value_name = "KEY=VALUE", value_parser = claim)]
+    pub(crate) claims: Vec<(String, String)>,
     /// The address that they come from.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: Option<IpAddr>,
@@ -357,6 +360,13 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| format!("`{text}` is no time; write one such as 90d, 12h or 1h30m"))?;
     Duration::try_from(time).map_err(|error| error.to_string())
+}
+
+fn claim(text: &str) -> Result<(String, String), String> {
+    let claim = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) =
+        claim.ok_or_else(|| "write it as a rule does, such as ref=refs/heads/main".to_owned())?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn actions(names: &str) -> Result<Actions, Error> {

@@ -1,6 +1,6 @@
 //! The documents of the management API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -65,6 +65,9 @@ pub(super) struct Asked {
     pub(super) who: Option<String>,
     #[serde(default)]
     pub(super) groups: Vec<String>,
+    /// What the token of a workload says of it.
+    #[serde(default)]
+    pub(super) claims: BTreeMap<String, String>,
     pub(super) actions: Vec<String>,
     pub(super) repository: Option<String>,
     pub(super) tag: Option<String>,
@@ -110,6 +113,8 @@ pub(super) struct Explained {
     decided_by: Option<ShownOpinion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     others: Option<Vec<ShownOpinion>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reviewed: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +161,7 @@ impl Explained {
         let others = explanation.others.into_iter().map(ShownOpinion::from);
         Self {
             granted: explanation.granted,
+            reviewed: Some(explanation.reviewed),
             others: Some(others.collect()),
             sentence: Some(explanation.sentence),
             decided_by: explanation.decided_by.map(ShownOpinion::from),
@@ -169,6 +175,7 @@ impl Explained {
             sentence: None,
             decided_by: None,
             others: None,
+            reviewed: None,
         }
     }
 }

@@ -34,9 +34,11 @@ pub(super) async fn explain(
         .collect::<Result<_>>()?;
     inquiry.repository.clone_from(&repository);
     let Some(who) = &asked.who else {
-        if !asked.groups.is_empty() || asked.from.is_some() || asked.at.is_some() {
-            return Err(ErrorKind::RequestInvalid
-                .error("groups, from and at are for questions about others; name them in who"));
+        let is_about_others = !(asked.groups.is_empty() && asked.claims.is_empty());
+        if is_about_others || asked.from.is_some() || asked.at.is_some() {
+            return Err(ErrorKind::RequestInvalid.error(
+                "groups, claims, from and at are for questions about others; name them in who",
+            ));
         }
         let explanation = grant.explain_own(inquiry);
         return answer(StatusCode::OK, &Explained::answer(explanation.granted));
@@ -55,12 +57,20 @@ pub(super) async fn explain(
         let groups = known.groups.into_iter();
         principal = principal.map(|robot| groups.fold(robot, Principal::member_of));
     }
+    let is_job = |known: &Principal| known.kind() == PrincipalKind::Workload;
+    if !asked.claims.is_empty() && !principal.as_ref().is_some_and(is_job) {
+        return Err(ErrorKind::RequestInvalid
+            .error("claims are of CI jobs; name one in who, such as `github:SUBJECT`"));
+    }
+    for (name, value) in &asked.claims {
+        principal = principal.map(|known| known.with_claim(name, value));
+    }
     inquiry.principal = principal.map(|known| asked.groups.iter().fold(known, member_of));
     inquiry.origin.address = asked.from;
     inquiry.at = asked.at.as_deref().map(time).transpose()?;
     let mut explanation = access.explain(&inquiry);
     if stopped {
-        explanation.granted = false;
+        (explanation.granted, explanation.reviewed) = (false, false);
         explanation.others.extend(explanation.decided_by.take());
         explanation.sentence = format!("{who} may do nothing: it is disabled");
     }
