@@ -219,9 +219,31 @@ pub(crate) fn fingerprint(token: &Secret) -> Fingerprint {
 /// checked that.
 #[cfg(feature = "workload")]
 pub(crate) fn said_issuer(token: &str) -> Option<String> {
+    said(token)?
+        .as_object()?
+        .get("iss")?
+        .as_text()
+        .map(str::to_owned)
+}
+
+/// Whether a token says that it is for `audience`, which nobody has checked either.
+#[cfg(feature = "workload")]
+pub(crate) fn is_said_to_be_for(token: &str, audience: &str) -> bool {
+    let said = said(token);
+    let said = said
+        .as_ref()
+        .and_then(|claims| claims.as_object()?.get("aud"));
+    said.is_some_and(|said| match said.as_list() {
+        Some(list) => list.iter().any(|one| one.as_text() == Some(audience)),
+        None => said.as_text() == Some(audience),
+    })
+}
+
+/// The claims of a token, whoever made it.
+#[cfg(feature = "workload")]
+fn said(token: &str) -> Option<Json> {
     let [_, _, payload, _] = parts(token).ok()?;
-    let claims = Json::parse(&decode(payload).ok()?).ok()?;
-    claims.as_object()?.get("iss")?.as_text().map(str::to_owned)
+    Json::parse(&decode(payload).ok()?).ok()
 }
 
 const NOT_THREE: Rejected = Rejected::Malformed("it doesn't have three parts");

@@ -54,6 +54,9 @@ const NAME_MAX: usize = 64;
 pub struct Workload {
     name: String,
     issuer: String,
+    audience: String,
+    /// Whether others are asked about tokens for other audiences.
+    leaves_others: bool,
     verifier: Verifier,
     clock: Arc<dyn Clock>,
 }
@@ -91,9 +94,19 @@ impl Workload {
         Ok(Self {
             name: name.to_owned(),
             issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            leaves_others: false,
             verifier: Verifier::new(Profile::new(issuer, audience).workload()),
             clock: Arc::new(SystemClock),
         })
+    }
+
+    /// Leaves tokens of the issuer for other audiences to whoever is asked later,
+    /// in place of refusing them: for several workloads of one issuer, of which the
+    /// last refuses what is for none of them.
+    pub fn leave_other_audiences(mut self) -> Self {
+        self.leaves_others = true;
+        self
     }
 
     /// Takes the time from `clock`.
@@ -168,6 +181,9 @@ impl Authenticator for Workload {
         };
         // Else each issuer would be asked for the keys of all others.
         if jwt::said_issuer(token.expose()).as_ref() != Some(&self.issuer) {
+            return Ok(None);
+        }
+        if self.leaves_others && !jwt::is_said_to_be_for(token.expose(), &self.audience) {
             return Ok(None);
         }
         // Nobody guesses a signature, so nobody has to wait for the next attempt.

@@ -201,6 +201,54 @@ async fn its_token_is_a_password_of_any_user_and_no_bearer() {
     world.issue(None, &request).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn two_workloads_of_one_issuer_are_told_apart_by_their_audiences() {
+    let world = World::new();
+    let workload = |name: &str, audience: &str| {
+        let workload = Workload::new(name, ISSUER, audience).unwrap();
+        let workload = workload.discover(world.web.clone()).unwrap();
+        workload.clock(world.time.clone())
+    };
+    let rules = Rules::new()
+        .sentence("workload ci may push org/app")
+        .sentence("workload deploy may push org/app");
+    let access = AccessControl::new(rules)
+        .authenticator(workload("ci", "registry.example").leave_other_audiences())
+        .authenticator(workload("deploy", "deploy.example"))
+        .tokens(TokenServer::ephemeral().unwrap())
+        .clock(world.time.clone());
+    let world = World { access, ..world };
+    let push = async |audience: Value| {
+        let token = world.token_but("aud", audience);
+        let known = world.push(basic("x", &token)).await?;
+        let own = world.exchange(&token, BOTH).await?;
+        assert_eq!(
+            world.push(bearer(own.token.expose())).await,
+            Ok(known.clone())
+        );
+        Ok(known.unwrap().split_once(':').unwrap().0.to_owned())
+    };
+    for (audience, name) in [
+        (json!("registry.example"), "ci"),
+        (json!("deploy.example"), "deploy"),
+        (json!(["a", "deploy.example"]), "deploy"),
+        (json!(["deploy.example", "registry.example"]), "ci"),
+    ] {
+        assert_eq!(push(audience).await, Ok(name.to_owned()));
+    }
+    for audience in [json!("another"), json!([]), json!(1), Value::Null] {
+        assert_eq!(push(audience).await, Err(ErrorKind::Unauthorized));
+    }
+    // What is said is still checked.
+    for audience in ["registry.example", "deploy.example"] {
+        let mut claims = world.claims();
+        claims["aud"] = json!(audience);
+        let forged = Signer::new("a").token(&claims);
+        let refused = world.push(basic("x", &forged)).await;
+        assert_eq!(refused, Err(ErrorKind::Unauthorized));
+    }
+}
+
 #[tokio::test]
 async fn whoever_guesses_keeps_no_job_out() {
     let mut world = World::new();

@@ -356,8 +356,8 @@ async fn jobs_of_another_system_do_what_the_policy_file_says_of_their_claims() {
     let program = Setup::serve(&format!(
         "version: 0.1\nstorage: inmemory\nhttp: {{addr: '127.0.0.1:0'}}\nauth:\n  \
          policy: {{path: policy.yml}}\n  oidc:\n    \
-         ci: {{issuer: login, audience: apps, jwks: '{keys}'}}\n    \
-         other: {{issuer: login, audience: another, jwks: '{keys}'}}\n"
+         other: {{issuer: login, audience: another, jwks: '{keys}'}}\n    \
+         ci: {{issuer: login, audience: apps, jwks: '{keys}'}}\n"
     ))
     .file(
         "policy.yml",

@@ -168,6 +168,12 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "`auth.oidc.ci` needs `audience`",
     ),
     (
+        "auth:\n  policy: {path: p}\n  oidc:\n    a: {issuer: 'https://ci', audience: a}\n    \
+         b: {issuer: 'https://ci', audience: b}\n    c: {issuer: 'https://ci', audience: a}\n",
+        6,
+        "`auth.oidc.c` takes the same tokens as `auth.oidc.a`",
+    ),
+    (
         "auth:\n  oidc:\n    ci:\n      isuer: x\n",
         4,
         "did you mean `auth.oidc.ci.issuer`?",

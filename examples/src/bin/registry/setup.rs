@@ -180,8 +180,13 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
                 Challenge::bearer(&realm.value, &service.service).map_err(wrong(realm))?
             });
     }
-    for workloads in &auth.workloads {
-        access = access.authenticator(workload(workloads)?);
+    for (index, of) in auth.workloads.iter().enumerate() {
+        let mut known = workload(of)?;
+        let mut later = auth.workloads.iter().skip(index.saturating_add(1));
+        if later.any(|other| other.issuer.value == of.issuer.value) {
+            known = known.leave_other_audiences();
+        }
+        access = access.authenticator(known);
     }
     if let Some(PasswordFile { realm, path }) = &auth.password_file {
         let users = Htpasswd::open(&path.value).map_err(wrong(path))?;

@@ -93,6 +93,16 @@ impl Reader<'_> {
             let audience = self.required(&section, "audience");
             let keys = self.said(&format!("{section}.jwks"));
             if let (Some(issuer), Some(audience)) = (issuer, audience) {
+                let same = workloads.iter().find(|other: &&WorkloadIssuer| {
+                    other.issuer.value == issuer.value && other.audience.value == audience.value
+                });
+                if let Some(other) = same {
+                    self.problems.push(entry.origin.problem(format!(
+                        "`{section}` takes the same tokens as `{OIDC}.{}`; give one of them another \
+                         audience, or write both rules about one of them",
+                        other.name.value
+                    )));
+                }
                 workloads.push(WorkloadIssuer {
                     name: Said {
                         value: entry.name.clone(),
