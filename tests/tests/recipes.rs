@@ -10,27 +10,35 @@ use registry_tests::harness::{Tool, binary, tool};
 
 const PAGE: &str = include_str!("../../docs/access-control.md");
 
-/// Where the server listens in the recipes.
-const ADDRESS: &str = "127.0.0.1:5000";
+/// Where the server listens in the recipes, and where what they start besides.
+const ADDRESSES: [&str; 2] = ["127.0.0.1:5000", "127.0.0.1:5001"];
 
 /// Programs the recipes run, besides those of every system.
-const TOOLS: [&str; 3] = ["curl", "htpasswd", "openssl"];
+const TOOLS: [&str; 4] = ["curl", "htpasswd", "openssl", "python3"];
 
-/// What comes before a recipe's own commands. What the environment says of the tests is nothing to the server, and `registry
-/// serve` goes on beside them, and ends with them.
+/// What comes before a recipe's own commands. What the environment says of the tests is nothing to the server, and what
+/// listens, which is `registry serve` and scripts of a recipe, goes on beside them, and ends with them.
 const PROLOGUE: &str = r#"
 unset $(env | sed -n 's/^\(REGISTRY_[A-Z_]*\)=.*/\1/p')
+started=
+beside() {
+    command "$@" >"$1.log" 2>&1 &
+    started="$started $!"
+    trap "kill $started" EXIT
+    until grep -q 'listening on' "$1.log"; do
+        kill -0 $! || { cat "$1.log"; exit 1; }
+        sleep 0.05
+    done
+}
 registry() {
     if [ "$1" = serve ]; then
-        command registry "$@" >serve.log 2>&1 &
-        trap "kill $!" EXIT
-        until grep -q 'listening on' serve.log; do
-            kill -0 $! || { cat serve.log; exit 1; }
-            sleep 0.05
-        done
+        beside registry "$@"
     else
         command registry "$@"
     fi
+}
+python3() {
+    beside python3 "$@"
 }
 "#;
 
@@ -81,20 +89,33 @@ impl Recipe {
             .filter_map(|line| line.strip_prefix("$ "))
     }
 
-    /// What its session prints here, with the address that it has in the page, and what else was said.
+    /// What its session prints here, with the addresses that it has in the page, and what else was said.
     fn run(&self, shell: &Tool) -> (String, String) {
         let directory = tempfile::tempdir().expect("a directory");
-        let address = TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .expect("a free address")
-            .to_string();
+        let listeners = ADDRESSES.map(|_| TcpListener::bind("127.0.0.1:0").expect("a listener"));
+        let free = listeners.each_ref().map(|listener| {
+            let address = listener.local_addr().expect("a free address");
+            address.to_string()
+        });
+        drop(listeners);
+        let pairs = || {
+            ADDRESSES
+                .iter()
+                .copied()
+                .zip(free.iter().map(String::as_str))
+        };
+        let here = |text: &str| {
+            pairs().fold(text.to_owned(), |text, (shown, free)| {
+                text.replace(shown, free)
+            })
+        };
         for (name, content) in &self.files {
-            let content = content.replace(ADDRESS, &address);
+            let content = here(content);
             std::fs::write(directory.path().join(name), content).expect("a file");
         }
         let mut script = PROLOGUE.to_owned();
         for command in self.commands() {
-            let command = command.replace(ADDRESS, &address);
+            let command = here(command);
             // What is typed is shown as it stands.
             write!(
                 script,
@@ -108,9 +129,11 @@ impl Recipe {
             let said = std::fs::read_to_string(directory.path().join(name));
             said.unwrap_or_default()
         };
-        let errors = [said("errors"), said("serve.log"), output.stderr].concat();
-        let printed = String::from_utf8_lossy(&output.stdout);
-        (printed.replace(&address, ADDRESS), errors)
+        let logs = [said("registry.log"), said("python3.log")];
+        let errors = [said("errors"), logs.concat(), output.stderr].concat();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = pairs().fold(printed, |text, (shown, free)| text.replace(free, shown));
+        (printed, errors)
     }
 }
 
