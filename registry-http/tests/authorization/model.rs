@@ -1,6 +1,6 @@
 //! What the policy means, written anew: with nothing but texts.
 
-use crate::principals::{ANONYMOUS, Given, Somebody, WRONG};
+use crate::principals::{ANONYMOUS, Given, Shows, Somebody, WRONG, Way};
 use crate::routes::{Needs, Route};
 use crate::world::{Logins, REPOSITORIES, VAULT};
 
@@ -102,6 +102,12 @@ fn could(who: &str, action: &str, repository: &str) -> bool {
     may(who, action, repository, &[]) || tags.iter().any(|tag| may(who, action, repository, &[tag]))
 }
 
+/// Whether `who` shows a token, or a key as if it were one.
+fn shows_bearer(who: &Somebody) -> bool {
+    let as_token = matches!(who.shows, Shows::Key(Way::Bearer));
+    as_token || who.token.is_some_and(|token| token.given != Given::Never)
+}
+
 /// Whether a token was for another repository of this name.
 pub(crate) fn has_outlived(who: &Somebody, repository: &str) -> bool {
     let actions = ["pull", "push", "overwrite", "delete", "list", "administer"];
@@ -127,7 +133,18 @@ pub(crate) fn expected(
         ..Expected::refusal(401)
     };
     match (&route.needs, logins) {
-        (Needs::Nothing | Needs::Token, Logins::Passwords) => return Expected::refusal(404),
+        (Needs::Nothing | Needs::Token | Needs::Exchange, Logins::Passwords) => {
+            return Expected::refusal(404);
+        }
+        (Needs::Exchange, Logins::Tokens) if who.name != WRONG && shows_bearer(who) => {
+            return Expected::answer(200);
+        }
+        (Needs::Exchange, Logins::Tokens) => {
+            return Expected {
+                challenge: Some("Basic realm="),
+                ..Expected::refusal(401)
+            };
+        }
         (Needs::Token, Logins::Tokens) if who.name == WRONG => {
             return Expected {
                 challenge: Some("Basic realm="),

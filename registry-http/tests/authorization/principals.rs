@@ -84,6 +84,10 @@ pub(crate) enum Given {
     Elsewhere,
     /// For a key that was revoked since.
     Ended,
+    /// In exchange for one that covers everything.
+    Narrowed,
+    /// In exchange for one that covers as much, although more was asked for.
+    Widened,
     /// Not at all: what is shown is a key that covers as much.
     Never,
 }
@@ -194,6 +198,13 @@ pub(crate) const HOLDERS: &[Somebody] = &[
             given: Given::Now,
         }),
     },
+    // In exchange for another one.
+    holder("writer", Shows::Basic("writer"), "pull", Given::Narrowed),
+    holder("root", Shows::Basic("root"), "pull,push", Given::Narrowed),
+    holder("writer", Shows::Basic("writer"), "pull", Given::Widened),
+    holder("root", Shows::Basic("root"), "delete", Given::Widened),
+    holder("root", Shows::Basic("root"), "", Given::Widened),
+    holder(ANONYMOUS, Shows::Nothing, "pull", Given::Widened),
     // For what is no more.
     holder("root", Shows::Basic("root"), "*", Given::Before),
     holder("writer", Shows::Basic("writer"), "pull,push", Given::Before),

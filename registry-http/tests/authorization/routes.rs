@@ -29,6 +29,8 @@ pub(crate) enum Needs {
     Nothing,
     /// To show no wrong password.
     Token,
+    /// To show a token or a key that is good, in the form.
+    Exchange,
     /// To log in.
     Login,
     /// To log in, and to see names.
@@ -56,6 +58,14 @@ pub(crate) enum Needs {
         content: &'static str,
     },
 }
+
+/// Whoever has a token wants another one for it (RFC 8693).
+const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+                        &subject_token_type=urn:ietf:params:oauth:token-type:access_token\
+                        &subject_token={token}&scope=repository:secret/there:*";
+const EXCHANGE_NOTHING: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+                                &subject_token_type=urn:ietf:params:oauth:token-type:jwt\
+                                &subject_token={token}";
 
 const fn login(method: &'static str, path: &'static str) -> Route {
     Route {
@@ -308,7 +318,9 @@ table! { {
     Token:
         beside("GET", "/v2/token", Needs::Token),
         beside("GET", "/v2/token?service=registry&scope=repository:secret/there:pull", Needs::Token),
-        beside("GET", "/v2/token?scope=repository:secret/there:*", Needs::Token);
+        beside("GET", "/v2/token?scope=repository:secret/there:*", Needs::Token),
+        form("/v2/token", EXCHANGE, Needs::Exchange),
+        form("/v2/token", EXCHANGE_NOTHING, Needs::Exchange);
     Revoke:
         form("/v2/token/revoke", "token=nobodys", Needs::Nothing);
     KeySet:

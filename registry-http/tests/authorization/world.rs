@@ -217,7 +217,21 @@ impl World {
         };
         let hours = if token.given == Given::LongAgo { 2 } else { 0 };
         self.clock.0.store(hours, Ordering::SeqCst);
-        let headers = bearer(service, &shown, &scopes(token)).await;
+        let all = scopes(Token {
+            words: "*",
+            ..token
+        });
+        let headers = match token.given {
+            Given::Narrowed => {
+                let wide = bearer(service, &shown, &all).await;
+                exchanged(service, &wide, &scopes(token)).await
+            }
+            Given::Widened => {
+                let narrow = bearer(service, &shown, &scopes(token)).await;
+                exchanged(service, &narrow, &all).await
+            }
+            _ => bearer(service, &shown, &scopes(token)).await,
+        };
         self.clock.0.store(0, Ordering::SeqCst);
         self.held.lock().unwrap().insert(key, headers.clone());
         headers
@@ -394,8 +408,28 @@ pub(crate) async fn bearer(
         .map(|scope| format!("scope={scope}"))
         .collect();
     let path = format!("/v2/token?{}", scopes.join("&"));
-    let answer = send(service, "GET", &path, headers, "").await;
-    assert_eq!(answer.status, 200, "{headers:?}: {answer:?}");
+    held(&send(service, "GET", &path, headers, "").await)
+}
+
+/// The same in exchange for the token in `headers` (RFC 8693).
+async fn exchanged(
+    service: &RegistryService,
+    headers: &[String],
+    scopes: &[String],
+) -> Vec<String> {
+    let (_, token) = headers[0].split_once(": Bearer ").unwrap();
+    let form = format!(
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+         &subject_token_type=urn:ietf:params:oauth:token-type:access_token\
+         &subject_token={token}&scope={}",
+        scopes.join("+")
+    );
+    let is_form = ["content-type: application/x-www-form-urlencoded".to_owned()];
+    held(&send(service, "POST", "/v2/token", &is_form, form).await)
+}
+
+fn held(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 200, "{answer:?}");
     let document: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
     let token = document["token"].as_str().unwrap();
     vec![format!("authorization: Bearer {token}")]
