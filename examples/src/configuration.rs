@@ -253,6 +253,8 @@ pub struct Tokens {
     pub issuer: Option<String>,
     /// How long they are good.
     pub lifetime: Option<Said<Duration>>,
+    /// How long what gets others without a password is good after a login.
+    pub refresh_lifetime: Option<Said<Duration>>,
     /// The directory of the keys that sign them, if it isn't below the data.
     pub keys: Option<Said<PathBuf>>,
     /// What new keys are for.

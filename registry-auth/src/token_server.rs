@@ -21,7 +21,7 @@ use registry_core::{
 
 use self::access_token::Content;
 use self::key_ring::KeyRing;
-use self::refresh::Found;
+use self::refresh::{Found, Terms};
 use self::revocation::Revocable;
 use self::signing_keys::SigningKeys;
 use crate::challenge::Bearer;
@@ -42,9 +42,16 @@ pub use self::signing_key::SigningAlgorithm;
 const LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_mins(1)..=Duration::from_hours(1);
 
+/// How short and how long the refresh tokens of a login may be good.
+const REFRESH_LIFETIMES: std::ops::RangeInclusive<Duration> =
+    Duration::from_hours(1)..=Duration::from_hours(24 * 730);
+
 /// How long our own tokens are good after they expired: the clock is our own,
 /// too.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a token that is no refresh token is good at most.
+const LONGEST: Duration = LIFETIMES.end().saturating_add(GRACE);
 
 /// How many verified tokens are remembered at least.
 const VERIFIED: usize = 4096;
@@ -79,6 +86,7 @@ pub struct TokenServer {
     issuer: Option<String>,
     realm: Option<String>,
     lifetime: Duration,
+    refresh_lifetime: Duration,
     rotation: Duration,
     profile: Profile,
     verified: Remembered<Arc<Verified>>,
@@ -166,6 +174,7 @@ impl TokenServer {
             issuer: None,
             realm: None,
             lifetime: Duration::from_mins(5),
+            refresh_lifetime: Duration::from_hours(24 * 365),
             rotation: Duration::from_hours(24 * 90),
             profile: Profile::new("", ""),
             verified: Remembered::new(VERIFIED),
@@ -225,13 +234,31 @@ impl TokenServer {
         Ok(self)
     }
 
+    /// Lets the refresh tokens of a login be good for `lifetime`, in place of 365
+    /// days, however often they are used or replaced. Then one has to log in again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RequestInvalid`] if that is less than an hour or more than 730
+    /// days.
+    pub fn refresh_lifetime(mut self, lifetime: Duration) -> Result<Self> {
+        if !REFRESH_LIFETIMES.contains(&lifetime) {
+            return Err(ErrorKind::RequestInvalid.error(
+                "refresh tokens must be good for an hour at least, and for 17520h (730 days) at most",
+            ));
+        }
+        self.refresh_lifetime = lifetime;
+        Ok(self)
+    }
+
     /// Keeps in `records` which tokens were revoked, and refresh tokens: without
     /// them there are none, and what was revoked is forgotten when the program
     /// ends.
     ///
     /// A refresh token gets other tokens without a password, until its holder is
     /// gone, is disabled or has another password. It ends after 90 days without
-    /// use. Whoever asks for another one with it
+    /// use, and [some time](Self::refresh_lifetime) after the login. It can be used
+    /// again and again, as Docker does. Whoever asks for another one with it
     /// (`access_type=offline`) ends it, and of many who do so at once one succeeds.
     pub fn records(mut self, records: impl Records) -> Self {
         self.records = Arc::new(records);
@@ -269,20 +296,31 @@ impl TokenServer {
         self.issuer.as_deref().unwrap_or(&self.service)
     }
 
-    /// Ends all tokens of `holder`, refresh tokens, too.
+    /// Ends all tokens of `holder`, refresh tokens, too, and tells how many of
+    /// these there were.
     ///
     /// # Errors
     ///
     /// If that can't be written down.
-    pub async fn revoke_all(&self, holder: &Principal, now: SystemTime) -> Result<()> {
-        let longest = LIFETIMES.end().saturating_add(GRACE);
-        revocation::revoke_all(&*self.records, holder, now, longest).await?;
+    pub async fn revoke_all(&self, holder: &Principal, now: SystemTime) -> Result<usize> {
+        revocation::revoke_all(&*self.records, Some(holder), now, LONGEST).await?;
         refresh::end_all(&*self.records, holder).await
+    }
+
+    /// Ends all tokens of everybody, refresh tokens, too, and tells how many of
+    /// these there were.
+    ///
+    /// # Errors
+    ///
+    /// If that can't be written down.
+    pub async fn revoke_everybodys(&self, now: SystemTime) -> Result<usize> {
+        revocation::revoke_all(&*self.records, None, now, LONGEST).await?;
+        refresh::end_everybodys(&*self.records).await
     }
 
     /// Ends `token`, if it is one of any kind.
     pub(crate) async fn revoke(&self, token: &Secret, now: SystemTime) -> Result<()> {
-        if let Some(found) = self.find_refresh_token(token).await? {
+        if let Some(found) = self.find_refresh_token(token, now).await? {
             return self.consume_refresh_token(&found).await.map(drop);
         }
         let ring = self.keys.current().await;
@@ -292,28 +330,40 @@ impl TokenServer {
         }
     }
 
-    /// A refresh token for `holder`, if there are any here.
+    /// A refresh token for `holder`, who logged in at some time, if there are any
+    /// here.
     pub(crate) async fn refresh_token(
         &self,
         holder: &Principal,
+        since: SystemTime,
         now: SystemTime,
     ) -> Result<Option<Secret>> {
         if !self.refreshes {
             return Ok(None);
         }
-        refresh::make(&*self.records, holder, &self.service, now)
-            .await
-            .map(Some)
+        refresh::make(&*self.records, holder, since, self.terms(now)).await
     }
 
     /// The refresh token that is `token`.
-    pub(crate) async fn find_refresh_token(&self, token: &Secret) -> Result<Option<Found>> {
-        refresh::find(&*self.records, token, &self.service).await
+    pub(crate) async fn find_refresh_token(
+        &self,
+        token: &Secret,
+        now: SystemTime,
+    ) -> Result<Option<Found>> {
+        refresh::find(&*self.records, token, self.terms(now)).await
     }
 
     /// Takes note that a refresh token was used.
     pub(crate) async fn touch_refresh_token(&self, found: Found, now: SystemTime) -> Result<()> {
-        refresh::touch(&*self.records, found, now).await
+        refresh::touch(&*self.records, found, self.terms(now)).await
+    }
+
+    fn terms(&self, now: SystemTime) -> Terms<'_> {
+        Terms {
+            service: &self.service,
+            lifetime: self.refresh_lifetime,
+            now,
+        }
     }
 
     /// Ends a refresh token, and tells whether nobody else did so before.

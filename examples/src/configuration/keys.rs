@@ -175,6 +175,7 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.tokenserver.service", Kind::Text),
     yes("auth.tokenserver.issuer", Kind::Text),
     yes("auth.tokenserver.lifetime", Kind::Duration),
+    yes("auth.tokenserver.refreshlifetime", Kind::Duration),
     yes("auth.tokenserver.keys", Kind::Text),
     yes(
         "auth.tokenserver.algorithm",
@@ -474,6 +475,7 @@ mod tests {
                 "auth.tokenserver.service",
                 "auth.tokenserver.issuer",
                 "auth.tokenserver.lifetime",
+                "auth.tokenserver.refreshlifetime",
                 "auth.tokenserver.keys",
                 "auth.tokenserver.algorithm",
             ],

@@ -495,12 +495,15 @@ async fn passwords_alone_are_asked_for_where_tokens_are_off() {
     let program = setup(&["ann"], "  tokenserver: {enabled: false}\n").start();
     let challenge = program.challenge("/v2/").await;
     assert_eq!(challenge, r#"Basic realm="r""#);
-    let end = setup(&["ann"], "  tokenserver: {lifetime: 2h}\n").run();
-    assert!(
-        end.stderr.contains("config.yml:7: tokens must live"),
-        "{}",
-        end.stderr
-    );
+    for (wrong, what) in [
+        ("lifetime: 2h", "tokens must live"),
+        ("refreshlifetime: 59m", "refresh tokens must be good"),
+        ("refreshlifetime: 17521h", "refresh tokens must be good"),
+    ] {
+        let end = setup(&["ann"], &format!("  tokenserver: {{{wrong}}}\n")).run();
+        let expected = format!("config.yml:7: {what}");
+        assert!(end.stderr.contains(&expected), "{}", end.stderr);
+    }
 }
 
 #[test]

@@ -4,10 +4,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, KeyPair};
+use registry_auth::FileRecords;
+use registry_core::{PageRequest, Records};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
@@ -17,7 +20,7 @@ use crate::program::{Program, Setup, eventually, is_there, manifest};
 #[tokio::test]
 async fn tokens_are_as_the_configuration_says() {
     let more = "  tokenserver:\n    realm: https://login.example/v2/token\n    service: apps\n    \
-                issuer: login\n    lifetime: 90s\n    keys: signing\n    algorithm: eddsa\n";
+                issuer: login\n    lifetime: 90s\n    refreshlifetime: 2h\n    keys: signing\n    algorithm: eddsa\n";
     let program = setup(&["ann"], more).start();
     assert_eq!(
         program.challenge("/v2/").await,
@@ -54,6 +57,16 @@ async fn tokens_are_as_the_configuration_says() {
         1
     );
     assert!(!is_there(&program.path("data/auth/keys")));
+
+    // A login lasts for two hours, however it is used.
+    let (status, answer) = ask("apps&offline_token=true").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(answer["refresh_token"].is_string(), "{answer}");
+    let records = FileRecords::open(program.path("data/auth")).unwrap();
+    let kept = records.list("refresh/", PageRequest::default());
+    let end = kept.await.unwrap().items[0].expires_at.unwrap();
+    let longest = SystemTime::now() + Duration::from_hours(2);
+    assert!(end <= longest && end > longest - Duration::from_hours(1));
 }
 
 #[tokio::test]

@@ -69,15 +69,26 @@ impl AccessControl {
         server.revoke(token, self.0.clock.now()).await
     }
 
-    /// Ends all tokens of `holder`, refresh tokens, too. Whoever has the password
-    /// gets others.
+    /// Ends all tokens of `holder`, refresh tokens, too, and tells how many of these
+    /// there were. Whoever has the password gets others.
     ///
     /// # Errors
     ///
     /// As those of [`revoke`](Self::revoke).
-    pub async fn revoke_all(&self, holder: &Principal) -> Result<()> {
+    pub async fn revoke_all(&self, holder: &Principal) -> Result<usize> {
         let server = self.0.server()?;
         server.revoke_all(holder, self.0.clock.now()).await
+    }
+
+    /// Ends all tokens of everybody, refresh tokens, too, and tells how many of
+    /// these there were.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`revoke`](Self::revoke).
+    pub async fn revoke_everybodys(&self) -> Result<usize> {
+        let server = self.0.server()?;
+        server.revoke_everybodys(self.0.clock.now()).await
     }
 
     /// Adds another key that signs tokens, which it does in ten minutes; or replaces
@@ -123,16 +134,19 @@ impl Inner {
         self.count_sender(sender)?;
         server.check(request)?;
         let now = self.clock.now();
+        let mut since = now;
         let known = match request.grant() {
             TokenGrant::Sender => self.known_as(sender, true).await?,
             TokenGrant::Exchange(token) => {
                 let credentials = Credentials::Bearer(token.clone());
                 self.known_by(&credentials, sender, true).await?
             }
-            TokenGrant::Refresh(token) => Some(
-                self.redeem(server, token, request.is_offline(), now)
-                    .await?,
-            ),
+            TokenGrant::Refresh(token) => {
+                let offline = request.is_offline();
+                let (holder, login) = self.redeem(server, token, offline, now).await?;
+                since = login;
+                Some(holder)
+            }
             TokenGrant::Password(user, password) => {
                 let credentials = Credentials::Basic {
                     user: user.clone(),
@@ -181,22 +195,23 @@ impl Inner {
         // longer-lived than theirs.
         let lasts = matches!(&standing, Some(Standing::Current(now)) if !now.hides_password());
         if request.is_offline() && lasts && holder.limits().is_none() {
-            answer.refresh_token = server.refresh_token(&holder, now).await?;
+            answer.refresh_token = server.refresh_token(&holder, since, now).await?;
         }
         Ok(answer)
     }
 
-    /// Who holds this refresh token, if that one is still who it was then. If it is
-    /// to be replaced, it is good once.
+    /// Who holds this refresh token, if that one is still who it was then, and when
+    /// it logged in. If it is to be replaced, it is good once.
     async fn redeem(
         &self,
         server: &TokenServer,
         token: &Secret,
         replace: bool,
         now: SystemTime,
-    ) -> Result<Principal> {
-        let found = server.find_refresh_token(token).await?;
+    ) -> Result<(Principal, SystemTime)> {
+        let found = server.find_refresh_token(token, now).await?;
         let found = found.ok_or_else(wrong_credentials)?;
+        let since = found.since();
         self.require_key(found.holder()).await?;
         let holder = match self.standing(found.holder(), found.source()).await? {
             Some((source, Standing::Current(now)))
@@ -214,7 +229,7 @@ impl Inner {
         } else if !server.consume_refresh_token(&found).await? {
             return Err(wrong_credentials());
         }
-        Ok(holder)
+        Ok((holder, since))
     }
 
     /// What the credentials of `holder` cover of what is asked for, and the

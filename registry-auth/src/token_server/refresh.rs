@@ -2,6 +2,12 @@
 //!
 //! One is 256 random bits. Kept is who holds it and a hash of it, so that nobody
 //! who reads the records can use it.
+//!
+//! Docker, podman, skopeo and oras redeem the one that they were given when
+//! somebody logged in, again and again, and keep no other: that one is used twice
+//! is no sign of theft, and doesn't end it. A client that asks for another one
+//! loses the old one. Whoever stole one ends with the login that it came from: no
+//! later one is good for longer.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +19,7 @@ use registry_core::{Error, ErrorKind, Expected, PageRequest, Records, Result};
 use serde::{Deserialize, Serialize};
 
 use super::access_token::{self, subject, word};
+use super::revocation;
 use crate::{Principal, Secret};
 
 /// What refresh tokens start with, so that they are found where they shouldn't be.
@@ -27,6 +34,12 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// The most of one holder. Of more, the one that was used the longest ago goes.
 const MOST: usize = 64;
+
+/// Where they are kept.
+const ALL: &str = "refresh/";
+
+/// How many are looked at together.
+const PAGE: usize = 1000;
 
 /// A refresh token as its holder has it: `rgr_`, 16 digits for the holder, 16 for
 /// the token, `_`, and the secret.
@@ -53,6 +66,27 @@ struct Kept {
     key: Option<String>,
     /// The day of its last use, since 1970.
     day: u64,
+    /// When its holder logged in, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+}
+
+impl Kept {
+    /// When its holder logged in.
+    fn since(&self) -> SystemTime {
+        let day = || self.day.saturating_mul(DAY.as_secs());
+        let seconds = Duration::from_secs(self.since.unwrap_or_else(day));
+        UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// When and by whom tokens are given out.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) service: &'a str,
+    /// How long one is good after a login, however often it is used or replaced.
+    pub(super) lifetime: Duration,
+    pub(super) now: SystemTime,
 }
 
 /// A refresh token that was found.
@@ -72,6 +106,11 @@ impl Found {
     /// The [source](crate::Authenticator::source) that knows the holder.
     pub(crate) fn source(&self) -> &str {
         &self.kept.source
+    }
+
+    /// When its holder logged in: it, or one that it replaces, was given out then.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.kept.since()
     }
 }
 
@@ -105,7 +144,7 @@ impl RefreshToken {
     }
 
     fn key(&self) -> String {
-        format!("refresh/{}/{}", self.holder, self.id)
+        format!("{ALL}{}/{}", self.holder, self.id)
     }
 
     fn hash(&self) -> String {
@@ -113,34 +152,42 @@ impl RefreshToken {
     }
 }
 
-/// Gives `holder` a refresh token for `service`.
+/// Gives `holder`, who logged in at some time, a refresh token. Nothing if all of
+/// its tokens were revoked since.
 pub(super) async fn make(
     records: &dyn Records,
     holder: &Principal,
-    service: &str,
-    now: SystemTime,
-) -> Result<Secret> {
+    since: SystemTime,
+    terms: Terms<'_>,
+) -> Result<Option<Secret>> {
     make_room(records, holder).await?;
     let token = RefreshToken::new(holder)?;
     let kept = Kept {
         hash: token.hash(),
-        service: service.to_owned(),
+        service: terms.service.to_owned(),
         kind: word(holder.kind()).to_owned(),
         holder: subject(holder),
         source: holder.source().to_owned(),
         stamp: holder.stamp().copied(),
         key: holder.key().map(str::to_owned),
-        day: day(now),
+        day: day(terms.now),
+        since: Some(seconds(since)),
     };
-    write(records, &token.key(), Expected::Absent, &kept, now).await?;
-    Ok(token.text())
+    let key = token.key();
+    write(records, &key, Expected::Absent, &kept, terms).await?;
+    // Whoever revokes writes that down before looking for what there is.
+    if revocation::has_ended(records, holder, since).await? {
+        records.remove(&key, Expected::Any).await?;
+        return Ok(None);
+    }
+    Ok(Some(token.text()))
 }
 
-/// The refresh token that is `text`, if it is one and for `service`.
+/// The refresh token that is `text`, if it is one of this service.
 pub(super) async fn find(
     records: &dyn Records,
     text: &Secret,
-    service: &str,
+    terms: Terms<'_>,
 ) -> Result<Option<Found>> {
     let Some(token) = RefreshToken::parse(text) else {
         return Ok(None);
@@ -150,7 +197,10 @@ pub(super) async fn find(
     };
     let kept: Kept = serde_json::from_slice(&record.value)
         .map_err(|source| Error::internal("what is kept of a refresh token is damaged", source))?;
-    let is_it = Secret::new(token.hash()).matches(&kept.hash) && kept.service == service;
+    let end = kept.since().checked_add(terms.lifetime);
+    let is_it = Secret::new(token.hash()).matches(&kept.hash)
+        && kept.service == terms.service
+        && end.is_none_or(|end| terms.now < end);
     let Some(mut holder) = access_token::holder(&kept.kind, &kept.holder, None) else {
         return Ok(None);
     };
@@ -169,13 +219,15 @@ pub(super) async fn find(
 }
 
 /// Takes note that the token was used today.
-pub(super) async fn touch(records: &dyn Records, mut found: Found, now: SystemTime) -> Result<()> {
-    if found.kept.day == day(now) {
+pub(super) async fn touch(records: &dyn Records, mut found: Found, terms: Terms<'_>) -> Result<()> {
+    let today = day(terms.now);
+    if found.kept.day == today {
         return Ok(());
     }
-    found.kept.day = day(now);
+    found.kept.since = Some(seconds(found.since()));
+    found.kept.day = today;
     let expected = Expected::Version(found.version);
-    match write(records, &found.key, expected, &found.kept, now).await {
+    match write(records, &found.key, expected, &found.kept, terms).await {
         // Somebody else used it, too.
         Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(()),
         written => written,
@@ -192,15 +244,31 @@ pub(super) async fn consume(records: &dyn Records, found: &Found) -> Result<bool
     }
 }
 
-/// Ends all tokens of `holder`.
-pub(super) async fn end_all(records: &dyn Records, holder: &Principal) -> Result<()> {
+/// Ends all tokens of `holder`, and tells how many.
+pub(super) async fn end_all(records: &dyn Records, holder: &Principal) -> Result<usize> {
+    end(records, &of_holder(holder)).await
+}
+
+/// Ends all tokens, and tells how many.
+pub(super) async fn end_everybodys(records: &dyn Records) -> Result<usize> {
+    end(records, ALL).await
+}
+
+/// Ends what there is when it begins. What comes meanwhile is left to whoever makes
+/// it.
+async fn end(records: &dyn Records, prefix: &str) -> Result<usize> {
+    let mut ended = 0_usize;
+    let mut last = None;
     loop {
-        let page = all_of(records, holder).await?;
-        if page.is_empty() {
-            return Ok(());
+        let page = PageRequest::first(PAGE).after(last);
+        let found = records.list(prefix, page).await?;
+        for record in found.items {
+            let existed = records.remove(&record.key, Expected::Any).await?;
+            ended = ended.saturating_add(existed.into());
         }
-        for (_, key) in page {
-            records.remove(&key, Expected::Any).await?;
+        match found.next {
+            Some(next) => last = Some(next),
+            None => return Ok(ended),
         }
     }
 }
@@ -218,8 +286,9 @@ async fn make_room(records: &dyn Records, holder: &Principal) -> Result<()> {
 /// The keys of tokens of `holder`, each with its last use: the day, and the order
 /// in which it was noted.
 async fn all_of(records: &dyn Records, holder: &Principal) -> Result<Vec<((u64, u64), String)>> {
-    let prefix = format!("refresh/{}/", holder_key(holder));
-    let page = records.list(&prefix, PageRequest::first(MOST.saturating_mul(2)));
+    let page = PageRequest::first(MOST.saturating_mul(2));
+    let prefix = of_holder(holder);
+    let page = records.list(&prefix, page);
     let records = page.await?.items.into_iter();
     Ok(records
         .map(|record| {
@@ -235,21 +304,28 @@ async fn write(
     key: &str,
     expected: Expected,
     kept: &Kept,
-    now: SystemTime,
+    terms: Terms<'_>,
 ) -> Result<()> {
     let value = serde_json::to_vec(kept)
         .map_err(|source| Error::internal("a refresh token could not be kept", source))?;
-    let expires_at = now.checked_add(UNUSED.saturating_add(DAY));
+    let unused = terms.now.checked_add(UNUSED.saturating_add(DAY));
+    let end = kept.since().checked_add(terms.lifetime);
+    let expires_at = unused.into_iter().chain(end).min();
     records.put(key, expected, value, expires_at).await?;
     Ok(())
 }
 
+fn of_holder(holder: &Principal) -> String {
+    format!("{ALL}{}/", holder_key(holder))
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
 fn day(now: SystemTime) -> u64 {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since
-        .as_secs()
-        .checked_div(DAY.as_secs())
-        .unwrap_or_default()
+    seconds(now).checked_div(DAY.as_secs()).unwrap_or_default()
 }
 
 /// What stands for somebody in keys of records: 16 digits.

@@ -8,6 +8,12 @@ use super::refresh::holder_key;
 use crate::Principal;
 use crate::jwt::Claims;
 
+/// What times are said to.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Where it is kept up to when everybody's tokens were revoked.
+const EVERYBODYS: &str = "revoked/everybody";
+
 /// Where it is kept that a token was revoked.
 #[derive(Debug)]
 pub(super) struct Revocable {
@@ -36,15 +42,7 @@ impl Revocable {
         if records.get(&self.token).await?.is_some() {
             return Ok(true);
         }
-        let Some(record) = records.get(&self.holder).await? else {
-            return Ok(false);
-        };
-        // What can't be read could say anything.
-        let until = std::str::from_utf8(&record.value)
-            .ok()
-            .and_then(|seconds| seconds.parse().ok())
-            .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-        Ok(until.is_none_or(|until| self.issued_at <= until))
+        ended_at(records, &self.holder, self.issued_at).await
     }
 
     /// Revokes it. `grace` is how long a token is good after its end.
@@ -57,20 +55,50 @@ impl Revocable {
     }
 }
 
-/// Revokes all tokens of `holder` that there are at `now` and that live no longer
-/// than `longest`.
+/// Revokes all tokens of `holder`, or of everybody, that there are at `now` and that
+/// live no longer than `longest`.
 pub(super) async fn revoke_all(
     records: &dyn Records,
-    holder: &Principal,
+    holder: Option<&Principal>,
     now: SystemTime,
     longest: Duration,
 ) -> Result<()> {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (value, end) = (seconds.to_string().into_bytes(), now.checked_add(longest));
-    records
-        .put(&of_holder(holder), Expected::Any, value, end)
-        .await?;
+    let key = holder.map_or_else(|| EVERYBODYS.to_owned(), of_holder);
+    records.put(&key, Expected::Any, value, end).await?;
     Ok(())
+}
+
+/// Whether all tokens of `holder` that are as old as this were revoked just now.
+pub(super) async fn has_ended(
+    records: &dyn Records,
+    holder: &Principal,
+    since: SystemTime,
+) -> Result<bool> {
+    ended_at(records, &of_holder(holder), since).await
+}
+
+/// The same, where it is kept under `key` for the holder.
+async fn ended_at(records: &dyn Records, key: &str, since: SystemTime) -> Result<bool> {
+    for key in [key, EVERYBODYS] {
+        let Some(record) = records.get(key).await? else {
+            continue;
+        };
+        // What can't be read could say anything.
+        let until = std::str::from_utf8(&record.value)
+            .ok()
+            .and_then(|seconds| seconds.parse().ok())
+            .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        // It is said to the second, as tokens say when they were made.
+        if until
+            .and_then(|until| until.checked_add(SECOND))
+            .is_none_or(|end| since < end)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn of_holder(holder: &Principal) -> String {

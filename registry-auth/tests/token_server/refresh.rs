@@ -322,6 +322,102 @@ async fn s_33_revoked_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn no_login_lasts_for_longer_than_it_may_however_its_tokens_are_used_or_replaced() {
+    let scene = scene();
+    let day = Duration::from_hours(24);
+    for replace in ["", "&access_type=offline"] {
+        let mut token = login(&scene.access, "ann").await;
+        for _ in 0..36 {
+            scene.clock.go(10 * day);
+            let answer = redeem(&scene.access, &token, replace).await.unwrap();
+            if let Some(next) = answer.refresh_token {
+                token = next;
+            }
+        }
+        scene.clock.go(5 * day - Duration::from_mins(10));
+        redeem(&scene.access, &token, "").await.unwrap();
+        scene.clock.go(Duration::from_mins(11));
+        unauthorized(redeem(&scene.access, &token, "").await);
+    }
+    let server = || TokenServer::ephemeral().unwrap();
+    for (time, is_taken) in [
+        (Duration::from_mins(59), false),
+        (Duration::from_hours(1), true),
+        (730 * day, true),
+        (731 * day, false),
+    ] {
+        assert_eq!(server().refresh_lifetime(time).is_ok(), is_taken);
+    }
+    let records = MemoryRecords::new().clock(scene.clock.clone());
+    let server = server().refresh_lifetime(day).unwrap().records(records);
+    let access = AccessControl::new(rules())
+        .authenticator(scene.people.clone())
+        .tokens(server)
+        .clock(scene.clock.clone());
+    let token = login(&access, "ann").await;
+    redeem(&access, &token, "").await.unwrap();
+    scene.clock.go(day);
+    unauthorized(redeem(&access, &token, "").await);
+}
+
+#[tokio::test]
+async fn all_tokens_of_everybody_end_at_once() {
+    let scene = scene();
+    let access = &scene.access;
+    let ping = async |token: &str| ask(access, Some(token), Method::GET, "/v2/").await;
+    let mut logins = Vec::new();
+    for user in ["ann", "ben", "robot$ci"] {
+        for _ in 0..3 {
+            let password = basic(user, user);
+            logins.push(issue(access, Some(&password), LOGIN).await.unwrap());
+        }
+    }
+    assert_eq!(access.revoke_everybodys().await.unwrap(), 9);
+    for login in &logins {
+        challenge(ping(&bearer(login)).await);
+        unauthorized(redeem(access, login.refresh_token.as_ref().unwrap(), "").await);
+    }
+    // Whoever has a password goes on.
+    scene.clock.go(Duration::from_secs(2));
+    let again = issue(access, Some(&basic("ann", "ann")), LOGIN)
+        .await
+        .unwrap();
+    ping(&bearer(&again)).await.unwrap();
+    redeem(access, &again.refresh_token.unwrap(), "")
+        .await
+        .unwrap();
+    assert_eq!(access.revoke_all(&Principal::new("ann")).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn no_refresh_token_of_a_revoked_login_comes_late() {
+    let scene = scene();
+    for everybodys in [false, true] {
+        scene.clock.go(Duration::from_secs(2));
+        let token = login(&scene.access, "ann").await;
+        // It is being replaced while all are ended: it was found before, and what
+        // replaces it is written later.
+        let held = scene.records.list("refresh/", PageRequest::default());
+        let held = held.await.unwrap().items.remove(0);
+        if everybodys {
+            scene.access.revoke_everybodys().await.unwrap();
+        } else {
+            let ann = Principal::new("ann");
+            scene.access.revoke_all(&ann).await.unwrap();
+        }
+        let put = scene
+            .records
+            .put(&held.key, Expected::Absent, held.value, None);
+        put.await.unwrap();
+        scene.clock.go(Duration::from_secs(2));
+        let late = redeem(&scene.access, &token, "&access_type=offline").await;
+        assert!(late.is_ok_and(|answer| answer.refresh_token.is_none()));
+        let left = scene.records.list("refresh/", PageRequest::default());
+        assert_eq!(left.await.unwrap().items.len(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_that_cannot_be_read_revokes() {
     let scene = scene();
     let token = issue(&scene.access, Some(&basic("ann", "ann")), "")
@@ -338,6 +434,7 @@ async fn a_revocation_that_cannot_be_read_revokes() {
         .await
         .unwrap();
     let key = &kept.items[0].key;
+    assert_eq!(kept.items.len(), 1);
     let later = SystemClock.now() + Duration::from_mins(5);
     let odd = scene
         .records

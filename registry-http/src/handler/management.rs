@@ -114,10 +114,14 @@ impl Request<'_> {
             }
             Op::RevokeTokens => {
                 let revocation: Revocation = self.document(body).await?;
-                let holder = revocation.holder()?;
-                self.settings.access.revoke_all(&holder).await?;
                 let actor = grant.principal();
-                tracing::info!(%actor, %holder, "all tokens of somebody were revoked");
+                if let Some(holder) = revocation.holder()? {
+                    self.settings.access.revoke_all(&holder).await?;
+                    tracing::info!(%actor, %holder, "all tokens of somebody were revoked");
+                } else {
+                    self.settings.access.revoke_everybodys().await?;
+                    tracing::info!(%actor, "all tokens of everybody were revoked");
+                }
                 Ok(done())
             }
             Op::RotateSigningKeys => {

@@ -460,6 +460,22 @@ async fn everybody_hears_about_itself_and_auditors_about_all() {
 }
 
 #[tokio::test]
+async fn who_administers_it_ends_the_tokens_of_everybody() {
+    let scene = scene();
+    let root = scene.token(&basic("root", "right")).await;
+    assert!(scene.lets_in(&root).await);
+    let all = json!({"everybody": true});
+    let refused = scene
+        .ask("ann", Method::POST, "revocations", all.clone())
+        .await;
+    assert_eq!(refused.status, 403);
+    let revoked = scene.ask("keeper", Method::POST, "revocations", all).await;
+    assert_eq!(revoked.status, 204);
+    assert!(!scene.lets_in(&root).await);
+    assert!(scene.lets_in(&basic("root", "right")).await);
+}
+
+#[tokio::test]
 async fn tokens_of_somebody_end_and_so_do_all_of_them() {
     let scene = scene();
     let header = basic("ann", "right");
@@ -486,10 +502,15 @@ async fn tokens_of_somebody_end_and_so_do_all_of_them() {
         assert_eq!(revoked.status, 204);
         assert_eq!(scene.lets_in(&builder).await, !ends);
     }
-    let nobody = json!({"who": "anonymous"});
-    let refused = scene.ask("root", Method::POST, "revocations", nobody).await;
-    assert_eq!(refused.status, 400);
-
+    for nobody in [
+        json!({"who": "anonymous"}),
+        json!({}),
+        json!({"everybody": false}),
+        json!({"who": "ann", "everybody": true}),
+    ] {
+        let refused = scene.ask("root", Method::POST, "revocations", nobody).await;
+        assert_eq!(refused.status, 400);
+    }
     let shown = async || {
         let answer = call(&scene.service, Method::GET, "/v2/token/jwks.json", &[]).await;
         answer.json()["keys"].as_array().unwrap().clone()

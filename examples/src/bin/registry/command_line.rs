@@ -138,7 +138,7 @@ pub(crate) enum AuthCommand {
     Token(TokenCommand),
 }
 
-/// Where robots and keys are kept. A server may be using it.
+/// Where what is kept about logins is. A server may be using it.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
     /// The data directory of the server.
@@ -247,7 +247,8 @@ pub(crate) struct Owner {
 pub(crate) enum TokenCommand {
     /// Sign with another key, from ten minutes on.
     Rotate {
-        /// Sign with it at once, and refuse every token given out before.
+        /// Sign with it at once, and refuse every bearer token given out before. Refresh tokens stay
+        /// good: `revoke --all` ends those, too.
         #[arg(long)]
         now: bool,
         /// The directory of the keys [default: auth/keys below the data].
@@ -256,18 +257,20 @@ pub(crate) enum TokenCommand {
         /// What the new key is for.
         #[arg(long, value_parser = ["es256", "eddsa"], default_value = "es256")]
         algorithm: String,
-        /// The data directory of the server.
-        #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
-        root: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
-    /// End all tokens of somebody. Who has the password, or a key, gets others.
+    /// End all tokens of somebody, refresh tokens, too. Who has the password, or a key, gets others.
     Revoke {
         /// Whose, as the log calls them: a user's name, `robot$NAME`, or `ISSUER:SUBJECT` of a CI
         /// job. Or as rules do: `user NAME`, `robot NAME`, `workload ISSUER SUBJECT`.
-        who: String,
-        /// The data directory of the server.
-        #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
-        root: PathBuf,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        who: Option<String>,
+        /// Those of everybody.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        place: Place,
     },
 }
 

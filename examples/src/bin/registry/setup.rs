@@ -368,6 +368,10 @@ pub(crate) fn with_keys(
     if let Some(lifetime) = &tokens.lifetime {
         server = server.lifetime(lifetime.value).map_err(wrong(lifetime))?;
     }
+    if let Some(lifetime) = &tokens.refresh_lifetime {
+        let set = server.refresh_lifetime(lifetime.value);
+        server = set.map_err(wrong(lifetime))?;
+    }
     Ok((access.tokens(server.records(records)), keys))
 }
 
@@ -395,7 +399,11 @@ pub(crate) fn tokens(auth: &Auth) -> Vec<Problem> {
         let set = server().and_then(|server| server.lifetime(lifetime.value));
         set.map_err(wrong(lifetime)).err()
     });
-    realm.chain(lifetime).collect()
+    let refresh_lifetime = tokens.refresh_lifetime.iter().filter_map(|lifetime| {
+        let set = server().and_then(|server| server.refresh_lifetime(lifetime.value));
+        set.map_err(wrong(lifetime)).err()
+    });
+    realm.chain(lifetime).chain(refresh_lifetime).collect()
 }
 
 /// The certificate, if there is one.

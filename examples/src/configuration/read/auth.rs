@@ -329,6 +329,7 @@ impl Reader<'_> {
             service: text("service"),
             issuer: text("issuer"),
             lifetime: self.said_time(&format!("{TOKENS}.lifetime")),
+            refresh_lifetime: self.said_time(&format!("{TOKENS}.refreshlifetime")),
             keys: said("keys").map(Said::into_path),
             algorithm: match self.text(&format!("{TOKENS}.algorithm")) {
                 Some("eddsa") => SigningAlgorithm::EdDsa,

@@ -41,11 +41,13 @@ pub(super) struct RequestedKey {
     pub(super) expires_at: Option<String>,
 }
 
-/// Whose tokens are to end.
+/// Whose tokens are to end: somebody's or everybody's.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Revocation {
-    who: String,
+    who: Option<String>,
+    #[serde(default)]
+    everybody: bool,
 }
 
 /// What is to become of the keys that sign tokens.
@@ -196,9 +198,16 @@ impl From<Opinion> for ShownOpinion {
 }
 
 impl Revocation {
-    pub(super) fn holder(&self) -> Result<Principal> {
-        Principal::called(&self.who)
-            .ok_or_else(|| ErrorKind::RequestInvalid.error("nobody in particular has no tokens"))
+    /// Whose; everybody's if it is nobody.
+    pub(super) fn holder(&self) -> Result<Option<Principal>> {
+        match (&self.who, self.everybody) {
+            (None, true) => Ok(None),
+            (Some(who), false) => Principal::called(who).map(Some).ok_or_else(|| {
+                ErrorKind::RequestInvalid.error("nobody in particular has no tokens")
+            }),
+            _ => Err(ErrorKind::RequestInvalid
+                .error("name whose tokens end in who, or say that everybody's do")),
+        }
     }
 }
 

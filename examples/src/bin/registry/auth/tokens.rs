@@ -1,13 +1,16 @@
 //! The end of tokens before their time.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use registry_auth::{Principal, SigningAlgorithm, TokenServer};
-use registry_core::{Clock, ErrorKind, Result, SystemClock};
+use registry_auth::{Keys, Principal, PrincipalKind, SigningAlgorithm, TokenServer};
+use registry_core::{Clock, ErrorKind, PageRequest, Result, SystemClock};
+use serde_json::{Value, json};
 
 use super::answer_with;
 use super::robots::require;
-use crate::command_line::TokenCommand;
+use crate::command_line::{Place, TokenCommand};
 use crate::problem::Failure;
 use crate::runtime;
 use crate::setup;
@@ -15,38 +18,131 @@ use crate::setup;
 /// Does what `registry auth token` is told to.
 pub(super) fn token(command: TokenCommand) -> Result<ExitCode, Failure> {
     let runtime = runtime::current_thread()?;
-    let now = SystemClock.now();
-    runtime.block_on(async {
-        match command {
-            TokenCommand::Rotate {
-                now: at_once,
-                keys,
-                algorithm,
-                root,
-            } => {
-                let keys = keys.unwrap_or_else(|| root.join(setup::TOKEN_KEYS));
-                require(&keys)?;
-                let algorithm = match algorithm.as_str() {
-                    "eddsa" => SigningAlgorithm::EdDsa,
-                    _ => SigningAlgorithm::Es256,
-                };
-                let server = TokenServer::open_with(keys, algorithm)?;
-                if at_once {
-                    server.replace_keys(now).await
-                } else {
-                    server.rotate(now).await
-                }
-            }
-            TokenCommand::Revoke { who, root } => {
-                require(&root)?;
-                let holder = Principal::called(&who).ok_or_else(|| {
-                    ErrorKind::RequestInvalid
-                        .error("nobody in particular holds no tokens; name who does")
-                })?;
-                let server = TokenServer::ephemeral()?.records(setup::records(&root)?);
-                server.revoke_all(&holder, now).await
-            }
+    let (place, done) = match command {
+        TokenCommand::Rotate {
+            now,
+            keys,
+            algorithm,
+            place,
+        } => {
+            let keys = keys.unwrap_or_else(|| place.root.join(setup::TOKEN_KEYS));
+            let done = runtime.block_on(rotate(keys, &algorithm, now))?;
+            (place, done)
         }
-    })?;
-    answer_with("", true)
+        TokenCommand::Revoke { who, place, .. } => {
+            let holder = who.as_deref().map(holder).transpose()?;
+            let done = runtime.block_on(revoke(holder, &place))?;
+            (place, done)
+        }
+    };
+    let answer = if place.json {
+        format!("{:#}\n", done.document)
+    } else {
+        format!("{}\n", done.sentence)
+    };
+    answer_with(&answer, true)
+}
+
+/// What was done, for people and for programs.
+struct Done {
+    sentence: String,
+    document: Value,
+}
+
+async fn rotate(keys: PathBuf, algorithm: &str, replaces: bool) -> Result<Done> {
+    require(&keys)?;
+    let algorithm = match algorithm {
+        "eddsa" => SigningAlgorithm::EdDsa,
+        _ => SigningAlgorithm::Es256,
+    };
+    let (shown, now) = (keys.display().to_string(), SystemClock.now());
+    let server = TokenServer::open_with(keys, algorithm)?;
+    let sentence = if replaces {
+        server.replace_keys(now).await?;
+        format!(
+            "{shown}: another key signs in place of all others, and every bearer token given out \
+             before is refused; refresh tokens stay good, which `registry auth token revoke --all` \
+             ends"
+        )
+    } else {
+        server.rotate(now).await?;
+        format!(
+            "{shown}: another key signs in ten minutes; tokens given out before stay good as long \
+             as they would have"
+        )
+    };
+    Ok(Done {
+        sentence,
+        document: json!({"keys": shown, "replaced": replaces}),
+    })
+}
+
+fn holder(who: &str) -> Result<Principal, Failure> {
+    Principal::called(who).ok_or_else(|| {
+        let reason = "nobody in particular holds no tokens; name who does";
+        Failure::usage(&ErrorKind::RequestInvalid.error(reason))
+    })
+}
+
+/// Ends the tokens of `holder`, or of everybody.
+async fn revoke(holder: Option<Principal>, place: &Place) -> Result<Done> {
+    require(&place.root)?;
+    let (records, now) = (Arc::new(setup::records(&place.root)?), SystemClock.now());
+    let keys = Keys::new(Arc::clone(&records));
+    let server = TokenServer::ephemeral()?.records(records);
+    let Some(holder) = holder else {
+        let ended = server.revoke_everybodys(now).await?;
+        return Ok(Done {
+            sentence: format!("all tokens of everybody were ended; {}", counted(ended)),
+            document: json!({"everybody": true, "refresh_tokens": ended}),
+        });
+    };
+    let ended = server.revoke_all(&holder, now).await?;
+    let known = if ended > 0 {
+        Some(true)
+    } else {
+        knows(&keys, &holder).await?
+    };
+    let doubt = match (holder.kind(), known) {
+        (_, Some(true)) => "",
+        (PrincipalKind::Robot, _) => "; there is no such robot here: check its name",
+        // Who is a user or a job is known to others.
+        _ => "; nothing is kept here about who is called so: check the name",
+    };
+    Ok(Done {
+        sentence: format!(
+            "all tokens of {holder} were ended; {}{doubt}",
+            counted(ended)
+        ),
+        document: json!({
+            "who": holder.to_string(),
+            "kind": match holder.kind() {
+                PrincipalKind::Robot => "robot",
+                PrincipalKind::Workload => "workload",
+                _ => "user",
+            },
+            "known": known,
+            "refresh_tokens": ended,
+        }),
+    })
+}
+
+/// Whether there is somebody called so, as far as that can be seen here.
+async fn knows(keys: &Keys, holder: &Principal) -> Result<Option<bool>> {
+    match holder.kind() {
+        PrincipalKind::Robot => Ok(Some(keys.robot(holder.name()).await?.is_some())),
+        PrincipalKind::User => {
+            let found = keys.list(holder, PageRequest::first(1)).await?;
+            Ok((!found.items.is_empty()).then_some(true))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn counted(refresh_tokens: usize) -> String {
+    match refresh_tokens {
+        0 => "no refresh token was among them".to_owned(),
+        1 => "a refresh token was among them".to_owned(),
+        number => format!("{number} refresh tokens were among them"),
+    }
 }
