@@ -487,3 +487,39 @@ async fn s_18_one_token_however_sent() {
     let both = [basic("root", "right"), header[0].clone()];
     assert_eq!(world.send("PUT", push, &both, "other").await.status, 401);
 }
+
+/// What was deleted here is not back because somebody else still has it, and asks
+/// for it.
+#[tokio::test]
+async fn s_30_what_was_deleted_is_not_back_while_others_have_it() {
+    let world = World::new(Logins::Passwords).await;
+    let blob = digest("blob");
+    let (root, writer) = (user("root"), user("writer"));
+    let there = format!("/v2/secret/there/blobs/{blob}");
+    let elsewhere = format!("/v2/kept/there/blobs/{blob}");
+    let ask = async |method: &str, path: &str, headers: &[String]| {
+        world.send(method, path, headers, "").await.status.as_u16()
+    };
+    assert_eq!(ask("GET", &there, &writer).await, 200);
+    assert_eq!(ask("DELETE", &there, &root).await, 202);
+    for _ in 0..2 {
+        for (method, headers) in [("HEAD", &writer), ("GET", &writer), ("GET", &root)] {
+            assert_eq!(ask(method, &there, headers).await, 404, "{method}");
+            // Others fill whatever caches there are.
+            assert_eq!(ask(method, &elsewhere, headers).await, 200, "{method}");
+            assert_eq!(ask(method, &there, headers).await, 404, "{method}");
+        }
+        let mut part = writer.clone();
+        part.push("range: bytes=0-0".to_owned());
+        assert_eq!(ask("GET", &elsewhere, &part).await, 206);
+        assert_eq!(ask("GET", &there, &part).await, 404);
+        let mut condition = writer.clone();
+        condition.push("if-none-match: *".to_owned());
+        assert_eq!(ask("GET", &there, &condition).await, 404);
+        let mount = format!("/v2/secret/again/blobs/uploads/?mount={blob}&from=secret/there");
+        assert_eq!(ask("POST", &mount, &writer).await, 202);
+    }
+    // Who pushes it has it again.
+    world.put_blob("secret/there", "blob").await;
+    assert_eq!(ask("GET", &there, &writer).await, 200);
+}

@@ -17,6 +17,8 @@ mod defects;
 mod error_details;
 mod every_answer;
 mod exchange;
+mod forged_headers;
+mod guarded_cache;
 mod lists;
 mod malformed;
 mod management;
