@@ -91,6 +91,77 @@ async fn who_administers_it_manages_robots_and_everybody_their_keys() {
 }
 
 #[tokio::test]
+async fn all_tokens_of_everybody_are_ended_from_the_command_line() {
+    let program = with_root().start();
+    let root = program.path("data");
+    let auth = |arguments: &[&str]| {
+        let root = ["--root", root.to_str().unwrap()];
+        let setup = Setup::new().arguments(&["auth", "token"]);
+        setup.arguments(arguments).arguments(&root).run()
+    };
+    let of_root = token(&program, Some("root"), "repository:people/ann/app:pull").await;
+    let login = async || {
+        let url = format!("http://{}/v2/token?offline_token=true", program.address);
+        let request = Client::new().get(url).basic_auth("ann", Some("correct"));
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["refresh_token"].as_str().unwrap().to_owned()
+    };
+    let redeem = async |token: &str| {
+        let url = format!("http://{}/v2/token", program.address);
+        let form = format!("grant_type=refresh_token&refresh_token={token}");
+        let request = Client::new().post(url).body(form);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.send().await.unwrap().status()
+    };
+    let refresh = login().await;
+    assert_eq!(redeem(&refresh).await, StatusCode::OK);
+    let end = auth(&["revoke", "--all", "--json"]);
+    let done: Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!(
+        (&done["everybody"], &done["refresh_tokens"]),
+        (&true.into(), &1.into())
+    );
+    eventually("it ends", async || {
+        redeem(&refresh).await == StatusCode::UNAUTHORIZED
+    })
+    .await;
+    eventually("bearer tokens, too", async || {
+        tags(&program, |request| request.bearer_auth(&of_root)).await == StatusCode::UNAUTHORIZED
+    })
+    .await;
+
+    // Who is there is said as far as it is known.
+    let known = |who: &str| {
+        let end = auth(&["revoke", who, "--json"]);
+        let done: Value = serde_json::from_str(&end.stdout).unwrap();
+        assert_eq!(done["who"], who, "{done}");
+        (
+            done["kind"].as_str().unwrap().to_owned(),
+            done["known"].as_bool(),
+        )
+    };
+    assert_eq!(known("ann"), ("user".to_owned(), None));
+    assert_eq!(known("robot$ci"), ("robot".to_owned(), Some(false)));
+    assert_eq!(known("github:repo:a/b"), ("workload".to_owned(), None));
+    let made = Setup::new()
+        .arguments(&[
+            "auth",
+            "robot",
+            "create",
+            "ci",
+            "--root",
+            root.to_str().unwrap(),
+        ])
+        .run();
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(known("robot$ci"), ("robot".to_owned(), Some(true)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    login().await;
+    assert_eq!(known("ann"), ("user".to_owned(), Some(true)));
+}
+
+#[tokio::test]
 async fn tokens_are_ended_from_the_command_line() {
     let program = with_root().start();
     let root = program.path("data");
@@ -147,64 +218,6 @@ async fn tokens_are_ended_from_the_command_line() {
     assert_eq!((after.len(), &after[0]["crv"]), (1, &"Ed25519".into()));
     let root_token = token(&program, Some("root"), scope).await;
     is(&root_token, StatusCode::NOT_FOUND).await;
-    // Refresh tokens, too, and those of everybody.
-    let login = async || {
-        let url = format!("http://{}/v2/token?offline_token=true", program.address);
-        let request = Client::new().get(url).basic_auth("ann", Some("correct"));
-        let answer = request.send().await.unwrap().text().await.unwrap();
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["refresh_token"].as_str().unwrap().to_owned()
-    };
-    let redeem = async |token: &str| {
-        let url = format!("http://{}/v2/token", program.address);
-        let form = format!("grant_type=refresh_token&refresh_token={token}");
-        let request = Client::new().post(url).body(form);
-        let request = request.header("content-type", "application/x-www-form-urlencoded");
-        request.send().await.unwrap().status()
-    };
-    let refresh = login().await;
-    assert_eq!(redeem(&refresh).await, StatusCode::OK);
-    let end = auth(&["revoke", "--all", "--json"]);
-    let done: Value = serde_json::from_str(&end.stdout).unwrap();
-    assert_eq!(
-        (&done["everybody"], &done["refresh_tokens"]),
-        (&true.into(), &1.into())
-    );
-    eventually("it ends", async || {
-        redeem(&refresh).await == StatusCode::UNAUTHORIZED
-    })
-    .await;
-    is(&root_token, StatusCode::UNAUTHORIZED).await;
-
-    // Who is there is said as far as it is known.
-    let known = |who: &str| {
-        let end = auth(&["revoke", who, "--json"]);
-        let done: Value = serde_json::from_str(&end.stdout).unwrap();
-        assert_eq!(done["who"], who, "{done}");
-        (
-            done["kind"].as_str().unwrap().to_owned(),
-            done["known"].as_bool(),
-        )
-    };
-    assert_eq!(known("ann"), ("user".to_owned(), None));
-    assert_eq!(known("robot$ci"), ("robot".to_owned(), Some(false)));
-    assert_eq!(known("github:repo:a/b"), ("workload".to_owned(), None));
-    let made = Setup::new()
-        .arguments(&[
-            "auth",
-            "robot",
-            "create",
-            "ci",
-            "--root",
-            root.to_str().unwrap(),
-        ])
-        .run();
-    assert!(made.status.success(), "{made:?}");
-    assert_eq!(known("robot$ci"), ("robot".to_owned(), Some(true)));
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    login().await;
-    assert_eq!(known("ann"), ("user".to_owned(), Some(true)));
-
     // A directory that was mistyped isn't made.
     let end = Setup::new().arguments(&["auth", "token", "rotate"]).run();
     assert_eq!(end.status.code(), Some(1), "{end:?}");
