@@ -112,8 +112,14 @@ impl Failure {
     ) -> Response<Body> {
         let kind = self.error.kind();
         let operation = endpoint.and_then(Endpoint::operation);
-        let mut response =
-            header::respond_json(status(kind), JSON, document(&self.error, endpoint));
+        let status = match operation {
+            // What makes clients keep the list themselves, under a tag.
+            Some(Operation::ListReferrers { .. }) if kind == ErrorKind::Unsupported => {
+                StatusCode::NOT_FOUND
+            }
+            _ => status(kind),
+        };
+        let mut response = header::respond_json(status, JSON, document(&self.error, endpoint));
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         if let Some(challenge) = &self.challenge {
@@ -126,7 +132,7 @@ impl Failure {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         match (kind, self.error.detail()) {
-            (ErrorKind::Unsupported, _) => {
+            (ErrorKind::Unsupported, _) if status == StatusCode::METHOD_NOT_ALLOWED => {
                 headers.insert(ALLOW, allowed);
             }
             (ErrorKind::RangeInvalid, Some(ErrorDetail::Size(size))) => {

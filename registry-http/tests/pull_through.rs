@@ -11,7 +11,8 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use registry_core::testkit::{ImageBuilder, Package, content, pull_blob, trusted};
 use registry_core::{
-    Algorithm, Deletion, Digest, ErrorKind, PageRequest, Reference, Registry, Result,
+    Algorithm, Deletion, Digest, Error, ErrorKind, PageRequest, Reference, ReferrerFilter,
+    Registry, Result,
 };
 use registry_http::{Body, RegistryService, RemoteRegistry, TestServer};
 use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
@@ -177,14 +178,94 @@ async fn a_failing_upstream_is_as_good_as_none() {
             assert_eq!(head(&cache).await.unwrap(), image.manifest().digest);
             assert_eq!(get(&cache).await.unwrap(), image.manifest().digest);
         }
-        let access = trusted("team/app");
-        let tags = cache.client().tags(&access, PageRequest::default()).await;
-        assert_eq!(tags.unwrap().items, ["v1".parse().unwrap()]);
     }
     // What was never pulled isn't there, which says nothing about upstream.
     let other = "v2".parse().unwrap();
     let asked = cache.client().resolve(&trusted("team/app"), &other).await;
     assert_eq!(asked.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// How the upstream answers while it is away; 200 is a page that says so.
+const AWAY: [u16; 6] = [200, 404, 429, 500, 502, 503];
+
+/// What is kept of a list that nobody saw whole isn't that list.
+#[tokio::test]
+async fn a_list_of_tags_is_all_that_the_upstream_has_or_none() {
+    let (upstream, cache, image) = cache().await;
+    let access = trusted("team/app");
+    image.push(&upstream.engine, &access, &["v2"]).await;
+    pull_as_docker_does(&cache, &image).await;
+    let tags = || async { cache.client().tags(&access, PageRequest::default()).await };
+    let both = ["v1".parse().unwrap(), "v2".parse().unwrap()];
+    assert_eq!(tags().await.unwrap().items, both);
+    for status in AWAY {
+        upstream.failing.store(status, Ordering::SeqCst);
+        let kind = tags().await.unwrap_err().kind();
+        let expected = match status {
+            429 => ErrorKind::TooManyRequests,
+            _ => ErrorKind::Unavailable,
+        };
+        assert_eq!(kind, expected, "{status}");
+    }
+    drop(upstream.server);
+    assert_eq!(tags().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn that_the_upstream_is_away_does_not_mean_that_nothing_is_signed() {
+    let (upstream, cache, image) = cache().await;
+    let access = trusted("team/app");
+    let signature = ImageBuilder::new("signature")
+        .subject(image.descriptor())
+        .artifact_type("application/x-signature")
+        .build();
+    signature.push(&upstream.engine, &access, &[]).await;
+    let signed = [signature.manifest().digest];
+    let referrers = |artifact_type: &str| {
+        let filter = ReferrerFilter::default().artifact_types(vec![artifact_type.to_owned()]);
+        let (client, subject) = (cache.client(), image.manifest().digest);
+        async move {
+            let access = trusted("team/app");
+            let page = PageRequest::default();
+            let listed = client.referrers(&access, &subject, filter, page).await?;
+            Ok::<_, Error>(
+                listed
+                    .items
+                    .iter()
+                    .map(|item| item.digest)
+                    .collect::<Vec<_>>(),
+            )
+        }
+    };
+    assert_eq!(referrers("application/x-signature").await.unwrap(), signed);
+    assert_eq!(referrers("application/x-sbom").await.unwrap(), []);
+
+    pull_as_docker_does(&cache, &image).await;
+    for status in AWAY {
+        upstream.failing.store(status, Ordering::SeqCst);
+        referrers("application/x-signature").await.unwrap_err();
+    }
+
+    // Whoever checked the signature can check it again.
+    upstream.failing.store(0, Ordering::SeqCst);
+    let kept = cache
+        .client()
+        .get_manifest(&access, &signature.reference())
+        .await;
+    assert_eq!(kept.unwrap().bytes, signature.manifest().bytes);
+    for status in AWAY {
+        upstream.failing.store(status, Ordering::SeqCst);
+        assert_eq!(
+            referrers("application/x-signature").await.unwrap(),
+            signed,
+            "{status}"
+        );
+        referrers("application/x-sbom").await.unwrap_err();
+    }
+    drop(upstream.server);
+    assert_eq!(referrers("application/x-signature").await.unwrap(), signed);
+    let error = referrers("application/x-sbom").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]

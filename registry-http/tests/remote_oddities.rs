@@ -12,7 +12,7 @@ use http::header::{IF_MATCH, IF_NONE_MATCH, LINK};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use registry_core::testkit::{ImageBuilder, trusted};
+use registry_core::testkit::{ImageBuilder, Package, trusted};
 use registry_core::{
     Algorithm, CatalogAccess, Chunk, Deletion, ErrorKind, PageRequest, Precondition, Reference,
     ReferrerFilter, Registry, Route, UploadOptions,
@@ -220,5 +220,41 @@ async fn only_a_registry_can_say_that_a_manifest_is_gone() {
         let asked = registry.referrers(&access, &subject, filter, page).await;
         let is_known = kind == ErrorKind::ManifestUnknown;
         assert_eq!(asked.is_ok(), is_known, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn referrers_are_listed_under_a_tag_where_the_registry_lists_none() {
+    let service = RegistryService::new(Engine::memory());
+    for status in [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED] {
+        let service = service.clone();
+        let without = tower::service_fn(move |request: Request<Incoming>| {
+            let service = service.clone();
+            async move {
+                if !request.uri().path().contains("/referrers/") {
+                    return service.oneshot(request).await;
+                }
+                let body = r#"{"errors":[{"code":"UNSUPPORTED"}]}"#;
+                let mut answer = Response::new(registry_http::Body::from(Bytes::from(body)));
+                *answer.status_mut() = status;
+                Ok(answer)
+            }
+        });
+        let server = TestServer::with_service(without).await;
+        let registry = RemoteRegistry::new(&server.url()).unwrap();
+        let access = trusted("team/app");
+        let image = ImageBuilder::new("image").build();
+        image.push(&registry, &access, &[]).await;
+        let signature = ImageBuilder::new("signature")
+            .subject(image.descriptor())
+            .build();
+        let expected = [signature.descriptor()];
+        let tag = image.manifest().digest.to_string().replace(':', "-");
+        let list = Package::index(vec![signature], None);
+        list.push(&registry, &access, &[&tag]).await;
+        let (subject, filter) = (image.manifest().digest, ReferrerFilter::default());
+        let page = PageRequest::default();
+        let listed = registry.referrers(&access, &subject, filter, page).await;
+        assert_eq!(listed.unwrap().items, expected, "{status}");
     }
 }

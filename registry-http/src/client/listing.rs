@@ -49,7 +49,7 @@ impl RemoteRegistry {
             Err(error)
                 if matches!(
                     error.kind(),
-                    ErrorKind::NameUnknown | ErrorKind::ManifestUnknown
+                    ErrorKind::NameUnknown | ErrorKind::ManifestUnknown | ErrorKind::Unsupported
                 ) =>
             {
                 return self.tagged_referrers(access, subject, &filter).await;

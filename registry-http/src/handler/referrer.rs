@@ -1,7 +1,9 @@
 //! The list of the manifests that are about another one.
 //!
 //! It is there for every repository, also one that doesn't exist: "not found"
-//! would tell clients that the registry has no such lists.
+//! would tell clients that the registry has no such lists. One that has none
+//! says so with `UNSUPPORTED`, since `NAME_UNKNOWN` means to some that the
+//! repository is missing.
 
 use http::{HeaderValue, Response, StatusCode};
 use registry_core::{
@@ -31,9 +33,8 @@ pub(super) async fn list(
         Ok(found) => found,
         Err(error) => match error.kind() {
             ErrorKind::NameUnknown | ErrorKind::ManifestUnknown => Page::whole(Vec::new()),
-            // What makes clients keep the list themselves, under a tag.
             ErrorKind::Unsupported => {
-                return Err(ErrorKind::NotFound
+                return Err(ErrorKind::Unsupported
                     .error("this registry does not list referrers; use the tag schema")
                     .with_source(error));
             }

@@ -349,7 +349,11 @@ async fn only_a_registry_without_lists_of_referrers_has_none() {
         assert_eq!(answer.json()["manifests"], json!([]), "{kind:?}");
     }
     let service = RegistryService::new(Failing(ErrorKind::Unsupported));
-    assert_eq!(get(&service, &uri).await.status, StatusCode::NOT_FOUND);
+    let answer = get(&service, &uri).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    // `NAME_UNKNOWN` would mean that the repository is missing.
+    assert_eq!(answer.code(), "UNSUPPORTED");
+    assert!(!answer.headers.contains_key("allow"));
     let answer = get(&service, "/v2/a/tags/list").await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     let service = RegistryService::new(Failing(ErrorKind::Unavailable));

@@ -44,6 +44,10 @@ use self::tags::Asked;
 /// client that fetches it. If it could not be kept, those who wait fetch it one
 /// after the other. Nothing is kept that doesn't match its digest.
 ///
+/// Lists are the upstream's. While it can't answer, the referrers that are kept
+/// are listed if there are some, so that an image whose signature was checked
+/// before still runs; without any, and for tags, its error is passed on.
+///
 /// Images arrive manifest first, so the local registry has to accept
 /// [sparse manifests](crate::EngineOptions::sparse_manifests). Who may pull is
 /// decided before this layer: what is cached for one caller is there for all
@@ -374,13 +378,10 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         refuse(access, Action::Delete)
     }
 
+    /// Lists what the upstream has, or nothing: who takes the few tags that are
+    /// kept for all of them goes back to an older version.
     async fn tags(&self, access: &Access, page: PageRequest) -> Result<Page<Tag>> {
-        match self.upstream().tags(access, page.clone()).await {
-            Err(error) if is_outage(&error) => {
-                self.local().tags(access, page).await.map_err(|_| error)
-            }
-            listed => listed,
-        }
+        self.upstream().tags(access, page).await
     }
 
     async fn referrers(
@@ -394,13 +395,18 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
             .upstream()
             .referrers(access, subject, filter.clone(), page.clone())
             .await;
-        match upstream {
-            Err(error) if is_outage(&error) => self
-                .local()
-                .referrers(access, subject, filter, page)
-                .await
-                .map_err(|_| error),
-            listed => listed,
+        let error = match upstream {
+            Err(error) if is_outage(&error) => error,
+            listed => return listed,
+        };
+        match self.local().referrers(access, subject, filter, page).await {
+            // That nothing is kept doesn't mean that there is nothing.
+            Ok(kept) if !kept.items.is_empty() => {
+                tracing::warn!(repository = %access.repository(), %subject, %error,
+                    "the upstream doesn't answer; the kept referrers are listed");
+                Ok(kept)
+            }
+            _ => Err(error),
         }
     }
 

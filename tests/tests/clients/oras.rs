@@ -2,8 +2,14 @@
 
 use std::fs;
 
+use async_trait::async_trait;
+use registry_core::{
+    Access, Descriptor, Manifest, ManifestRules, PutManifest, Reference, Registry, Result,
+};
+use registry_http::TestServer;
+use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
 use registry_tests::harness::{Launch, Tool, tool};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::content::{self, path};
 use super::layout::{assert_same_file, text};
@@ -223,6 +229,76 @@ fn oras_stores_and_deletes_blobs() {
         oras.run(["blob", "delete", PLAIN, "--force", &blob]);
         oras.fails(["blob", "fetch", PLAIN, "--descriptor", &blob]);
     }
+}
+
+/// A registry that lists no referrers, as any is that implements a part of the trait.
+#[derive(Debug)]
+struct WithoutReferrers(Engine);
+
+#[async_trait]
+impl Registry for WithoutReferrers {
+    async fn resolve(&self, access: &Access, reference: &Reference) -> Result<Descriptor> {
+        self.0.resolve(access, reference).await
+    }
+
+    async fn get_manifest(&self, access: &Access, reference: &Reference) -> Result<Manifest> {
+        self.0.get_manifest(access, reference).await
+    }
+}
+
+/// Pushes a manifest under a tag, without what it refers to.
+async fn push(engine: &Engine, tag: &str, manifest: &Value) -> Descriptor {
+    let reference = tag.parse().expect("a tag");
+    let bytes = manifest.to_string().into();
+    let push = PutManifest::new(reference, None, bytes, &ManifestRules::default());
+    let access = Access::trusted("team/app".parse().expect("a name"));
+    let pushed = engine
+        .put_manifest(&access, push.expect("a manifest"))
+        .await;
+    pushed.expect("a push").descriptor
+}
+
+#[test]
+fn oras_keeps_the_list_itself_where_a_registry_lists_no_referrers() {
+    let Some(oras) = oras() else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let engine = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default())
+        .options(EngineOptions::default().sparse_manifests(true))
+        .build();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let nothing =
+        json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": 2});
+    let mut image = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": nothing,
+        "layers": [],
+    });
+    let (server, subject) = runtime.block_on(async {
+        let subject = push(&engine, "v1", &image).await;
+        (
+            TestServer::start(WithoutReferrers(engine.clone())).await,
+            subject,
+        )
+    });
+    let name = format!("{}/team/app:v1", server.host());
+    assert_eq!(discover(&oras, &name, &[]), [""; 0]);
+
+    // As clients keep it: an index under a tag that is made of the digest.
+    image["subject"] = json!(subject);
+    image["artifactType"] = json!("application/vnd.example.mark");
+    let tag = subject.digest.to_string().replace(':', "-");
+    let signature = runtime.block_on(async {
+        let signature = push(&engine, "signature", &image).await;
+        let list = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [signature],
+        });
+        push(&engine, &tag, &list).await;
+        signature
+    });
+    assert_eq!(discover(&oras, &name, &[]), [signature.digest.to_string()]);
 }
 
 /// The digests of everything that refers to a manifest, sorted.
