@@ -32,9 +32,11 @@ pub use self::fetch::{HttpFetch, HttpFetchBuilder};
 use self::outbound::Outbound;
 use self::uploads::RemoteUpload;
 
-/// How many uploads one [`RemoteRegistry`] remembers, and for how long.
+/// How many uploads one [`RemoteRegistry`] remembers, and for how long while
+/// nothing is sent.
 const UPLOADS: u64 = 10_000;
 const UPLOAD_IDLE: Duration = Duration::from_hours(1);
+const UPLOAD_IDLE_MAX: Duration = Duration::from_hours(365 * 24);
 
 /// How long a registry may keep silent.
 const SILENCE: Duration = Duration::from_mins(1);
@@ -47,7 +49,7 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// error, not a wrong image.
 ///
 /// Uploads are remembered in memory: those begun by another process can't be
-/// gone on with.
+/// gone on with, nor those to which nothing was sent for an hour.
 ///
 /// Connections are made directly: the variables that name a proxy
 /// (`HTTPS_PROXY` and the like) are not read, since a proxy decides itself
@@ -95,6 +97,7 @@ impl RemoteRegistry {
             private_networks: false,
             certificates: Vec::new(),
             silence: SILENCE,
+            upload_idle: UPLOAD_IDLE,
             rules: ManifestRules::default(),
         }
     }
@@ -117,6 +120,7 @@ pub struct RemoteRegistryBuilder {
     private_networks: bool,
     certificates: Vec<Vec<u8>>,
     silence: Duration,
+    upload_idle: Duration,
     rules: ManifestRules,
 }
 
@@ -179,6 +183,16 @@ impl RemoteRegistryBuilder {
         self
     }
 
+    /// Forgets an upload to which nothing is sent for so long. An hour unless
+    /// set. One that is being sent may take as long as it takes.
+    ///
+    /// The longest that can be set is a year.
+    #[must_use]
+    pub fn upload_idle(mut self, longest: Duration) -> Self {
+        self.upload_idle = longest.min(UPLOAD_IDLE_MAX);
+        self
+    }
+
     /// Accepts manifests by these rules.
     #[must_use]
     pub fn manifest_rules(mut self, rules: ManifestRules) -> Self {
@@ -224,7 +238,7 @@ impl RemoteRegistryBuilder {
                 authorization: Authorization::new(self.credentials, self.token_hosts),
                 uploads: moka::sync::Cache::builder()
                     .max_capacity(UPLOADS)
-                    .time_to_idle(UPLOAD_IDLE)
+                    .time_to_idle(self.upload_idle)
                     .build(),
                 rules: self.rules,
             }),

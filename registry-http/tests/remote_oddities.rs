@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::header::{IF_MATCH, IF_NONE_MATCH, LINK};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -121,26 +121,6 @@ async fn conditions_hold_where_the_registry_does_not_know_them() {
     delete(new).await.unwrap();
     // Those that went out said so, for registries that know.
     assert_eq!(*seen.lock().unwrap(), [true, true]);
-}
-
-#[tokio::test]
-async fn a_list_that_can_not_be_followed_is_not_taken_for_whole() {
-    let server = always(|| {
-        let body = r#"{"name":"team/app","tags":["a"],"repositories":["a"],"manifests":[]}"#;
-        let mut response = Response::new(Full::from(body));
-        let link = "</v2/team/app/tags/list?next_page=b3BhcXVl>; rel=\"next\"";
-        response.headers_mut().insert(LINK, link.parse().unwrap());
-        response
-    })
-    .await;
-    let registry = RemoteRegistry::new(&server.url()).unwrap();
-    let page = PageRequest::default;
-    let tags = registry.tags(&trusted("team/app"), page()).await;
-    assert_eq!(tags.unwrap_err().kind(), ErrorKind::Unavailable);
-    let all = registry
-        .repositories(&CatalogAccess::trusted(), page())
-        .await;
-    assert_eq!(all.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]

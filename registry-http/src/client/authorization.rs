@@ -116,6 +116,14 @@ pub(super) enum Payload {
 }
 
 impl Payload {
+    /// The bytes in memory.
+    fn bytes(&self) -> Option<bytes::Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.clone()),
+            Self::Empty | Self::Stream(_) => None,
+        }
+    }
+
     fn take(&mut self) -> (Option<Body>, bool) {
         match self {
             Self::Empty => (None, true),
@@ -186,16 +194,17 @@ impl RemoteRegistry {
                 url: url.clone(),
                 headers,
             };
+            let again = payload.bytes();
             let (body, repeatable) = payload.take();
-            let follows = body.is_none();
             let sent = Head {
                 method: head.method.clone(),
                 url: head.url.clone(),
                 headers: head.headers.clone(),
             };
             let mut answer = self.inner.outbound.send(sent, body).await?;
-            if follows {
-                answer = self.inner.outbound.follow(&head, answer).await?;
+            // A stream is gone, and can't be sent elsewhere.
+            if repeatable {
+                answer = self.inner.outbound.follow(&head, again, answer).await?;
             }
             // What a redirect led to has no say in how to log in here.
             let unauthorized = answer.status() == http::StatusCode::UNAUTHORIZED

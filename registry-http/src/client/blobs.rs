@@ -31,7 +31,7 @@ impl RemoteRegistry {
             repository: repository.clone(),
             digest: *digest,
         };
-        length(&self.ask(&operation, HeaderMap::new()).await?)
+        length(&self.ask(&operation, HeaderMap::new()).await?).ok_or_else(nonsense)
     }
 
     pub(super) async fn open_blob(
@@ -51,7 +51,7 @@ impl RemoteRegistry {
         }
         let answer = self.ask(&operation, headers).await?;
         let Some(wanted) = options.range else {
-            let size = length(&answer)?;
+            let size = self.size_of(&answer, access, digest).await?;
             return Ok(Blob {
                 digest: *digest,
                 size,
@@ -61,6 +61,10 @@ impl RemoteRegistry {
         };
         if answer.status() == StatusCode::PARTIAL_CONTENT {
             let (range, size) = content_range(&answer)?;
+            let size = match size {
+                Some(size) => size,
+                None => self.blob_size(access.repository(), digest).await?,
+            };
             if wanted.resolve(size)? != range {
                 return Err(nonsense());
             }
@@ -73,7 +77,7 @@ impl RemoteRegistry {
             });
         }
         // The whole blob came, as is a registry's right.
-        let size = length(&answer)?;
+        let size = self.size_of(&answer, access, digest).await?;
         let range = wanted.resolve(size)?;
         Ok(Blob {
             digest: *digest,
@@ -110,9 +114,22 @@ impl RemoteRegistry {
             let size = self.blob_size(&repository, digest).await?;
             return Ok(Some(Descriptor::blob(*digest, size)));
         }
-        // An upload was begun instead, which nobody asked for.
-        self.abandon(&operation, &answer).await?;
+        // An upload was begun instead, which nobody asked for. If it can't be
+        // cancelled, it expires: there is no more to it.
+        if let Err(error) = self.abandon(&operation, &answer).await {
+            tracing::warn!(%repository, %error,
+                "an upload that the remote registry began in place of a mount was not cancelled");
+        }
         Ok(None)
+    }
+
+    /// The size of the blob that `answer` holds. One that comes in chunks, as
+    /// through many a proxy, doesn't tell; then it is asked for.
+    async fn size_of(&self, answer: &Response, access: &Access, digest: &Digest) -> Result<u64> {
+        match length(answer) {
+            Some(size) => Ok(size),
+            None => self.blob_size(access.repository(), digest).await,
+        }
     }
 
     fn body(&self, answer: Response) -> ByteStream {
@@ -144,26 +161,24 @@ fn render(range: ByteRange) -> Result<HeaderValue> {
         .map_err(|source| Error::internal("a range can't be written as a header", source))
 }
 
-fn length(answer: &Response) -> Result<u64> {
-    answer
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok())
-        .and_then(|length| length.parse().ok())
-        .ok_or_else(nonsense)
+fn length(answer: &Response) -> Option<u64> {
+    let length = answer.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
-/// The range and size in `Content-Range: bytes <first>-<last>/<size>`.
-fn content_range(answer: &Response) -> Result<(Range<u64>, u64)> {
-    let parse = || -> Option<(Range<u64>, u64)> {
+/// The range and size in `Content-Range: bytes <first>-<last>/<size>`. There is
+/// `*` in place of a size that isn't known.
+fn content_range(answer: &Response) -> Result<(Range<u64>, Option<u64>)> {
+    let parse = || -> Option<(Range<u64>, Option<u64>)> {
         let range = answer.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
         let (range, size) = range.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let last: u64 = last.parse().ok()?;
-        Some((
-            first.parse().ok()?..last.checked_add(1)?,
-            size.parse().ok()?,
-        ))
+        let size = match size {
+            "*" => None,
+            size => Some(size.parse().ok()?),
+        };
+        Some((first.parse().ok()?..last.checked_add(1)?, size))
     };
     parse().ok_or_else(nonsense)
 }

@@ -14,7 +14,7 @@ use super::outbound::Outbound;
 /// The largest error document that is read, in bytes.
 const ERROR_BODY: usize = 64 << 10;
 
-/// The error that an answer of the classes 4xx and 5xx means.
+/// The error that an answer means which isn't one of success.
 ///
 /// The code in the body tells most; without one the status does, together with
 /// what was asked for. Only that a manifest or a list is gone is believed of a
@@ -107,7 +107,8 @@ fn kind(status: StatusCode, code: Option<&str>, operation: &Operation) -> ErrorK
         }
         _ => {}
     }
-    if status.is_server_error() {
+    // A redirect that isn't followed is no fault of who asked.
+    if status.is_server_error() || status.is_redirection() {
         return ErrorKind::Unavailable;
     }
     match code {
@@ -184,6 +185,10 @@ fn sentence(kind: ErrorKind, status: StatusCode, withheld: Option<&Withheld>) ->
              the address and what stands in between"
                 .into()
         }
+        ErrorKind::Unavailable if status.is_redirection() => format!(
+            "the remote registry redirects ({}) what can't be sent elsewhere; give its new address",
+            status.as_u16()
+        ),
         _ => format!(
             "the remote registry answers {} ({})",
             status.as_u16(),

@@ -5,8 +5,18 @@
 use registry_core::{ErrorKind, Result};
 use url::Url;
 
-/// The position that the link to the next page names, in the values of `Link`.
-/// Only the query of the link counts, since the request is built anew.
+/// Where the next page of a list is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    /// The query that asks for it, as it was given.
+    pub(super) query: String,
+    /// The item that it lies behind, if that is what the query says.
+    pub(super) position: Option<String>,
+}
+
+/// Where the link to the next page leads, in the values of `Link`. Only the
+/// query counts: a page of this list is at its path, whatever host a registry
+/// behind others takes itself for, and nothing else is asked for.
 ///
 /// # Errors
 ///
@@ -15,20 +25,20 @@ use url::Url;
 pub(super) fn next<'a>(
     mut values: impl Iterator<Item = &'a str>,
     base: &Url,
-) -> Result<Option<String>> {
+) -> Result<Option<Next>> {
     let Some(target) = values.find_map(target_of_next) else {
         return Ok(None);
     };
-    let position = base.join(target).ok().and_then(|url| {
+    let next = base.join(target).ok().and_then(|url| {
+        let query = url.query().filter(|query| !query.is_empty())?.to_owned();
         let mut pairs = url.query_pairs();
-        let (_, last) = pairs.find(|(name, last)| name == "last" && !last.is_empty())?;
-        Some(last.into_owned())
+        let last = pairs.find(|(name, last)| name == "last" && !last.is_empty());
+        let position = last.map(|(_, last)| last.into_owned());
+        Some(Next { query, position })
     });
-    position.map(Some).ok_or_else(|| {
-        ErrorKind::Unavailable.error(
-            "the remote registry goes on with its list in a way that can't be followed; it has to \
-             name the last item",
-        )
+    next.map(Some).ok_or_else(|| {
+        ErrorKind::Unavailable
+            .error("the remote registry goes on with its list in a way that can't be followed")
     })
 }
 
@@ -118,13 +128,24 @@ mod tests {
             (&[""], None),
         ] {
             let found = next(values.iter().copied(), &base).unwrap();
+            let found = found.map(|found| found.position.unwrap());
             assert_eq!(found.as_deref(), expected, "{values:?}");
         }
+        for (value, query) in [
+            ("<?n=2>; rel=\"next\"", "n=2"),
+            (
+                "<?next_page=b3Bh%2FcXVl&n=2>; rel=next",
+                "next_page=b3Bh%2FcXVl&n=2",
+            ),
+            ("<http://c/v2/?last=>; rel=next", "last="),
+        ] {
+            let found = next([value].into_iter(), &base).unwrap().unwrap();
+            assert_eq!((&*found.query, found.position), (query, None), "{value}");
+        }
         for value in [
-            "<?n=2>; rel=\"next\"",
-            "<?next_page=b3BhcXVl>; rel=next",
-            "<?last=>; rel=next",
             "<http://[>; rel=next",
+            "</v2/b/tags/list>; rel=next",
+            "<?>; rel=next",
         ] {
             let error = next([value].into_iter(), &base).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{value}");

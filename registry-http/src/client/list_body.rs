@@ -1,69 +1,57 @@
 //! The bodies of answers with a list.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use registry_core::{Descriptor, ErrorKind, RepositoryName, Result, Tag};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// What an answer lists.
+#[derive(Debug)]
+pub(super) struct Listed<T> {
+    /// What can be asked for by its name.
+    pub(super) items: Vec<T>,
+    /// How many others there are: names that break the grammar, and digests
+    /// that nobody here can verify.
+    pub(super) odd: usize,
+}
 
 /// The tags that a list holds.
-pub(super) fn tags(list: &[u8]) -> Result<Vec<Tag>> {
-    #[derive(Deserialize)]
-    struct List {
-        tags: Option<Vec<Tag>>,
-    }
-    Ok(parse::<List>(list)?.tags.unwrap_or_default())
+pub(super) fn tags(list: &[u8]) -> Result<Listed<Tag>> {
+    entries(list, "tags", Value::is_string)
 }
 
 /// The descriptors that an index holds.
-pub(super) fn referrers(list: &[u8]) -> Result<Vec<Descriptor>> {
-    #[derive(Deserialize)]
-    struct List {
-        manifests: Option<Vec<Object<Descriptor>>>,
-    }
-    let manifests = parse::<List>(list)?.manifests.unwrap_or_default();
-    Ok(manifests.into_iter().map(|Object(item)| item).collect())
+pub(super) fn referrers(list: &[u8]) -> Result<Listed<Descriptor>> {
+    // Serde takes an array of the values in their order, too.
+    entries(list, "manifests", Value::is_object)
 }
 
 /// The names that a catalog holds.
-pub(super) fn repositories(list: &[u8]) -> Result<Vec<RepositoryName>> {
-    #[derive(Deserialize)]
-    struct List {
-        repositories: Option<Vec<RepositoryName>>,
-    }
-    Ok(parse::<List>(list)?.repositories.unwrap_or_default())
+pub(super) fn repositories(list: &[u8]) -> Result<Listed<RepositoryName>> {
+    entries(list, "repositories", Value::is_string)
 }
 
-fn parse<'de, T: Deserialize<'de>>(list: &'de [u8]) -> Result<T> {
-    let Object(list) = serde_json::from_slice(list).map_err(|source| {
-        ErrorKind::Unavailable
-            .error("the remote registry answers with something that isn't a list")
-            .with_source(source)
-    })?;
-    Ok(list)
-}
-
-/// A JSON object. Serde alone takes an array of the values in their order, too.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = T;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
-            }
-        }
-
-        deserializer.deserialize_map(Entries(PhantomData)).map(Self)
-    }
+/// One odd entry doesn't hide all others.
+fn entries<T: DeserializeOwned>(
+    list: &[u8],
+    key: &str,
+    fits: impl Fn(&Value) -> bool,
+) -> Result<Listed<T>> {
+    let no_list = || {
+        ErrorKind::Unavailable.error("the remote registry answers with something that isn't a list")
+    };
+    let mut list: Map<String, Value> =
+        serde_json::from_slice(list).map_err(|source| no_list().with_source(source))?;
+    let entries = match list.remove(key) {
+        Some(Value::Array(entries)) => entries,
+        None | Some(Value::Null) => Vec::new(),
+        Some(_) => return Err(no_list()),
+    };
+    let count = entries.len();
+    let items: Vec<T> = entries
+        .into_iter()
+        .filter(fits)
+        .filter_map(|entry| T::deserialize(entry).ok())
+        .collect();
+    let odd = count.saturating_sub(items.len());
+    Ok(Listed { items, odd })
 }

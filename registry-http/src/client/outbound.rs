@@ -127,19 +127,24 @@ impl Outbound {
         })
     }
 
-    /// Follows the redirects of an answer to a request without a body. The
-    /// authorization doesn't cross to another origin.
-    pub(super) async fn follow(&self, head: &Head, mut answer: Response) -> Result<Response> {
+    /// Follows the redirects of an answer to a request, with its body if it had
+    /// one. The authorization doesn't cross to another origin.
+    pub(super) async fn follow(
+        &self,
+        head: &Head,
+        body: Option<Bytes>,
+        mut answer: Response,
+    ) -> Result<Response> {
         let mut headers = head.headers.clone();
         for _ in 0..REDIRECTS {
-            let moved = matches!(
-                answer.status(),
-                StatusCode::MOVED_PERMANENTLY
-                    | StatusCode::FOUND
-                    | StatusCode::SEE_OTHER
-                    | StatusCode::TEMPORARY_REDIRECT
-                    | StatusCode::PERMANENT_REDIRECT
-            );
+            let moved = match answer.status() {
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+                // What these mean for a body is anybody's guess.
+                StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => {
+                    body.is_none()
+                }
+                _ => false,
+            };
             let Some(location) = answer.headers().get(header::LOCATION).filter(|_| moved) else {
                 return Ok(answer);
             };
@@ -153,7 +158,7 @@ impl Outbound {
                 url,
                 headers: headers.clone(),
             };
-            answer = self.send(next, None).await?;
+            answer = self.send(next, body.clone().map(Body::from)).await?;
         }
         Err(ErrorKind::Unavailable.error("the remote registry redirects without end"))
     }

@@ -1,17 +1,19 @@
 //! Uploads to a remote registry.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod sending;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
 use registry_core::{
     Access, Action, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind, Operation,
     Randomness, RepositoryName, Result, SystemRandomness, Upload, UploadId, UploadOptions,
 };
-use reqwest::{Body, Response};
+use reqwest::Response;
 use url::Url;
 
+use self::sending::{Watched, plausible};
 use super::RemoteRegistry;
 use super::authorization::Payload;
 use super::failure::{failure, upload_offset};
@@ -25,6 +27,8 @@ pub(super) struct RemoteUpload {
     location: Mutex<Url>,
     /// How many bytes the registry is known to have.
     offset: AtomicU64,
+    /// Whether it has no more: nothing was sent since that nobody answered for.
+    certain: AtomicBool,
 }
 
 impl RemoteUpload {
@@ -37,6 +41,14 @@ impl RemoteUpload {
         self.offset.load(Ordering::Relaxed)
     }
 
+    fn is_certain(&self) -> bool {
+        self.certain.load(Ordering::Relaxed)
+    }
+
+    fn set_certain(&self, certain: bool) {
+        self.certain.store(certain, Ordering::Relaxed);
+    }
+
     /// Takes over where the registry says that the upload goes on, and what it
     /// has. `Range: 0-0` means nothing as well as one byte: what is known
     /// already tells which.
@@ -47,9 +59,13 @@ impl RemoteUpload {
         }
         match upload_offset(answer.headers()) {
             Some(0) => {
-                self.offset.fetch_min(1, Ordering::Relaxed);
+                let known = self.offset.fetch_min(1, Ordering::Relaxed);
+                self.certain.fetch_and(known <= 1, Ordering::Relaxed);
             }
-            Some(offset) => self.offset.store(offset, Ordering::Relaxed),
+            Some(offset) => {
+                self.offset.store(offset, Ordering::Relaxed);
+                self.set_certain(true);
+            }
             None => {}
         }
         Ok(())
@@ -77,6 +93,7 @@ impl RemoteRegistry {
             repository: access.repository().clone(),
             location: Mutex::new(location),
             offset: AtomicU64::new(0),
+            certain: AtomicBool::new(true),
         };
         self.inner.uploads.insert(id, Arc::new(upload));
         Ok(Upload { id, offset: 0 })
@@ -112,9 +129,9 @@ impl RemoteRegistry {
             id: *id,
         };
         let upload = self.find(access, id)?;
-        let url = upload.location();
-        self.send_chunk(access, &operation, id, Method::PATCH, url, chunk)
-            .await?;
+        self.send_chunk(access, &operation, id, chunk).await?;
+        // It may have been forgotten meanwhile.
+        self.inner.uploads.insert(*id, Arc::clone(&upload));
         Ok(Upload {
             id: *id,
             offset: upload.offset(),
@@ -129,34 +146,29 @@ impl RemoteRegistry {
         last: Option<Chunk>,
     ) -> Result<Descriptor> {
         access.require(Action::Push)?;
-        let upload = match self.find(access, id) {
-            Ok(upload) => upload,
-            // It may have ended well before, and only the answer was lost.
-            Err(unknown) => {
-                let size = self.blob_size(access.repository(), digest).await;
-                return size
-                    .map(|size| Descriptor::blob(*digest, size))
-                    .map_err(|_| unknown);
-            }
-        };
+        // It may have ended well before, and only the answer was lost.
+        if let Err(unknown) = self.find(access, id) {
+            let size = self.blob_size(access.repository(), digest).await;
+            return size
+                .map(|size| Descriptor::blob(*digest, size))
+                .map_err(|_| unknown);
+        }
         let operation = Operation::FinishUpload {
             repository: access.repository().clone(),
             id: *id,
             digest: *digest,
         };
-        let mut url = upload.location();
-        url.query_pairs_mut()
-            .append_pair("digest", &digest.to_string());
         let last = last.unwrap_or_else(|| Chunk::from_bytes(""));
-        let finished = self
-            .send_chunk(access, &operation, id, Method::PUT, url, last)
-            .await;
+        let finished = self.send_chunk(access, &operation, id, last).await;
         if matches!(&finished, Err(error) if error.kind() == ErrorKind::DigestInvalid) {
             self.inner.uploads.invalidate(id);
         }
-        finished?;
+        let size = finished?;
         self.inner.uploads.invalidate(id);
-        let size = self.blob_size(access.repository(), digest).await?;
+        let size = match size {
+            Some(size) => size,
+            None => self.blob_size(access.repository(), digest).await?,
+        };
         Ok(Descriptor::blob(*digest, size))
     }
 
@@ -210,33 +222,35 @@ impl RemoteRegistry {
         Err(error)
     }
 
-    /// Sends the next bytes of an upload.
-    ///
-    /// They are always sent as a stream without a length: a body that turns
-    /// out shorter than announced then reaches the other side whole, which
-    /// compares it with its `Content-Range` and refuses it, instead of breaking
-    /// off and leaving a part behind.
+    /// Sends the next bytes of an upload. Returns how many it has then, if that
+    /// is certain.
     async fn send_chunk(
         &self,
         access: &Access,
         operation: &Operation,
         id: &UploadId,
-        method: Method,
-        url: Url,
         chunk: Chunk,
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         let upload = self.find(access, id)?;
-        if let Some(start) = chunk.start
-            && start != upload.offset()
-        {
+        let is_elsewhere = |offset| chunk.start.is_some_and(|start| start != offset);
+        if !upload.is_certain() || is_elsewhere(upload.offset()) {
             let offset = self.upload(access, id).await?.offset;
-            if start != offset {
+            if is_elsewhere(offset) {
                 return Err(ErrorKind::UploadOutOfOrder
                     .error("the chunk does not start where the upload stands; go on from there")
                     .with_detail(ErrorDetail::Offset(offset)));
             }
         }
-        let start = upload.offset();
+        let mut url = upload.location();
+        let method = match operation {
+            Operation::FinishUpload { digest, .. } => {
+                url.query_pairs_mut()
+                    .append_pair("digest", &digest.to_string());
+                Method::PUT
+            }
+            _ => Method::PATCH,
+        };
+        let (start, was_certain) = (upload.offset(), upload.is_certain());
         let chunk = plausible(start, chunk).await?;
         let mut headers = HeaderMap::new();
         let octets = HeaderValue::from_static("application/octet-stream");
@@ -245,10 +259,14 @@ impl RemoteRegistry {
             headers.insert(header::CONTENT_RANGE, range);
         }
         let body = Watched::default();
-        let payload = match chunk.length {
-            Some(0) => Payload::Bytes(bytes::Bytes::new()),
-            _ => Payload::Stream(body.clone().watch(chunk)),
+        let payload = if chunk.length == Some(0) {
+            Payload::Bytes(bytes::Bytes::new())
+        } else {
+            // An upload of which something is sent isn't idle.
+            let (uploads, id) = (self.inner.uploads.clone(), *id);
+            Payload::Stream(body.clone().watch(chunk, move || drop(uploads.get(&id))))
         };
+        upload.set_certain(false);
         let answer = self
             .request_at(operation, method, url, headers, payload)
             .await;
@@ -259,72 +277,13 @@ impl RemoteRegistry {
         let answer = self.accepted(operation, id, answer?).await?;
         let end = start.saturating_add(body.sent());
         upload.offset.store(end, Ordering::Relaxed);
-        upload.update(&answer)
-    }
-}
-
-/// What is known of a body that was sent.
-#[derive(Debug, Clone, Default)]
-struct Watched(Arc<WatchedState>);
-
-#[derive(Debug, Default)]
-struct WatchedState {
-    sent: AtomicU64,
-    failure: Mutex<Option<Error>>,
-}
-
-impl Watched {
-    fn watch(self, chunk: Chunk) -> Body {
-        let stream = chunk.body.map(move |part| match part {
-            Ok(bytes) => {
-                self.0.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                Ok(bytes)
-            }
-            Err(error) => {
-                let kind = error.kind();
-                *self
-                    .0
-                    .failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(Error::from(kind))
-            }
-        });
-        Body::wrap_stream(stream)
-    }
-
-    fn sent(&self) -> u64 {
-        self.0.sent.load(Ordering::Relaxed)
-    }
-
-    fn failure(&self) -> Option<Error> {
-        let mut failure = self
-            .0
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        failure.take()
-    }
-}
-
-/// The chunk, unless its length can't be told to the other side and is wrong:
-/// there is no range of no bytes, nor one beyond the end of all numbers.
-async fn plausible(start: u64, mut chunk: Chunk) -> Result<Chunk> {
-    let wrong = || ErrorKind::SizeInvalid.error("the body does not have the announced length");
-    let Some(length) = chunk.length else {
-        return Ok(chunk);
-    };
-    if start.checked_add(length).is_none() {
-        return Err(wrong());
-    }
-    while length == 0
-        && let Some(bytes) = chunk.body.next().await
-    {
-        if !bytes?.is_empty() {
-            return Err(wrong());
+        upload.set_certain(was_certain);
+        // Once it has ended, it goes on nowhere.
+        if !matches!(operation, Operation::FinishUpload { .. }) {
+            upload.update(&answer)?;
         }
+        Ok(Some(end).filter(|_| was_certain))
     }
-    Ok(chunk)
 }
 
 /// `Content-Range` as the distribution specification writes it.

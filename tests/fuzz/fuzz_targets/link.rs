@@ -7,10 +7,11 @@
 mod link;
 
 use libfuzzer_sys::fuzz_target;
+use link::Next;
 use registry_core::{ErrorKind, Operation, PageRequest, Result};
 use url::Url;
 
-fn next<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<String>> {
+fn next<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<Next>> {
     link::next(values.into_iter(), &Url::parse(URL).unwrap())
 }
 
@@ -18,7 +19,11 @@ const URL: &str = "https://registry.example.com/v2/a/tags/list?n=2";
 
 fuzz_target!(|text: &str| {
     match next(text.lines()) {
-        Ok(position) => assert_ne!(position.as_deref(), Some("")),
+        Ok(None) => {}
+        Ok(Some(next)) => {
+            assert_ne!(next.query, "");
+            assert_ne!(next.position.as_deref(), Some(""));
+        }
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
     }
 
@@ -31,6 +36,7 @@ fuzz_target!(|text: &str| {
                 .after(Some(position.to_owned())),
         };
         let (_, target) = operation.render();
+        let query = target.split_once('?').unwrap().1;
         // As this registry says it, and as others may.
         let title: String = position
             .chars()
@@ -43,7 +49,9 @@ fuzz_target!(|text: &str| {
                 "</v2/?last=0>; rel=\"prev\", <{target}>; title=\"{title}\"; rel=\"next last\""
             ),
         ] {
-            assert_eq!(next([&*link]).unwrap().as_deref(), Some(position), "{link}");
+            let next = next([&*link]).unwrap().unwrap();
+            assert_eq!(next.position.as_deref(), Some(position), "{link}");
+            assert_eq!(next.query, query, "{link}");
         }
     }
 });
