@@ -139,6 +139,14 @@ pub(crate) fn deletes_content(path: &str) -> bool {
     }
 }
 
+/// Whether `method` is a part of pushing at `path`.
+pub(crate) fn takes_content(path: &str, method: &Method, offers: Offers) -> bool {
+    let is_beside = managed(path, offers).is_some() || Endpoint::at(path).is_some();
+    let is_upload = path.contains("/blobs/uploads/");
+    let writes = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    !is_beside && (is_upload || writes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

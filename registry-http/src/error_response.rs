@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Body;
-use crate::endpoint::{Endpoint, Offers, deletes_content};
+use crate::endpoint::Endpoint;
 #[cfg(feature = "server")]
 use crate::error_detail::Parts;
 use crate::error_detail::details;
@@ -214,13 +214,8 @@ const fn oauth_code(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The methods that `path` has, without `DELETE` where nothing is deleted.
-pub(crate) fn allow(path: &str, deletes: bool, offers: Offers) -> HeaderValue {
-    let deletes = deletes || !deletes_content(path);
-    let methods: Vec<&str> = Endpoint::allowed_methods(path, offers)
-        .iter()
-        .map(http::Method::as_str)
-        .filter(|method| deletes || *method != "DELETE")
-        .collect();
+/// The value of an `Allow` header.
+pub(crate) fn allow(methods: &[&http::Method]) -> HeaderValue {
+    let methods: Vec<&str> = methods.iter().map(|method| method.as_str()).collect();
     header::value(methods.join(", "))
 }

@@ -16,7 +16,9 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use registry_auth::Grant;
-use registry_core::{Access, CatalogAccess, ErrorKind, Operation, PageRequest, Result};
+use registry_core::{
+    Access, Action, CatalogAccess, ErrorKind, Need, Operation, PageRequest, Result,
+};
 
 use crate::answer_memory::Hold;
 use crate::overload::Capacity;
@@ -39,6 +41,7 @@ pub(crate) struct Request<'r> {
 impl<'r> Request<'r> {
     /// Answers it.
     pub(crate) async fn handle(&self, body: RequestBody) -> Result<Response<Body>> {
+        self.require_pushes()?;
         match self.operation {
             Operation::Ping => Ok(ping::ping()),
             Operation::ListRepositories { page } => {
@@ -126,6 +129,17 @@ impl<'r> Request<'r> {
     fn catalog(&self) -> Result<&'r CatalogAccess> {
         let grant = self.grant.catalog.as_ref();
         grant.ok_or_else(|| ErrorKind::Denied.error("seeing repositories was not granted"))
+    }
+
+    /// Refuses to take anything where that is switched off, and to say how far a
+    /// push has come.
+    fn require_pushes(&self) -> Result<()> {
+        let is_push = |need: Need| need.actions.contains(Action::Push.into());
+        if self.settings.pushes || !self.operation.need().is_some_and(is_push) {
+            Ok(())
+        } else {
+            Err(ErrorKind::Unsupported.error("this registry is read-only; push to another one"))
+        }
     }
 
     /// Refuses to delete where that is switched off.

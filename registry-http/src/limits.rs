@@ -87,7 +87,9 @@ pub struct Limits {
     pub max_tags_page: usize,
     /// The most repositories in one answer.
     pub max_catalog_page: usize,
-    /// The most referrers in one answer.
+    /// The most referrers in one answer. As many as
+    /// [`max_referrers_bytes`](Self::max_referrers_bytes) hold, more or less: many
+    /// clients read one page and follow no link.
     pub max_referrers_page: usize,
     /// The largest listing of referrers, which clients read like a manifest. A
     /// single referrer is listed however large it is.
@@ -251,7 +253,7 @@ impl Default for Limits {
             answer_memory: 32 << 20,
             max_tags_page: 10_000,
             max_catalog_page: 1_000,
-            max_referrers_page: 1_000,
+            max_referrers_page: 10_000,
             max_referrers_bytes: 4 << 20,
             max_ranges: 1_024,
             max_requests: 2_048,

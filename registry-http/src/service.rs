@@ -26,7 +26,7 @@ use crate::access_log::{Causes, Exchange};
 #[cfg(feature = "management")]
 use crate::administration::Administration;
 use crate::configured_headers::ConfiguredHeaders;
-use crate::endpoint::{Endpoint, Offers};
+use crate::endpoint::{Endpoint, Offers, deletes_content, takes_content};
 use crate::error_response::{Failure, allow};
 use crate::forwarded;
 use crate::handler;
@@ -68,6 +68,7 @@ pub(crate) struct Settings {
     pub(crate) locations: Locations,
     pub(crate) limits: Limits,
     pub(crate) manifest_rules: ManifestRules,
+    pub(crate) pushes: bool,
     pub(crate) deletes: bool,
     pub(crate) catalog: bool,
     pub(crate) anonymous_mount: bool,
@@ -101,6 +102,7 @@ impl RegistryService {
                 locations: Locations::default(),
                 limits,
                 manifest_rules,
+                pushes: true,
                 deletes: true,
                 catalog: false,
                 anonymous_mount: true,
@@ -165,6 +167,14 @@ impl RegistryService {
             settings.capacity = Capacity::new(&settings.limits, rules.max_size);
             settings.manifest_rules = rules;
         })
+    }
+
+    /// Whether anything can be pushed. If not, pushes are refused before anything
+    /// of them is read, and no path says that it takes them. A registry that
+    /// refuses them itself, as one under [`ReadOnly`](registry_core::ReadOnly),
+    /// reads what it refuses.
+    pub fn pushes(self, pushes: bool) -> Self {
+        self.with(|settings| settings.pushes = pushes)
     }
 
     /// Whether blobs, manifests and tags can be deleted. Uploads can always be
@@ -326,7 +336,7 @@ impl Settings {
             Err(error) => {
                 // What nobody will read must not look as if somebody still might.
                 drop(body);
-                let allowed = allow(path.unwrap_or_default(), self.deletes, offers);
+                let allowed = allow(&self.methods(path, offers));
                 let preflight = self.headers.preflight(&parts.method, &allowed);
                 let outcome = preflight.map(|response| (response, None));
                 (None, outcome.ok_or_else(|| error.into()))
@@ -347,7 +357,12 @@ impl Settings {
                     failure.error = failure.error.with_detail(ErrorDetail::Limit(max));
                 }
                 log_failure(&failure.error, &identity);
-                let allowed = allow(path.unwrap_or_default(), self.deletes, offers);
+                let mut methods = self.methods(path, offers);
+                if endpoint.is_some() {
+                    // What was refused as unsupported, the path doesn't have.
+                    methods.retain(|method| *method != parts.method);
+                }
+                let allowed = allow(&methods);
                 let response = failure.respond(endpoint.as_ref(), allowed, &self.locations);
                 (response, None)
             }
@@ -447,6 +462,18 @@ impl Settings {
             }
         };
         Ok((response, place))
+    }
+
+    /// The methods that `path` has, without those that are switched off.
+    fn methods(&self, path: Option<&str>, offers: Offers) -> Vec<&'static Method> {
+        let path = path.unwrap_or_default();
+        let deletes = self.deletes || !deletes_content(path);
+        let is_push = |method: &Method| takes_content(path, method, offers);
+        Endpoint::allowed_methods(path, offers)
+            .iter()
+            .filter(|method| deletes || **method != Method::DELETE)
+            .filter(|method| self.pushes || !is_push(method))
+            .collect()
     }
 
     fn offers(&self) -> Offers {

@@ -158,11 +158,13 @@ impl Protocol {
     }
 
     /// Time is kept by [`Activity`], which tells a slow head from a connection
-    /// at rest.
+    /// at rest. A client that has said all it has to say may still listen; one that
+    /// is gone takes nothing, which [`Activity`] notices.
     fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
+            .half_close(true)
             .header_read_timeout(None)
             .max_headers(self.limits.max_headers)
             .max_buf_size(HTTP1_BUFFER.max(self.limits.max_head));

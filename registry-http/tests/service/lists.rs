@@ -323,6 +323,20 @@ async fn a_list_of_referrers_stays_small_enough_for_clients() {
     assert!(sizes.len() > 2 && sizes[0] > 1, "{sizes:?}");
 }
 
+/// Many clients read one page and follow no link.
+#[tokio::test]
+async fn a_thousand_and_more_referrers_that_fit_are_one_page() {
+    let service = service();
+    let subject = sha256("something");
+    for n in 0..1_100 {
+        let content = index(&format!("n{n}"), Some(&subject));
+        push_index(&service, "a", &sha256(&content).to_string(), &content).await;
+    }
+    let answer = get(&service, &format!("/v2/a/referrers/{subject}")).await;
+    assert_eq!(answer.json()["manifests"].as_array().unwrap().len(), 1_100);
+    assert!(!answer.has("link"));
+}
+
 /// Fails to list referrers in one way, and lists no tags at all.
 #[derive(Debug)]
 struct Failing(ErrorKind);

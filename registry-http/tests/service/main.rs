@@ -24,5 +24,6 @@ mod malformed;
 mod management;
 mod manifests;
 mod observed;
+mod read_only;
 mod tokens;
 mod uploads;

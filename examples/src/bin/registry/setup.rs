@@ -73,6 +73,7 @@ pub(crate) fn service(
         .storage_driver(driver)
         .limits(limits(http))
         .access(access)
+        .pushes(configuration.changes != Changes::None)
         .deletes(configuration.changes == Changes::All)
         .prefix(&http.prefix)
         .trusted_proxies(http.trusted_proxies.iter().copied());
