@@ -323,7 +323,7 @@ impl Engine {
             match self.commit(prepare().await?).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
             }
         }
         Err(contended())

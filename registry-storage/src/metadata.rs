@@ -51,7 +51,8 @@ use registry_core::{
 /// foreseen. A failed read is never reported as absence.
 #[async_trait]
 pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
-    /// Whether the store can take commits now. Cheap enough to ask every second.
+    /// Whether the store can take commits now. Cheap enough to ask before each
+    /// blob that is stored, so that none is stored in vain.
     ///
     /// # Errors
     ///
@@ -90,6 +91,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`CommitError::Conflict`] with the first requirement that doesn't hold;
+    /// [`CommitError::Refused`] if the store knows that it did nothing;
     /// [`CommitError::Failed`] if the outcome can't be told: the batch may or
     /// may not have been applied.
     async fn commit(&self, batch: Batch) -> Result<(), CommitError>;

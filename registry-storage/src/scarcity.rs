@@ -15,6 +15,13 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
+/// What everybody is told whose bytes the disk has no room for.
+pub(crate) fn full() -> Error {
+    ErrorKind::Unavailable
+        .error("the storage is full; make room and try again")
+        .with_retry_after(SOON)
+}
+
 /// What everybody is told whose file couldn't be opened for that reason.
 pub(crate) fn too_many_files() -> Error {
     ErrorKind::Unavailable

@@ -107,7 +107,7 @@ impl Engine {
             match self.commit(batch).await {
                 Ok(()) => return Ok(Some(Descriptor::blob(*digest, size))),
                 Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
             }
         }
         Err(contended())
@@ -137,7 +137,7 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(CommitError::Conflict(Requirement::BlobLinked { .. })) => Err(unknown()),
             Err(CommitError::Conflict(conflict)) => Err(unexpected(&conflict)),
-            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }
     }
 

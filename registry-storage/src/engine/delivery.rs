@@ -109,7 +109,7 @@ impl Engine {
             match self.metadata().commit(batch).await {
                 Ok(()) => {}
                 Err(CommitError::Conflict(conflict)) => return Err(super::unexpected(&conflict)),
-                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
             }
             *next = Some(sequence.saturating_add(1));
         }

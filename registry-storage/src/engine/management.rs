@@ -69,7 +69,7 @@ impl Management for Engine {
         match self.commit(batch).await {
             Ok(()) => Ok(()),
             Err(CommitError::Conflict(_)) => Err(unknown()),
-            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }
     }
 

@@ -195,6 +195,7 @@ impl Engine {
                 }
                 // Something changed in between: look at it again.
                 Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Refused(error)) => return Err(error),
                 // The outcome is unknown, so the bytes stay.
                 Err(CommitError::Failed(error)) => {
                     *written = None;

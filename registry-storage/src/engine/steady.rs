@@ -68,7 +68,7 @@ impl Engine {
         match self.metadata().commit(batch).await {
             Ok(()) => Ok(now),
             Err(CommitError::Conflict(conflict)) => Err(super::unexpected(&conflict)),
-            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }
     }
 }

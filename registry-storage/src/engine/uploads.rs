@@ -57,7 +57,7 @@ impl Engine {
         match self.commit(batch).await {
             Ok(()) => return Ok(Upload { id, offset: 0 }),
             Err(CommitError::Conflict(_)) => {}
-            Err(CommitError::Failed(error)) => return Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
         }
         let too_many = || {
             ErrorKind::TooManyRequests
@@ -87,7 +87,7 @@ impl Engine {
             }
             // Others took the room.
             Err(CommitError::Conflict(_)) => Err(too_many()),
-            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }
     }
 
@@ -188,7 +188,7 @@ impl Engine {
         match self.commit(batch).await {
             Ok(()) => self.blobs().discard(&record.id).await,
             Err(CommitError::Conflict(_)) => Err(unknown()),
-            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }
     }
 
@@ -292,7 +292,7 @@ impl Engine {
         match self.commit(batch).await {
             Ok(()) => Ok(upload),
             Err(CommitError::Conflict(_)) => Err(unknown()),
-            Err(CommitError::Failed(error)) => Err(error),
+            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }
     }
 
@@ -340,6 +340,9 @@ impl Engine {
                 return Err(error);
             }
         };
+        // What is published is staged no longer: without its record the client
+        // would have to begin again.
+        self.metadata().check().await?;
         let key = staged.publish(verified).await?;
         let mut superfluous = Some(key);
         let descriptor = self
@@ -449,6 +452,7 @@ impl Engine {
                 )) => now = self.live_content(&digest).await?.map(|record| record.key),
                 Err(CommitError::Conflict(Requirement::UploadAt { .. })) => return Err(unknown()),
                 Err(CommitError::Conflict(conflict)) => return Err(unexpected(&conflict)),
+                Err(CommitError::Refused(error)) => return Err(error),
                 // The outcome is unknown, so the bytes stay.
                 Err(CommitError::Failed(error)) => {
                     *superfluous = None;

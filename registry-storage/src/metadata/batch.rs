@@ -297,7 +297,12 @@ pub enum Change {
 pub enum CommitError {
     /// This requirement doesn't hold.
     Conflict(Requirement),
-    /// The store failed.
+    /// The store refused it before it did anything: for want of room, because it
+    /// writes nothing any more, or because of what it can't read. Nothing was
+    /// applied, and nothing will be.
+    Refused(Error),
+    /// The store failed, and nobody knows how far it came: the batch may or may not
+    /// have been applied.
     Failed(Error),
 }
 

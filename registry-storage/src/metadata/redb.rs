@@ -100,6 +100,7 @@ pub struct RedbMetadata {
     read_only: Arc<AtomicBool>,
     /// Whether there is too little room on the disk.
     is_short: Arc<AtomicBool>,
+    disk: Arc<dyn Disk>,
     longest_line: usize,
     /// Taken to end the writer.
     batches: Mutex<Option<mpsc::Sender<Pending>>>,
@@ -320,7 +321,8 @@ impl MetadataStore for RedbMetadata {
         if self.is_read_only() {
             return Err(writer::read_only());
         }
-        if self.is_short.load(Ordering::Acquire) {
+        // The writer looks once a second, and only when there is something to write.
+        if self.is_short.load(Ordering::Acquire) || !room::has_room(&*self.disk) {
             return Err(room::no_room());
         }
         Ok(())
@@ -339,16 +341,18 @@ impl MetadataStore for RedbMetadata {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        let logged = change_log::logged(&batch.changes, self.longest_line)?;
+        let logged = change_log::logged(&batch.changes, self.longest_line);
+        let logged = logged.map_err(CommitError::Refused)?;
         let (reply, replied) = oneshot::channel();
         let pending = Pending {
             batch,
             logged,
             reply,
         };
-        let batches = self.batches().clone().ok_or_else(closed)?;
+        let batches = self.batches().clone();
+        let batches = batches.ok_or_else(|| CommitError::Refused(closed()))?;
         let sent = batches.send(pending).await;
-        sent.map_err(|_| writer::read_only())?;
+        sent.map_err(|_| CommitError::Refused(writer::read_only()))?;
         replied.await.map_err(|_| writer::read_only())?
     }
 

@@ -14,7 +14,7 @@ use super::staged::absent;
 use super::{Durability, layout};
 use crate::BlobKey;
 use crate::portion::Portions;
-use crate::scarcity::{is_out_of_descriptors, too_many_files};
+use crate::scarcity::{full, is_out_of_descriptors, too_many_files};
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -188,7 +188,7 @@ fn read_only() -> Error {
 pub(super) fn failed(what: &str, source: io::Error) -> Error {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let reason = match source.kind() {
-        StorageFull | QuotaExceeded => "the storage is full; make room and try again",
+        StorageFull | QuotaExceeded => return full().with_source(source),
         FileTooLarge => "the storage takes no files as large as this",
         ReadOnlyFilesystem => "the storage is mounted for reading only",
         _ if is_out_of_descriptors(&source) => return too_many_files().with_source(source),

@@ -63,6 +63,7 @@ fn open_whole(
     let database = Arc::new(database);
     let read_only = Arc::new(AtomicBool::new(false));
     let is_short = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&disk);
     let shared = Arc::new(SharedDatabase::new(Arc::clone(&database), lock));
     let writer = Writer {
         database,
@@ -113,6 +114,7 @@ fn open_whole(
         database,
         read_only,
         is_short,
+        disk: asked,
         longest_line: options.longest_line,
         batches: Mutex::new(Some(sender)),
         ended,

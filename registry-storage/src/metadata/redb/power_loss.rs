@@ -132,7 +132,7 @@ impl World {
         for (batch, result) in group.into_iter().zip(results) {
             let acknowledged = match result {
                 Ok(()) => true,
-                Err(CommitError::Conflict(_)) => continue,
+                Err(CommitError::Conflict(_) | CommitError::Refused(_)) => continue,
                 Err(CommitError::Failed(_)) => false,
             };
             let certain = acknowledged && batch.durable;
@@ -172,7 +172,9 @@ impl World {
             };
             match candidate.commit(batch).await {
                 Ok(()) | Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Failed(error)) => return Err(format!("{error:?}")),
+                Err(CommitError::Refused(error) | CommitError::Failed(error)) => {
+                    return Err(format!("{error:?}"));
+                }
             }
         }
     }
@@ -259,9 +261,11 @@ async fn a_failed_commit_makes_the_store_read_only() {
     assert!(!store.is_read_only());
     store.check().await.unwrap();
     world.disk.fail_after(0);
-    for _ in 0..2 {
-        let Err(CommitError::Failed(error)) = store.commit(batch_of_nothing()).await else {
-            panic!("a commit was acknowledged without power");
+    for is_first in [true, false] {
+        let error = match store.commit(batch_of_nothing()).await {
+            Err(CommitError::Failed(error)) if is_first => error,
+            Err(CommitError::Refused(error)) if !is_first => error,
+            other => panic!("{other:?} without power"),
         };
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(store.is_read_only());
@@ -289,7 +293,8 @@ async fn a_segment_that_cannot_be_opened_fails_its_group_only() {
             match store.commit(batch.clone()).await {
                 Ok(()) => world.certain.commit(batch).await.unwrap(),
                 Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Failed(error)) => {
+                Err(CommitError::Failed(error)) => panic!("{error:?}"),
+                Err(CommitError::Refused(error)) => {
                     assert_eq!(error.kind(), ErrorKind::Unavailable);
                     assert!(error.to_string().contains("too many files"), "{error}");
                     assert!(error.retry_after().is_some());
@@ -361,7 +366,7 @@ async fn what_is_too_long_for_the_change_log_is_refused() {
         world.certain.commit(large(bytes)).await.unwrap();
     }
     for bytes in [refused, 4 << 20] {
-        let Err(CommitError::Failed(error)) = store.commit(large(bytes)).await else {
+        let Err(CommitError::Refused(error)) = store.commit(large(bytes)).await else {
             panic!("{bytes} bytes were accepted");
         };
         assert_eq!(error.kind(), ErrorKind::ManifestTooLarge);
@@ -388,7 +393,7 @@ async fn opening_waits_for_no_sync_and_writing_does() {
     world.disk.fail_syncs(true);
     let store = world.open().unwrap();
     world.verify(&store, Scope::Everything).await.unwrap();
-    let Err(CommitError::Failed(error)) = store.commit(batch_of_nothing()).await else {
+    let Err(CommitError::Refused(error)) = store.commit(batch_of_nothing()).await else {
         panic!("a commit was acknowledged without a sync");
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -416,18 +421,25 @@ async fn a_full_disk_is_written_to_again_once_there_is_room() {
         // Somebody is faster than the look at what is left, or isn't.
         world.disk.fill(seed % 2 == 0);
         world.disk.claim_room(0);
-        while store.check().await.is_ok() {
-            world.commit(&store).await.unwrap();
-            tokio::time::sleep(patience).await;
-        }
         let room = |error: registry_core::Error| {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert!(error.to_string().contains("make room"), "{error}");
+            assert!(error.retry_after().is_some());
         };
+        // Also before the writer notices.
         room(store.check().await.unwrap_err());
-        match store.commit(batch_of_nothing()).await {
-            Err(CommitError::Failed(error)) => room(error),
-            other => panic!("{other:?}"),
+        loop {
+            world.commit(&store).await.unwrap();
+            match store.commit(batch_of_nothing()).await {
+                Ok(()) => {}
+                Err(CommitError::Failed(error)) => room(error),
+                Err(CommitError::Refused(error)) => {
+                    room(error);
+                    break;
+                }
+                Err(CommitError::Conflict(conflict)) => panic!("{conflict:?}"),
+            }
+            tokio::time::sleep(patience).await;
         }
         assert!(!store.is_read_only());
         store.repositories(None, 100).await.unwrap();
@@ -521,8 +533,8 @@ async fn closing_a_store_waits_until_it_let_go_of_its_files() {
             .commit(batch_of_nothing())
             .await
             .map_err(|error| match error {
-                CommitError::Failed(error) => error,
-                CommitError::Conflict(conflict) => panic!("{conflict:?}"),
+                CommitError::Refused(error) => error,
+                other => panic!("{other:?}"),
             }),
     ];
     for closed in closed {

@@ -87,7 +87,7 @@ impl Shortage {
 
 /// Whether there is more than the reserve. A disk that doesn't tell has room
 /// until it fails.
-fn has_room(disk: &dyn Disk) -> bool {
+pub(super) fn has_room(disk: &dyn Disk) -> bool {
     match disk.room() {
         Ok(Some(room)) => {
             let reserve = RESERVE.min(room.total.checked_div(PARTS).unwrap_or_default());

@@ -234,6 +234,8 @@ impl Writer {
 
     fn commit(&mut self, mut group: Vec<Pending>) {
         self.look_for_room();
+        // Whether it was tried and failed, after which nobody knows what was applied.
+        let mut is_lost = false;
         let outcome = loop {
             if self.is_read_only() {
                 break Err(read_only as fn() -> Error);
@@ -249,7 +251,7 @@ impl Writer {
                 Err(Failure::Batch(index, error)) => {
                     let pending = group.remove(index);
                     // Whoever stopped waiting doesn't mind.
-                    let _ = pending.reply.send(Err(error.into()));
+                    let _ = pending.reply.send(Err(refusal(error, is_lost)));
                 }
                 Err(Failure::Group(error)) => {
                     tracing::error!(
@@ -261,6 +263,7 @@ impl Writer {
                 Err(Failure::Store(error)) => {
                     // The next round says how it is now.
                     self.fail(&error);
+                    is_lost = true;
                 }
             }
         };
@@ -278,7 +281,7 @@ impl Writer {
             }
             Err(reason) => {
                 for pending in group {
-                    let _ = pending.reply.send(Err(reason().into()));
+                    let _ = pending.reply.send(Err(refusal(reason(), is_lost)));
                 }
             }
         }
@@ -401,6 +404,16 @@ impl Writer {
             })
             .map_err(|source| Error::internal("a thread can't be started", source))?;
         Ok(Checkpointing { stop, thread })
+    }
+}
+
+/// Why a batch wasn't committed: refused before anything was done, unless it was
+/// tried before and got lost.
+fn refusal(error: Error, is_lost: bool) -> CommitError {
+    if is_lost {
+        CommitError::Failed(error)
+    } else {
+        CommitError::Refused(error)
     }
 }
 

@@ -367,7 +367,7 @@ pub async fn batches_at_once_are_as_one_after_the_other(store: &dyn MetadataStor
     let applied = results.iter().filter(|result| result.is_ok());
     assert_eq!(applied.count(), 1);
     for result in results {
-        if let Err(CommitError::Failed(error)) = result {
+        if let Err(CommitError::Refused(error) | CommitError::Failed(error)) = result {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             panic!("the store failed: {error:?}");
         }

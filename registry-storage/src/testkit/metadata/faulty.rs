@@ -1,6 +1,6 @@
 //! A store that fails when it is told to.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -27,6 +27,10 @@ pub struct FaultyMetadata<S> {
     answer: AtomicI64,
     /// How many reads go well before one fails.
     read: AtomicI64,
+    /// How many commits go well before one is refused.
+    refusal: AtomicI64,
+    /// Whether the store says that it takes nothing, which is so.
+    closed: AtomicBool,
 }
 
 impl<S> FaultyMetadata<S> {
@@ -37,6 +41,8 @@ impl<S> FaultyMetadata<S> {
             commit: AtomicI64::new(-1),
             answer: AtomicI64::new(-1),
             read: AtomicI64::new(-1),
+            refusal: AtomicI64::new(-1),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -52,6 +58,18 @@ impl<S> FaultyMetadata<S> {
         self.answer.store(i64::from(successes), Ordering::SeqCst);
     }
 
+    /// Lets `successes` commits pass, and refuses the one behind them, although
+    /// nothing was said of that before.
+    pub fn refuse_commit(&self, successes: u32) {
+        self.refusal.store(i64::from(successes), Ordering::SeqCst);
+    }
+
+    /// Refuses all commits until told otherwise, and says so to whoever
+    /// [asks](MetadataStore::check).
+    pub fn refuse_commits(&self, refuse: bool) {
+        self.closed.store(refuse, Ordering::SeqCst);
+    }
+
     /// Lets `successes` reads pass and the one behind them fail.
     pub fn fail_read(&self, successes: u32) {
         self.read.store(i64::from(successes), Ordering::SeqCst);
@@ -59,9 +77,16 @@ impl<S> FaultyMetadata<S> {
 
     /// Whether all failures that were asked for have happened.
     pub fn has_failed(&self) -> bool {
-        [&self.commit, &self.answer, &self.read]
+        [&self.commit, &self.answer, &self.read, &self.refusal]
             .into_iter()
             .all(|countdown| countdown.load(Ordering::SeqCst) < 0)
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(told());
+        }
+        Ok(())
     }
 
     fn reading(&self) -> Result<&S> {
@@ -72,18 +97,20 @@ impl<S> FaultyMetadata<S> {
 
 fn due(countdown: &AtomicI64) -> Result<()> {
     if countdown.fetch_sub(1, Ordering::SeqCst) == 0 {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            "this store was told to fail; try again",
-        ));
+        return Err(told());
     }
     Ok(())
+}
+
+fn told() -> Error {
+    ErrorKind::Unavailable.error("this store was told to fail; try again")
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
     async fn check(&self) -> Result<()> {
+        self.open()?;
         self.store.check().await
     }
 
@@ -92,6 +119,8 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.open().map_err(CommitError::Refused)?;
+        due(&self.refusal).map_err(CommitError::Refused)?;
         due(&self.commit)?;
         let result = self.store.commit(batch).await;
         due(&self.answer)?;

@@ -115,7 +115,9 @@ pub(super) fn conflict(result: Result<(), CommitError>) -> Option<Requirement> {
     match result {
         Ok(()) => None,
         Err(CommitError::Conflict(requirement)) => Some(requirement),
-        Err(CommitError::Failed(error)) => panic!("the store failed: {error:?}"),
+        Err(CommitError::Refused(error) | CommitError::Failed(error)) => {
+            panic!("the store failed: {error:?}")
+        }
     }
 }
 

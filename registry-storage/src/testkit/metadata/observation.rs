@@ -179,7 +179,9 @@ pub async fn follow(
     let conflict = |result| match result {
         Ok(()) => None,
         Err(CommitError::Conflict(requirement)) => Some(requirement),
-        Err(CommitError::Failed(error)) => panic!("the store failed: {error:?}"),
+        Err(CommitError::Refused(error) | CommitError::Failed(error)) => {
+            panic!("the store failed: {error:?}")
+        }
     };
     let expected = conflict(reference.commit(batch.clone()).await);
     let found = conflict(store.commit(batch.clone()).await);
