@@ -139,6 +139,60 @@ async fn half_closed(server: &TestServer, request: &[u8]) -> Vec<u8> {
     answer
 }
 
+/// RFC 9112, sections 3.2 and 3.2.3.
+#[tokio::test]
+async fn a_request_to_no_target_or_host_is_refused_in_words() {
+    let server = TestServer::start(registry_storage::Engine::memory()).await;
+    let told = async |target: &str, host: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost:{host}\r\nConnection: close\r\n\r\n");
+        let answer = exchange(server.address(), request.as_bytes(), usize::MAX).await;
+        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (statuses(&answer), body)
+    };
+    for target in [
+        "v2/",
+        "http://",
+        "?",
+        "x:y:z",
+        "a",
+        "a:1",
+        "*",
+        "ftp://a/v2/",
+        "/\"<>",
+    ] {
+        let (statuses, body) = told(target, "a").await;
+        assert_eq!(statuses, [400], "{target}");
+        assert!(
+            body.contains("errors") && body.contains("target"),
+            "{target}: {body}"
+        );
+    }
+    for host in [
+        "a b", "a/b", "a@b", "a:b", "a:1:2", "[::1", "::1", "[]", "a, b", "<a>", "\u{e4}",
+    ] {
+        let (statuses, body) = told("/v2/", host).await;
+        assert_eq!(statuses, [400], "{host}");
+        assert!(
+            body.contains("errors") && body.contains("Host"),
+            "{host}: {body}"
+        );
+    }
+    for (target, host) in [
+        ("/v2/", "a"),
+        ("http://a/v2/", "a"),
+        ("HTTPS://a:1/v2/", " a:1 "),
+        ("/v2/", ""),
+        ("/v2/", "a:"),
+        ("/v2/", "[::1]:5000"),
+        ("/v2/", "127.0.0.1:5000"),
+        ("/v2/", "my_registry.example."),
+        ("/v2/?a={b}", "xn--a"),
+    ] {
+        let (statuses, body) = told(target, host).await;
+        assert_eq!(statuses, [200], "{target} {host}: {body}");
+    }
+}
+
 /// Meets a defect in the middle of the first blob that it is asked for.
 #[derive(Debug, Default)]
 struct BreaksOff(AtomicUsize);

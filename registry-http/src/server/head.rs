@@ -6,6 +6,9 @@
 //!
 //! RFC 9112, sections 2.2, 3, 5.1 and 6.3.
 
+use http::Uri;
+use http::uri::PathAndQuery;
+
 /// Where the body behind a head ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -96,6 +99,12 @@ fn request_line(line: &[u8], limits: &HeadLimits) -> Result<u8, Violation> {
             "the request target has characters that must be encoded",
         ));
     }
+    if !has_form(target, method) {
+        return Err(Malformed(
+            "target",
+            "the request target must be a path, or an http or https URL",
+        ));
+    }
     match version {
         b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
@@ -104,6 +113,40 @@ fn request_line(line: &[u8], limits: &HeadLimits) -> Result<u8, Violation> {
             "the version must be HTTP/1.1 or HTTP/1.0",
         )),
     }
+}
+
+/// Whether a target has one of the forms that this method may have. What isn't
+/// understood further down is refused there without a word.
+///
+/// RFC 9112, section 3.2.
+fn has_form(target: &[u8], method: &[u8]) -> bool {
+    match target {
+        b"*" => method == b"OPTIONS",
+        [b'/', ..] => PathAndQuery::try_from(target).is_ok(),
+        _ => Uri::try_from(target)
+            .is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https"))),
+    }
+}
+
+/// Whether a value is a host, with a port or without. It may be empty.
+///
+/// RFC 9110, section 7.2; RFC 3986, section 3.2.2.
+fn is_host(value: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let (is_whole, rest) = if let Some(literal) = value.strip_prefix(b"[") {
+        let end = memchr::memchr(b']', literal).unwrap_or(literal.len());
+        let (address, rest) = literal.split_at_checked(end).unwrap_or_default();
+        let is_address = |byte: &u8| is_name(byte) || *byte == b':';
+        let is_whole = !address.is_empty() && address.iter().all(is_address);
+        let behind = rest.strip_prefix(b"]");
+        (is_whole && behind.is_some(), behind.unwrap_or_default())
+    } else {
+        let end = memchr::memchr(b':', value).unwrap_or(value.len());
+        let (name, rest) = value.split_at_checked(end).unwrap_or_default();
+        (name.iter().all(is_name), rest)
+    };
+    let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
+    is_whole && (rest.is_empty() || rest.strip_prefix(b":").is_some_and(is_port))
 }
 
 /// The headers that decide where a request ends and whom it is for.
@@ -158,8 +201,16 @@ impl Fields {
                     "there are several Transfer-Encoding headers",
                 ));
             }
-        } else if name.eq_ignore_ascii_case(b"host") && std::mem::replace(&mut self.host, true) {
-            return Err(Malformed("host", "there are several Host headers"));
+        } else if name.eq_ignore_ascii_case(b"host") {
+            if std::mem::replace(&mut self.host, true) {
+                return Err(Malformed("host", "there are several Host headers"));
+            }
+            if !is_host(value) {
+                return Err(Malformed(
+                    "host",
+                    "the Host header must be a host, with a port or without",
+                ));
+            }
         }
         Ok(())
     }
