@@ -8,6 +8,7 @@ mod content;
 mod damages_file;
 mod delivery;
 mod expiry;
+mod gate;
 mod ingest;
 mod inspection;
 mod listing;
@@ -33,7 +34,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use registry_core::{
-    Access, Clock, Event, EventAction, EventTarget, Randomness, RepositoryName, Result, UploadId,
+    Access, Clock, Event, EventAction, EventTarget, Gate, Randomness, RepositoryName, Result,
+    UploadId,
 };
 use tokio::sync::Semaphore;
 
@@ -199,6 +201,8 @@ struct Inner {
     /// Who may read a large manifest: whoever asked for it may have no room for it
     /// once it is there.
     large_manifests: Semaphore,
+    /// Has a say in each change, if there is one.
+    gate: Option<Arc<dyn Gate>>,
     /// Wakes the delivery of events; absent if nobody listens.
     outbox: Option<Arc<Outbox>>,
     /// How many events were dropped, as far as the delivery noticed.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use registry_core::{
-    Access, Action, Blob, BlobBody, CatalogAccess, Descriptor, Digest, Error, ErrorKind,
-    EventAction, EventTarget, MountSource, OpenOptions, RepositoryName, Result,
+    Access, Action, Admission, Blob, BlobBody, CatalogAccess, Deletion, Descriptor, Digest, Error,
+    ErrorKind, EventAction, EventTarget, MountSource, OpenOptions, RepositoryName, Result,
 };
 
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
@@ -76,6 +76,11 @@ impl Engine {
             if self.inner.damages.contains(&record.key) {
                 return Ok(None);
             }
+            let admission = Admission::MountBlob {
+                digest,
+                source: Some(&source),
+            };
+            self.admit(access, admission).await?;
             let size = record.size;
             let target = EventTarget::Blob {
                 digest: *digest,
@@ -116,6 +121,8 @@ impl Engine {
     pub(super) async fn delete_blob(&self, access: &Access, digest: &Digest) -> Result<()> {
         access.require(Action::Delete)?;
         let record = self.blob_record(access.repository(), digest).await?;
+        let deletion = Deletion::Blob(*digest);
+        self.admit(access, Admission::Delete(&deletion)).await?;
         let target = EventTarget::Blob {
             digest: *digest,
             size: record.size,

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use registry_core::{Clock, EventSink, Randomness, SystemClock, SystemRandomness};
+use registry_core::{Clock, EventSink, Gate, Randomness, SystemClock, SystemRandomness};
 use tokio::sync::Semaphore;
 
 use super::cache::ManifestCache;
@@ -26,6 +26,7 @@ pub struct EngineBuilder {
     randomness: Arc<dyn Randomness>,
     options: EngineOptions,
     events: Option<Arc<dyn EventSink>>,
+    gate: Option<Arc<dyn Gate>>,
     upload_expiry: Option<UploadExpiry>,
     damages: Damages,
     #[cfg(feature = "redb")]
@@ -41,6 +42,7 @@ impl EngineBuilder {
             randomness: Arc::new(SystemRandomness),
             options: EngineOptions::default(),
             events: None,
+            gate: None,
             upload_expiry: None,
             damages: Damages::default(),
             #[cfg(feature = "redb")]
@@ -77,6 +79,20 @@ impl EngineBuilder {
     #[must_use]
     pub fn events(mut self, sink: impl EventSink) -> Self {
         self.events = Some(Arc::new(sink));
+        self
+    }
+
+    /// With a gate that is asked about every change, by clients, layers and the
+    /// management alike: blobs that are pushed or mounted, manifests, tags that move,
+    /// and everything that is deleted, with each tag that goes by that. The commit
+    /// goes through only if the tags are where the gate was told they are; else it is
+    /// asked again. It isn't asked about pulls: [`Gated`](registry_core::Gated) does
+    /// that.
+    ///
+    /// A deletion that takes more than 10 000 tags with it is refused then.
+    #[must_use]
+    pub fn gate(mut self, gate: impl Gate) -> Self {
+        self.gate = Some(Arc::new(gate));
         self
     }
 
@@ -122,6 +138,7 @@ impl EngineBuilder {
                 .events
                 .as_ref()
                 .map(|sink| Arc::new(Outbox::new(sink.name()))),
+            gate: self.gate,
             incarnation: OnceLock::new(),
             blobs: self.blobs,
             metadata: self.metadata,

@@ -8,7 +8,7 @@ use registry_core::{
     PageRequest, RepositoryEpoch, RepositoryName, Result, Usage,
 };
 
-use super::Engine;
+use super::{COMMIT_TRIES, Engine, contended};
 use crate::{Batch, BlobState, Change, CommitError, Finding, Requirement};
 
 /// How many records are read at once.
@@ -54,23 +54,31 @@ impl Management for Engine {
         let name = access.repository();
         let record = self.metadata().repository(name).await?;
         let identity = record.ok_or_else(unknown)?.identity;
-        let batch = Batch {
+        for _ in 0..COMMIT_TRIES {
             // One that is created meanwhile isn't meant.
-            require: vec![Requirement::RepositoryIs {
+            let mut require = vec![Requirement::RepositoryIs {
                 repository: name.clone(),
                 identity,
-            }],
-            changes: vec![Change::DeleteRepository {
-                repository: name.clone(),
-                at: self.now(),
-            }],
-            durable: true,
-        };
-        match self.commit(batch).await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Conflict(_)) => Err(unknown()),
-            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
+            }];
+            require.extend(self.admit_end(access).await?);
+            let batch = Batch {
+                require,
+                changes: vec![Change::DeleteRepository {
+                    repository: name.clone(),
+                    at: self.now(),
+                }],
+                durable: true,
+            };
+            match self.commit(batch).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict(Requirement::RepositoryIs { .. })) => {
+                    return Err(unknown());
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
+            }
         }
+        Err(contended())
     }
 
     async fn verify(&self, access: &CatalogAccess, page: PageRequest) -> Result<Page<Damage>> {

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use registry_core::{
-    Access, Action, Deletion, Descriptor, Digest, Error, ErrorDetail, ErrorKind, EventAction,
-    EventTarget, Hasher, Manifest, ManifestReference, Precondition, Pushed, PutManifest, Reference,
-    ReferenceKind, Result, Tag, Verified,
+    Access, Action, Admission, Deletion, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
+    EventAction, EventTarget, Hasher, Manifest, ManifestReference, Precondition, Pushed,
+    PutManifest, Reference, ReferenceKind, Result, Tag, Verified,
 };
 
 use super::blobs::{damaged, is_damage};
 use super::content::{Stored, keep_one};
+use super::gate::{MAX_TAGS, too_many_tags};
 use super::read_back::{blocking, collect};
 use super::{COMMIT_TRIES, Engine, contended};
 use crate::{Batch, BlobKey, Change, CommitError, ManifestRecord, Requirement};
@@ -125,6 +126,7 @@ impl Engine {
     }
 
     async fn put(&self, access: &Access, push: &PutManifest) -> Result<Pushed> {
+        self.admit(access, Admission::Push(push)).await?;
         let mut written = None;
         let pushed = self.put_and_write(access, push, &mut written).await;
         if pushed.is_err() {
@@ -387,7 +389,14 @@ impl Engine {
                 return Err(ErrorKind::Denied
                     .error("the tag exists and you may not move it; choose another one"));
             }
-            if push.precondition() == Precondition::None && access.permits(Action::Overwrite) {
+            if let Some(from) = current.as_ref().filter(|_| moves) {
+                let to = &pushed;
+                self.admit(access, Admission::MoveTag { tag, from, to })
+                    .await?;
+            }
+            let is_free =
+                push.precondition() == Precondition::None && access.permits(Action::Overwrite);
+            if is_free && !self.is_gated() {
                 continue;
             }
             let repository = access.repository().clone();
@@ -415,18 +424,34 @@ impl Engine {
                 digest: *digest,
             }];
             let (mut tags, mut more_tags) = (Vec::new(), false);
-            if self.inner.outbox.is_some() {
-                let enough = MAX_EVENT_TAGS.saturating_add(1);
+            if self.inner.outbox.is_some() || self.is_gated() {
+                let most = if self.is_gated() {
+                    MAX_TAGS
+                } else {
+                    MAX_EVENT_TAGS
+                };
+                let enough = most.saturating_add(1);
                 tags = self.metadata().tags_of(repository, digest, enough).await?;
                 more_tags = tags.len() == enough;
-                tags.truncate(MAX_EVENT_TAGS);
-                // The event tells of the tags that the commit removes.
+                if self.is_gated() {
+                    if more_tags {
+                        return Err(too_many_tags());
+                    }
+                    let deletion = Deletion::Manifest(*digest);
+                    self.admit(access, Admission::Delete(&deletion)).await?;
+                    self.admit_removals(access, digest, &tags).await?;
+                }
+                tags.truncate(most);
+                // The gate was asked about the tags that the commit removes, and the
+                // event tells of them.
                 require.push(Requirement::TaggedWith {
                     repository: repository.clone(),
                     digest: *digest,
                     tags: tags.clone(),
                     more: more_tags,
                 });
+                more_tags |= tags.len() > MAX_EVENT_TAGS;
+                tags.truncate(MAX_EVENT_TAGS);
             }
             let target = EventTarget::Manifest {
                 digest: *digest,
@@ -459,6 +484,13 @@ impl Engine {
                 return Err(ErrorKind::PreconditionFailed
                     .error("the tag is not where the request expects it; look at it again"));
             }
+            let deletion = Deletion::Tag {
+                tag: tag.clone(),
+                expected,
+            };
+            self.admit(access, Admission::Delete(&deletion)).await?;
+            self.admit_removals(access, &digest, std::slice::from_ref(tag))
+                .await?;
             let target = EventTarget::Tag {
                 tag: tag.clone(),
                 digest,

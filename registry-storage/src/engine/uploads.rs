@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use registry_core::{
-    Access, Action, Algorithm, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
+    Access, Action, Admission, Algorithm, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
     EventAction, EventTarget, Hasher, RepositoryName, Result, Upload, UploadId, UploadOptions,
     Verified,
 };
@@ -340,6 +340,17 @@ impl Engine {
                 return Err(error);
             }
         };
+        let admission = Admission::PushBlob {
+            digest,
+            size: Some(verified.size()),
+        };
+        if let Err(error) = self.admit(access, admission).await {
+            drop(staged);
+            if error.kind() == ErrorKind::Denied {
+                self.forget_upload(&record).await?;
+            }
+            return Err(error);
+        }
         // What is published is staged no longer: without its record the client
         // would have to begin again.
         self.metadata().check().await?;

@@ -69,6 +69,13 @@ pub enum Requirement {
         /// Whether there must be more behind them; none may be otherwise.
         more: bool,
     },
+    /// There are at most this many tags in the repository.
+    TagsAtMost {
+        /// Where.
+        repository: RepositoryName,
+        /// How many.
+        tags: u64,
+    },
     /// There are no live bytes for this digest.
     ContentAbsent {
         /// Which.

@@ -120,6 +120,10 @@ impl State {
                 let (first, others) = found.split_at_checked(tags.len()).unwrap_or((&found, &[]));
                 first == tags && *more != others.is_empty()
             }
+            Requirement::TagsAtMost { repository, tags } => {
+                let repository = self.repositories.get(repository);
+                repository.is_none_or(|repository| repository.usage().tags <= *tags)
+            }
             Requirement::ContentAbsent { digest } => self.live(digest).is_none(),
             Requirement::ContentIs { key } => {
                 let record = self.live(&key.digest);

@@ -57,6 +57,9 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
                 };
                 found.starts_with(tags) && (found.len() == enough) == *more
             }
+            Requirement::TagsAtMost { repository, tags } => self
+                .repository(repository)?
+                .is_none_or(|repository| repository.tags <= *tags),
             Requirement::ContentAbsent { digest } => self.live(digest)?.is_none(),
             Requirement::ContentIs { key } => self
                 .live(&key.digest)?

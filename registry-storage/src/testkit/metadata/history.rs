@@ -231,6 +231,8 @@ fn requirement() -> impl Strategy<Value = Requirement> {
                 more,
             }
         ),
+        (name(), 0..4_u64)
+            .prop_map(|(repository, tags)| Requirement::TagsAtMost { repository, tags }),
         digest().prop_map(|digest| Requirement::ContentAbsent { digest }),
         key().prop_map(|key| Requirement::ContentIs { key }),
         key().prop_map(|key| Requirement::ContentCondemned { key }),

@@ -133,6 +133,13 @@ pub async fn a_deleted_manifest_takes_its_tags_with_it(store: &dyn MetadataStore
         refused(store, with("a", tags, false)).await;
     }
     allowed(store, with("b", &[], false)).await;
+    let at_most = |repository, tags| Requirement::TagsAtMost {
+        repository: name(repository),
+        tags,
+    };
+    refused(store, at_most("a", 3)).await;
+    allowed(store, at_most("a", 4)).await;
+    allowed(store, at_most("b", 0)).await;
     let delete = Change::DeleteManifest {
         repository: name("a"),
         digest: digest(1),
