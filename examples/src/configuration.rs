@@ -293,6 +293,30 @@ pub struct Http {
     pub drain: Option<Duration>,
     /// The most repositories in one answer.
     pub max_catalog: Option<usize>,
+    /// What clients may hold and send.
+    pub limits: HttpLimits,
+}
+
+/// How much clients may hold and send, where that isn't as it is by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// The most blobs on their way in.
+    pub uploads: Option<usize>,
+    /// The most blobs on their way out.
+    pub downloads: Option<usize>,
+    /// The most other requests in progress.
+    pub requests: Option<usize>,
+    /// How many times as many places as are free one address may hold; all of them
+    /// with 0.
+    pub address_share: Option<u32>,
+    /// The most open connections.
+    pub connections: Option<usize>,
+    /// The most from one address.
+    pub address_connections: Option<usize>,
+    /// The largest blob.
+    pub blob_bytes: Option<u64>,
+    /// The largest manifest.
+    pub manifest_bytes: Option<usize>,
 }
 
 /// How TLS is spoken.

@@ -1,6 +1,7 @@
 //! How much is done at once, and who is turned away beyond that.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use registry_core::{ErrorKind, Operation, Result};
@@ -15,6 +16,9 @@ use crate::{Limits, Peer};
 
 /// About how much memory a value in a manifest takes, once it is read.
 const VALUE: usize = 256;
+
+/// How often it is logged at most that an address was turned away.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// How long an answer waits for others to be taken.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -33,6 +37,8 @@ pub(crate) struct Capacity {
     answer_memory: AnswerMemory,
     manifest_time: Duration,
     retry_after: Duration,
+    /// When it was last logged that an address was turned away.
+    warned: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Capacity {
@@ -52,6 +58,7 @@ impl Capacity {
             answer_memory: AnswerMemory::new(limits.answer_memory, limits.address_share),
             manifest_time: limits.manifest_time,
             retry_after: limits.retry_after,
+            warned: Arc::default(),
         }
     }
 
@@ -86,7 +93,12 @@ impl Capacity {
 
     fn place(&self, places: &Places, peer: Option<Peer>) -> Result<Place> {
         let household = peer.map(Peer::household);
-        places.take(household).map_err(|none| self.busy(none))
+        places.take(household).map_err(|none| {
+            if none == NoPlace::ForYou {
+                self.warn(household);
+            }
+            self.busy(none)
+        })
     }
 
     /// Memory for the beginning of a large manifest. Waits for others to finish,
@@ -170,6 +182,26 @@ impl Capacity {
     pub(crate) fn answer_deadline() -> Instant {
         let now = Instant::now();
         now.checked_add(ANSWER_WAIT).unwrap_or(now)
+    }
+
+    /// Says once in a while who is turned away: behind an address that isn't known
+    /// to be a proxy's there may be everybody.
+    fn warn(&self, household: Option<IpAddr>) {
+        let now = Instant::now();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_some_and(|last| now.duration_since(last) < WARN_EVERY) {
+            return;
+        }
+        *warned = Some(now);
+        drop(warned);
+        if let Some(address) = household {
+            tracing::warn!(
+                %address,
+                "requests are refused with 429, since this address holds its share of what is in \
+                 progress; if it stands for many clients, trust it as a proxy, or let an address \
+                 hold more"
+            );
+        }
     }
 
     fn busy(&self, none: NoPlace) -> registry_core::Error {

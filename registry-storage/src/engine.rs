@@ -60,6 +60,10 @@ pub struct EngineOptions {
     /// Whether a manifest may refer to content that its repository doesn't
     /// hold. No, unless changed.
     pub sparse_manifests: bool,
+    /// Whether a manifest is refused that says of content that it has another size
+    /// than it has. No, unless changed: it is only logged then. Content that isn't
+    /// there has no size, nor is a subject looked for.
+    pub exact_sizes: bool,
     /// The largest blob in bytes; no limit unless changed.
     pub max_blob_size: Option<u64>,
     /// The most open uploads in one repository. 1000 unless changed. When there
@@ -93,6 +97,13 @@ impl EngineOptions {
     /// hold.
     pub fn sparse_manifests(mut self, sparse_manifests: bool) -> Self {
         self.sparse_manifests = sparse_manifests;
+        self
+    }
+
+    /// Sets whether a manifest is refused that says of content that it has another
+    /// size than it has.
+    pub fn exact_sizes(mut self, exact_sizes: bool) -> Self {
+        self.exact_sizes = exact_sizes;
         self
     }
 
@@ -137,6 +148,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             sparse_manifests: false,
+            exact_sizes: false,
             max_blob_size: None,
             max_uploads: 1000,
             max_page: 10_000,

@@ -20,7 +20,7 @@ use registry_core::{
 };
 use registry_storage::testkit::metadata::FaultyMetadata;
 use registry_storage::{
-    Batch, BlobKey, BlobStore, Change, Engine, Finding, ManifestRecord, MemoryBlobs,
+    Batch, BlobKey, BlobStore, Change, Engine, EngineOptions, Finding, ManifestRecord, MemoryBlobs,
     MemoryMetadata, MetadataStore, StagedBlob, StoredBlob,
 };
 use tokio::sync::Notify;
@@ -374,6 +374,51 @@ async fn usage_counts_what_a_repository_holds() {
         .unwrap();
     assert_eq!((usage.blobs, usage.manifests, usage.tags), (1, 1, 1));
     assert_eq!(usage.bytes, 5 + manifest.len() as u64);
+}
+
+#[tokio::test]
+async fn a_size_that_is_wrong_is_refused_where_sizes_are_to_be_exact() {
+    for is_exact in [false, true] {
+        let options = EngineOptions::default().exact_sizes(is_exact);
+        let builder = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default());
+        let registry = builder.options(options).build();
+        let blob = push_blob(&registry, b"layer").await;
+        let child = push(tag("child"), index("child"));
+        let (child_digest, child_size) = (child.manifest().digest, index("child").len());
+        registry.put_manifest(&access(), child).await.unwrap();
+        for (blob_size, named, is_right) in [
+            (5, child_size, true),
+            (6, child_size, false),
+            (5, child_size + 1, false),
+        ] {
+            let image = format!(
+                r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{blob}","size":{blob_size}}},"layers":[]}}"#
+            );
+            let image = PutManifest::new(
+                Reference::Tag(tag("image")),
+                Some(MediaType::OCI_MANIFEST),
+                image.into(),
+                &ManifestRules::default(),
+            );
+            let parent = format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{child_digest}","size":{named}}}]}}"#,
+                MediaType::OCI_INDEX
+            );
+            let pushes = [image.unwrap(), push(tag("parent"), parent.into())];
+            let mut refused = 0;
+            for push in pushes {
+                if let Err(error) = registry.put_manifest(&access(), push).await {
+                    assert_eq!(error.kind(), ErrorKind::ManifestInvalid);
+                    refused += 1;
+                }
+            }
+            assert_eq!(
+                refused,
+                usize::from(is_exact && !is_right),
+                "{blob_size} {named}"
+            );
+        }
+    }
 }
 
 /// Whoever followed all the ways down would be busy for ever.

@@ -52,6 +52,12 @@ pub(crate) struct Key {
 /// More threads than the last never make a disk faster, and each takes memory.
 const THREADS: Kind = Kind::Between(2, 4096);
 
+/// Things in progress at once.
+const PLACES: Kind = Kind::Between(1, 1_000_000);
+
+/// Clients read 4 MiB. Each that is pushed takes memory, and is kept in it.
+const MANIFEST_BYTES: Kind = Kind::Between(1 << 10, 16 << 20);
+
 /// Requests a second.
 const RATE: Kind = Kind::Between(1, 1_000_000);
 
@@ -244,6 +250,16 @@ pub(crate) const KEYS: &[Key] = &[
     // this machine may be spoken to without TLS.
     yes("http.trustedproxies", Kind::Texts),
     yes("http.plaintext", Kind::Flag),
+    // Ours: how much clients may hold and send.
+    yes("http.limits", Kind::Section),
+    yes("http.limits.uploads", PLACES),
+    yes("http.limits.downloads", PLACES),
+    yes("http.limits.requests", PLACES),
+    yes("http.limits.addressshare", Kind::Between(0, 1_000_000)),
+    yes("http.limits.connections", PLACES),
+    yes("http.limits.addressconnections", PLACES),
+    yes("http.limits.blobbytes", Kind::Between(1, 1 << 50)),
+    yes("http.limits.manifestbytes", MANIFEST_BYTES),
     yes("http.tls", Kind::Section),
     yes("http.tls.certificate", Kind::Text),
     yes("http.tls.key", Kind::Text),
@@ -300,6 +316,8 @@ pub(crate) const KEYS: &[Key] = &[
     yes("validation.manifests", Kind::Section),
     // Ours: whether a manifest may come without the content that it names.
     yes("validation.manifests.sparse", Kind::Flag),
+    // Ours: whether a manifest is refused that has a size wrong.
+    yes("validation.manifests.exactsizes", Kind::Flag),
     not("validation.manifests.urls"),
     yes("validation.manifests.indexes", Kind::Section),
     yes(

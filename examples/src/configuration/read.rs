@@ -17,8 +17,8 @@ use super::keys::CERTIFICATE_IF_GIVEN;
 use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
-    Address, CertificateSource, Changes, Configuration, Debug, Http, LetsEncrypt, Log, LogFormat,
-    Said, Storage, TlsOptions, UploadExpiry, choice, duration, validate,
+    Address, CertificateSource, Changes, Configuration, Debug, Http, HttpLimits, LetsEncrypt, Log,
+    LogFormat, Said, Storage, TlsOptions, UploadExpiry, choice, duration, validate,
 };
 
 /// Where the Docker registry keeps its data.
@@ -78,6 +78,7 @@ pub(crate) fn read(
         blocking_threads: reader.number("storage.filesystem.maxthreads", BLOCKING_THREADS),
         engine: EngineOptions::default()
             .sparse_manifests(reader.is("validation.manifests.sparse", false))
+            .exact_sizes(reader.is("validation.manifests.exactsizes", false))
             .verify_reads(reader.is("storage.verifyreads", false)),
         storage_health: reader.is("health.storagedriver.enabled", true),
         changes,
@@ -257,12 +258,31 @@ impl Reader<'_> {
             tls,
             plaintext: plaintext || self.is("http.plaintext", false),
             drain: self.time("http.draintimeout"),
+            limits: self.limits(),
             max_catalog: self
                 .text("catalog.maxentries")
                 .and_then(|text| text.parse().ok())
                 // As in the Docker registry, none would be a list of nothing.
                 .filter(|most| *most > 0),
         })
+    }
+
+    /// Numbers out of bounds were reported before.
+    fn limits(&self) -> HttpLimits {
+        HttpLimits {
+            uploads: self.limit("uploads"),
+            downloads: self.limit("downloads"),
+            requests: self.limit("requests"),
+            address_share: self.limit("addressshare"),
+            connections: self.limit("connections"),
+            address_connections: self.limit("addressconnections"),
+            blob_bytes: self.limit("blobbytes"),
+            manifest_bytes: self.limit("manifestbytes"),
+        }
+    }
+
+    fn limit<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.text(&format!("http.limits.{name}"))?.parse().ok()
     }
 
     /// Where to listen: what the flag says goes before what the keys say.

@@ -1,9 +1,12 @@
 //! By flags, variables and a file.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
-use crate::program::{Setup, eventually, is_there};
+use crate::program::{Program, Setup, eventually, is_there};
 
 /// What the test suites of `BuildKit` and Moby write.
 const FILE: &str = "\
@@ -163,4 +166,81 @@ async fn a_read_only_registry_takes_nothing() {
         StatusCode::METHOD_NOT_ALLOWED
     );
     assert_eq!(program.get("/v2/_catalog").await.0, StatusCode::OK);
+}
+
+/// A push that has begun, and stays so for as long as its connection is open.
+fn half_pushed(program: &Program) -> TcpStream {
+    let mut stream = program.connect();
+    let digest = registry_core::Algorithm::Sha256.digest(b"abc");
+    let head = format!(
+        "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: a\r\n\
+         Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // It has its place once it is told to go on.
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    stream
+}
+
+#[tokio::test]
+async fn an_address_holds_as_much_as_the_configuration_says() {
+    let limited = |limits: &str| Setup::serve(&format!("{FILE}  limits: {{{limits}}}\n")).start();
+    let program = limited("uploads: 2");
+    let held = half_pushed(&program);
+    let refused = program.push_blob("a", b"x").await;
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+    eventually("it says so", async || {
+        program.stderr().contains("this address holds its share")
+    })
+    .await;
+    drop(held);
+
+    let program = limited("uploads: 2, addressshare: 0");
+    let _held = half_pushed(&program);
+    assert_eq!(program.push_blob("a", b"x").await, StatusCode::CREATED);
+    let _held = half_pushed(&program);
+    let refused = program.push_blob("a", b"x").await;
+    assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(program.get("/v2/").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nothing_is_larger_than_the_configuration_says() {
+    let limits =
+        "  limits: {blobbytes: 10, manifestbytes: 1024}\nvalidation: {manifests: {sparse: true}}\n";
+    let program = Setup::serve(&format!("{FILE}{limits}")).start();
+    assert_eq!(program.push_blob("a", &[0; 10]).await, StatusCode::CREATED);
+    let refused = program.push_blob("a", &[0; 11]).await;
+    assert_eq!(refused, StatusCode::PAYLOAD_TOO_LARGE);
+    let pushed = program.push_manifest("a", "t", b"x").await;
+    assert_eq!(pushed, StatusCode::CREATED);
+    let large = [b"{".as_slice(), &[b' '; 1024]].concat();
+    let answer = program.call(Method::PUT, "/v2/a/manifests/t", &large).await;
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn there_are_as_many_connections_as_the_configuration_says() {
+    for (limits, is_closed) in [("addressconnections: 1", true), ("connections: 1", false)] {
+        let program = Setup::serve(&format!("{FILE}  limits: {{{limits}}}\n")).start();
+        let mut first = program.connect();
+        let request = b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answered = |stream: &mut TcpStream| {
+            let mut answer = [0; 12];
+            let sent = stream.write_all(request);
+            let read = sent.and_then(|()| stream.read_exact(&mut answer));
+            read.is_ok_and(|()| &answer == b"HTTP/1.1 200")
+        };
+        assert!(answered(&mut first));
+        let mut second = program.connect();
+        if is_closed {
+            assert!(!answered(&mut second), "{limits}");
+        } else {
+            // It waits for the first to end.
+            drop(first);
+            assert!(answered(&mut second), "{limits}");
+        }
+    }
 }

@@ -298,16 +298,25 @@ impl Engine {
     ) -> Result<Vec<Requirement>> {
         let mut require = Vec::new();
         let mut missing = Vec::new();
+        let mut wrong = Vec::new();
         if self.options().sparse_manifests {
             return Ok(require);
         }
         for reference in push.document().references() {
+            let said = reference.descriptor.size;
             match self.require_reference(access, reference).await? {
-                Some(requirement) => require.extend(requirement),
+                Some(Some((requirement, size))) => {
+                    require.push(requirement);
+                    if size != said {
+                        wrong.push((reference.descriptor.digest, said, size));
+                    }
+                }
+                Some(None) => {}
                 None => missing.push(reference.descriptor.digest),
             }
         }
         if missing.is_empty() {
+            self.judge_sizes(access, push, &wrong)?;
             return Ok(require);
         }
         Err(ErrorKind::ManifestBlobUnknown
@@ -315,12 +324,42 @@ impl Engine {
             .with_detail(ErrorDetail::Missing(missing)))
     }
 
-    /// What one reference needs, if anything; `None` if it isn't there.
+    /// What becomes of a manifest that says of content that it has another size than
+    /// it has: these digests, with the sizes said and found. Clients that trust the
+    /// manifest fail, or read too little.
+    fn judge_sizes(
+        &self,
+        access: &Access,
+        push: &PutManifest,
+        wrong: &[(Digest, u64, u64)],
+    ) -> Result<()> {
+        let Some((digest, said, size)) = wrong.first() else {
+            return Ok(());
+        };
+        if self.options().exact_sizes {
+            return Err(ErrorKind::ManifestInvalid.error(format!(
+                "{digest} has {size} bytes, not {said} as the manifest says; correct the manifest"
+            )));
+        }
+        tracing::warn!(
+            repository = %access.repository(),
+            manifest = %push.manifest().digest,
+            %digest,
+            said,
+            size,
+            others = wrong.len().saturating_sub(1),
+            "a manifest says of content that it has another size than it has"
+        );
+        Ok(())
+    }
+
+    /// What one reference needs, and the size of what is there, if it needs anything;
+    /// `None` if it isn't there.
     async fn require_reference(
         &self,
         access: &Access,
         reference: &ManifestReference,
-    ) -> Result<Option<Option<Requirement>>> {
+    ) -> Result<Option<Option<(Requirement, u64)>>> {
         let repository = access.repository();
         let digest = reference.descriptor.digest;
         let (as_manifest, as_blob) = match reference.kind {
@@ -341,25 +380,23 @@ impl Engine {
         if self.is_damaged(&digest).await? {
             return Ok(None);
         }
-        if as_blob && self.metadata().blob(repository, &digest).await?.is_some() {
-            return Ok(Some(Some(Requirement::BlobLinked {
+        if as_blob && let Some(record) = self.metadata().blob(repository, &digest).await? {
+            let linked = Requirement::BlobLinked {
                 repository: repository.clone(),
                 digest,
-            })));
+            };
+            return Ok(Some(Some((linked, record.size))));
         }
         let by_digest = Reference::Digest(digest);
         if as_manifest
-            && self
-                .metadata()
-                .manifest(repository, &by_digest)
-                .await?
-                .is_some()
+            && let Some(record) = self.metadata().manifest(repository, &by_digest).await?
             && !self.lacks(&digest).await?
         {
-            return Ok(Some(Some(Requirement::ManifestPresent {
+            let present = Requirement::ManifestPresent {
                 repository: repository.clone(),
                 digest,
-            })));
+            };
+            return Ok(Some(Some((present, record.size))));
         }
         Ok(None)
     }

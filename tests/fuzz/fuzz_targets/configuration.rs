@@ -156,8 +156,8 @@ fn write(configuration: &Configuration) -> Option<String> {
         None => say("    uploadpurging: {enabled: false}".to_owned()),
     }
     say(format!(
-        "validation: {{manifests: {{sparse: {}}}}}",
-        configuration.engine.sparse_manifests
+        "validation: {{manifests: {{sparse: {}, exactsizes: {}}}}}",
+        configuration.engine.sparse_manifests, configuration.engine.exact_sizes
     ));
     say(format!(
         "health: {{storagedriver: {{enabled: {}}}}}",
@@ -184,6 +184,20 @@ fn write(configuration: &Configuration) -> Option<String> {
     }
     say(format!("  http2: {{disabled: {}}}", !http.http2));
     say("  h2c: {enabled: true}".to_owned());
+    let limits = &http.limits;
+    let limits = [
+        ("uploads", limits.uploads.map(|most| most as u64)),
+        ("downloads", limits.downloads.map(|most| most as u64)),
+        ("requests", limits.requests.map(|most| most as u64)),
+        ("addressshare", limits.address_share.map(u64::from)),
+        ("connections", limits.connections.map(|most| most as u64)),
+        ("addressconnections", limits.address_connections.map(|most| most as u64)),
+        ("blobbytes", limits.blob_bytes),
+        ("manifestbytes", limits.manifest_bytes.map(|most| most as u64)),
+    ];
+    let limits = limits.iter().filter_map(|(name, most)| Some(format!("{name}: {}", (*most)?)));
+    let limits: Vec<_> = limits.collect();
+    say(format!("  limits: {{{}}}", limits.join(", ")));
     if let Some(drain) = http.drain {
         say(format!("  draintimeout: {}", time(drain)));
     }

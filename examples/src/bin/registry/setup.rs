@@ -11,7 +11,9 @@ use registry_auth::{
     AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, Ldap,
     MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer, Webhook, Workload,
 };
-use registry_core::{Action, Error, ErrorKind, ReadOnly, Records, Registry, RegistryExt};
+use registry_core::{
+    Action, Error, ErrorKind, ManifestRules, ReadOnly, Records, Registry, RegistryExt,
+};
 use registry_http::{
     Acme, Administration, HttpFetch, HttpFetchBuilder, Limits, RegistryService, Tls, TlsVersion,
 };
@@ -72,6 +74,7 @@ pub(crate) fn service(
     let mut service = service
         .storage_driver(driver)
         .limits(limits(http))
+        .manifest_rules(manifest_rules(http))
         .access(access)
         .pushes(configuration.changes != Changes::None)
         .deletes(configuration.changes == Changes::All)
@@ -121,9 +124,35 @@ fn with_registry(registry: impl Registry) -> RegistryService {
 /// What clients may do, also those that come to the side door.
 pub(crate) fn limits(http: &Http) -> Limits {
     let default = Limits::default();
+    let (said, share) = (&http.limits, default.address_share);
+    // With 0, one address may hold all there is.
+    let share = said
+        .address_share
+        .map_or(share, |times| Some(times).filter(|_| times > 0));
+    let (uploads, downloads) = (default.max_uploads, default.max_downloads);
+    let (requests, connections) = (default.max_requests, default.max_connections);
+    let one_address = default.max_connections_per_address;
     let drain = http.drain.unwrap_or(default.drain_timeout);
     let catalog = http.max_catalog.unwrap_or(default.max_catalog_page);
-    default.drain_timeout(drain).max_catalog_page(catalog)
+    default
+        .drain_timeout(drain)
+        .max_catalog_page(catalog)
+        .max_uploads(said.uploads.unwrap_or(uploads))
+        .max_downloads(said.downloads.unwrap_or(downloads))
+        .max_requests(said.requests.unwrap_or(requests))
+        .address_share(share)
+        .max_connections(said.connections.unwrap_or(connections))
+        .max_connections_per_address(said.address_connections.unwrap_or(one_address))
+        .max_blob(said.blob_bytes)
+}
+
+/// Which manifests are taken.
+fn manifest_rules(http: &Http) -> ManifestRules {
+    let rules = ManifestRules::default();
+    match http.limits.manifest_bytes {
+        Some(bytes) => rules.max_size(bytes),
+        None => rules,
+    }
 }
 
 /// Leaves files for what the connections ask for. Half of the connections may
