@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 
-use crate::program::{Program, Setup, eventually, is_there};
+use crate::program::{PATIENCE, Program, Setup, eventually, is_there};
 
 /// What the test suites of `BuildKit` and Moby write.
 const FILE: &str = "\
@@ -239,8 +240,14 @@ async fn there_are_as_many_connections_as_the_configuration_says() {
             assert!(!answered(&mut second), "{limits}");
         } else {
             // It waits for the first to end.
+            let moment = Some(Duration::from_millis(500));
+            second.set_read_timeout(moment).unwrap();
+            assert!(!answered(&mut second), "{limits}");
             drop(first);
-            assert!(answered(&mut second), "{limits}");
+            second.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut answer = [0; 12];
+            second.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
         }
     }
 }
