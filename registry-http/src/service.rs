@@ -61,6 +61,10 @@ pub struct RegistryService {
 }
 
 /// How a service is set up.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each switch is the operator's, apart from all others"
+)]
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) registry: Storage,

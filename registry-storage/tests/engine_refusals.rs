@@ -1,6 +1,6 @@
 //! What is left when the metadata store takes nothing for a while.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
 
 use std::sync::Arc;
 
