@@ -149,6 +149,17 @@ impl AccessControl {
         self
     }
 
+    /// Counts a request that nothing else here is asked about, so that it counts
+    /// for the [rate](Self::rates) of its address all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) if there are
+    /// too many.
+    pub fn count(&self, sender: &Sender<'_>) -> Result<()> {
+        self.0.count_sender(sender)
+    }
+
     /// Takes so many requests.
     pub fn rates(mut self, limits: RateLimits) -> Self {
         Arc::make_mut(&mut self.0).rates = Arc::new(Rates::new(limits));

@@ -81,24 +81,57 @@ impl Default for GuardLimits {
 pub(crate) struct Guard {
     limits: GuardLimits,
     keys: RandomState,
-    table: Mutex<Table<Count>>,
+    tables: Mutex<Tables>,
 }
 
-/// What is known of a name at an address, an address or a name. Times are
+#[derive(Default)]
+struct Tables {
+    counts: Table<Count>,
+    /// By name and address. Only right passwords fill it, so that no guesses push
+    /// anybody out.
+    homes: Table<Home>,
+}
+
+/// An address that is one of a name's own. Times are seconds since 1970.
+#[derive(Debug, Clone, Copy, Default)]
+struct Home {
+    /// Until when.
+    until: u64,
+    /// Attempts that had to wait there.
+    refused: u32,
+    /// When counting these began.
+    since: u64,
+}
+
+impl Home {
+    fn is_valid(&self, now: u64) -> bool {
+        now < self.until
+    }
+
+    /// Whether it has to be noted again before a day is over.
+    fn is_old(&self, now: u64) -> bool {
+        self.until <= now.saturating_add(TRUSTED / 2)
+    }
+
+    fn refuse(&mut self, now: u64) {
+        if now < self.since || now.saturating_sub(self.since) >= FORGOTTEN {
+            (self.refused, self.since) = (0, now);
+        }
+        self.refused = self.refused.saturating_add(1);
+    }
+}
+
+/// What is counted of a name at an address, an address or a name. Times are
 /// seconds since 1970.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     wrong: u32,
     /// Passwords that are being checked.
     pending: u32,
-    /// Attempts that had to wait.
-    refused: u32,
     /// When counting began; at an address, when the last wrong one came.
     since: u64,
     /// When there may be another attempt.
     until: u64,
-    /// Until when this address is one of the name's own.
-    trusted: u64,
 }
 
 impl Count {
@@ -107,16 +140,10 @@ impl Count {
         now < self.until && self.until.saturating_sub(now) <= NAME_WINDOW
     }
 
-    /// Whether this address is one of the name's own.
-    fn is_trusted(&self, now: u64) -> bool {
-        now < self.trusted
-    }
-
     /// Forgets what is older than `window`.
     fn forget(&mut self, now: u64, window: u64) {
         if now < self.since || now.saturating_sub(self.since) >= window {
-            (self.wrong, self.refused) = (0, 0);
-            self.since = now;
+            (self.wrong, self.since) = (0, now);
         }
     }
 
@@ -135,7 +162,7 @@ impl Guard {
         Self {
             limits,
             keys: RandomState::new(),
-            table: Mutex::default(),
+            tables: Mutex::default(),
         }
     }
 
@@ -157,13 +184,14 @@ impl Guard {
             name,
             asked: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
+            arrived: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
             refused: AtomicBool::new(false),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table<Count>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,6 +206,8 @@ pub(crate) struct Attempt<'a> {
     asked: AtomicBool,
     /// Whether a password is being checked, and counted as such.
     admitted: AtomicBool,
+    /// Whether the name is to be at home here if the password is right.
+    arrived: AtomicBool,
     /// Whether somebody who checked it didn't find it right, and nobody knows yet
     /// what came of it.
     doubted: AtomicBool,
@@ -191,15 +221,16 @@ impl Attempt<'_> {
     /// except at an address where it was.
     pub(crate) fn begin(&self) -> Result<()> {
         let now = self.now();
-        let table = self.guard.lock();
-        let pair = table.get(self.pair);
-        if pair.is_trusted(now) && pair.refused < REFUSED_MAX {
+        let mut tables = self.guard.lock();
+        let home = tables.homes.get(self.pair);
+        self.arrived.store(home.is_old(now), Ordering::Relaxed);
+        if home.is_valid(now) && home.refused < REFUSED_MAX {
             return Ok(());
         }
-        self.longest(&table, now).map_or(Ok(()), |until| {
-            drop(table);
-            Err(self.refuse(until, now))
-        })
+        match self.longest(&tables.counts, now) {
+            Some(until) => Err(self.refuse(&mut tables, until, now)),
+            None => Ok(()),
+        }
     }
 
     /// Whether a password may be checked now.
@@ -210,27 +241,25 @@ impl Attempt<'_> {
             return Ok(());
         }
         let now = self.now();
-        let mut table = self.guard.lock();
-        let pair = table.get(self.pair);
-        let trusted = pair.is_trusted(now);
+        let mut tables = self.guard.lock();
+        let pair = tables.counts.get(self.pair);
+        let trusted = tables.homes.get(self.pair).is_valid(now);
         let until = if trusted {
             Some(pair.until).filter(|_| pair.is_locked(now))
         } else {
-            self.longest(&table, now)
+            self.longest(&tables.counts, now)
         };
         if let Some(until) = until {
-            drop(table);
-            return Err(self.refuse(until, now));
+            return Err(self.refuse(&mut tables, until, now));
         }
         // Whoever has guessed before guesses one at a time.
         let has_guessed = pair.wrong >= limits.free;
-        let many = |key| table.get(key).pending >= PARALLEL;
+        let many = |key| tables.counts.get(key).pending >= PARALLEL;
         if has_guessed && pair.pending > 0 || !trusted && self.all().any(many) {
-            drop(table);
-            return Err(self.refuse(now.saturating_add(1), now));
+            return Err(self.refuse(&mut tables, now.saturating_add(1), now));
         }
         for key in self.all() {
-            let count = table.entry(key);
+            let count = tables.counts.entry(key);
             count.pending = count.pending.saturating_add(1);
         }
         self.admitted.store(true, Ordering::Relaxed);
@@ -264,12 +293,19 @@ impl Attempt<'_> {
     /// The password was right.
     pub(crate) fn right(self) {
         self.doubted.store(false, Ordering::Relaxed);
-        if self.admitted.load(Ordering::Relaxed) {
-            let now = self.now();
-            let mut table = self.guard.lock();
-            let count = table.entry(self.pair);
-            (count.wrong, count.refused, count.until) = (0, 0, 0);
-            count.trusted = now.saturating_add(TRUSTED);
+        let checked = self.admitted.load(Ordering::Relaxed);
+        // Also by one that was found right before, at another address maybe.
+        if !checked && !self.arrived.load(Ordering::Relaxed) {
+            return;
+        }
+        let until = self.now().saturating_add(TRUSTED);
+        let mut tables = self.guard.lock();
+        let home = tables.homes.entry(self.pair);
+        home.until = until;
+        if checked {
+            home.refused = 0;
+            let count = tables.counts.entry(self.pair);
+            (count.wrong, count.until) = (0, 0);
         }
     }
 
@@ -283,7 +319,7 @@ impl Attempt<'_> {
         let now = self.now();
         let limits = self.guard.limits;
         let (address, name) = (self.address(), self.name());
-        let mut table = self.guard.lock();
+        let table = &mut self.guard.lock().counts;
         let pair = table.entry(self.pair);
         pair.forget(now, FORGOTTEN);
         pair.wrong = pair.wrong.saturating_add(1);
@@ -324,10 +360,12 @@ impl Attempt<'_> {
         self.guard.keys.hash_one((2, &self.name))
     }
 
-    fn refuse(&self, until: u64, now: u64) -> Error {
-        let mut table = self.guard.lock();
-        let pair = table.entry(self.pair);
-        pair.refused = pair.refused.saturating_add(1);
+    /// Has it wait. That is noted only where the name is at home: whoever has to
+    /// wait fills no table.
+    fn refuse(&self, tables: &mut Tables, until: u64, now: u64) -> Error {
+        if tables.homes.get(self.pair).is_valid(now) {
+            tables.homes.entry(self.pair).refuse(now);
+        }
         ErrorKind::TooManyRequests
             .error("there were too many wrong passwords; wait before the next attempt")
             .with_retry_after(Duration::from_secs(until.saturating_sub(now).max(1)))
@@ -345,9 +383,9 @@ impl Drop for Attempt<'_> {
             self.count();
         }
         if self.admitted.load(Ordering::Relaxed) {
-            let mut table = self.guard.lock();
+            let mut tables = self.guard.lock();
             for key in self.all() {
-                let count = table.entry(key);
+                let count = tables.counts.entry(key);
                 count.pending = count.pending.saturating_sub(1);
             }
         }

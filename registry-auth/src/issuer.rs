@@ -39,7 +39,8 @@ pub struct Issuer {
 
 impl Issuer {
     /// Takes tokens of `issuer` (`iss`) for `service` (`aud`), both written
-    /// exactly so. There are no keys yet, with which every token is refused.
+    /// exactly so. There are no keys yet, with which every token is refused. A
+    /// token that lives for more than an hour is, too.
     pub fn new(issuer: &str, service: &str) -> Self {
         Self {
             verifier: Verifier::new(Profile::new(issuer, service)),

@@ -79,7 +79,7 @@ impl Profile {
     /// Tokens by `issuer` for `audience`, which the token must name exactly so.
     /// An empty one fits no token.
     ///
-    /// Any [`Algorithm`] is fine, a token may live for a day, and is good for a
+    /// Any [`Algorithm`] is fine, a token may live for an hour, and is good for a
     /// minute after it expired, as clocks differ.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Profile {
             audience: audience.into(),
             algorithms: Algorithm::ALL.to_vec(),
             grace: Duration::from_mins(1),
-            longest: Duration::from_hours(24),
+            longest: Duration::from_hours(1),
             workload: false,
         }
     }
@@ -112,9 +112,10 @@ impl Profile {
 
     /// Tokens of a workload, whose header may have no `typ`, as those of
     /// Kubernetes, or fingerprints of a certificate (`x5t`, `x5t#S256`), as
-    /// those of GitHub; they are ignored.
+    /// those of GitHub; they are ignored. They may live as long as a long job:
+    /// for a day.
     pub fn workload(mut self) -> Self {
-        self.workload = true;
+        (self.workload, self.longest) = (true, Duration::from_hours(24));
         self
     }
 }

@@ -471,6 +471,52 @@ async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_gu
 }
 
 #[tokio::test]
+async fn a_remembered_password_makes_an_address_one_of_the_names_own() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users");
+    fs::write(
+        &path,
+        format!("ann:{}\n", bcrypt::hash("right", 4).unwrap()),
+    )
+    .unwrap();
+    let access = AccessControl::new(Rules::new().sentence("users are readers of **"))
+        .authenticator(Htpasswd::open(path).unwrap())
+        .clock(Watch::new());
+    let knock = async |pair: &str, address: &str| outcome(knock(&access, pair, address).await);
+    for address in [HERE, THERE] {
+        assert_eq!(knock("ann:right", address).await, Outcome::In);
+    }
+    for number in 0..100 {
+        let address = format!("198.51.100.{number}");
+        assert_eq!(knock("ann:wrong", &address).await, Outcome::Wrong);
+    }
+    for address in [HERE, THERE] {
+        assert_eq!(knock("ann:right", address).await, Outcome::In);
+    }
+    assert_eq!(knock("ann:right", "203.0.113.9").await, Outcome::Wait(900));
+}
+
+#[tokio::test]
+async fn whoever_has_to_wait_ends_neither_its_own_waiting_nor_the_trust_in_others() {
+    let door = Door::new();
+    assert_eq!(door.outcome("ben:right", HERE).await, Outcome::In);
+    for number in 0..50 {
+        let pair = format!("name{number}:wrong");
+        assert_eq!(door.outcome(&pair, THERE).await, Outcome::Wrong);
+    }
+    // More than there is room for.
+    for number in 0..140_000 {
+        let pair = format!("name{number}:wrong");
+        assert_eq!(door.outcome(&pair, THERE).await, Outcome::Wait(300));
+    }
+    for number in 0..100 {
+        let address = format!("198.51.100.{number}");
+        assert_eq!(door.outcome("ben:wrong", &address).await, Outcome::Wrong);
+    }
+    assert_eq!(door.outcome("ben:right", HERE).await, Outcome::In);
+}
+
+#[tokio::test]
 async fn an_address_and_an_identity_ask_at_their_rate() {
     let per_address = Door::new().limited(RateLimits {
         per_address: Some(Rate::per_second(10).burst(3)),

@@ -302,9 +302,9 @@ async fn a_token_that_is_remembered_ends_with_the_certificate_of_its_key() {
     let end = now() + 24 * 3600;
     let with_end = |service: &Service| {
         let mut claims = claims("ann");
-        claims["iat"] = (end - 3600).into();
-        claims["nbf"] = (end - 3600).into();
-        claims["exp"] = (end + 3600).into();
+        claims["iat"] = (end - 1800).into();
+        claims["nbf"] = (end - 1800).into();
+        claims["exp"] = (end + 1800).into();
         service.token(&service.public().thumbprint(), &claims)
     };
     let tokens = [with_end(&short), with_end(&long)];

@@ -1,6 +1,9 @@
 //! Headers that the operator adds to answers, and what they change besides.
 
-use http::header::{ALLOW, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use registry_core::{ErrorKind, Result};
 
@@ -11,6 +14,9 @@ use crate::header::{self, NO_STORE, NOSNIFF, respond_empty};
 ///
 /// Fetch standard, "CORS protocol".
 const CROSS_ORIGIN: &str = "access-control-allow-";
+
+/// From what site a page comes that has a browser send a request.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The headers that every answer gets.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +63,28 @@ impl ConfiguredHeaders {
         }
     }
 
+    /// Lets in what a page of another site has a browser send only if the operator lets
+    /// that site in, or if it changes nothing: browsers add the password or
+    /// certificate that they have for the registry, whatever page asks.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`](ErrorKind::Denied).
+    pub(crate) fn admit_site(&self, parts: &Parts, host: Option<&str>) -> Result<()> {
+        if parts.method.is_safe() || !is_of_another_site(&parts.headers, host) {
+            return Ok(());
+        }
+        let page = parts.headers.get(ORIGIN);
+        let mut let_in = self.0.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter();
+        if let_in.any(|site| site == "*" || Some(site) == page) {
+            return Ok(());
+        }
+        Err(ErrorKind::Denied.error(
+            "a page of another site asks for this; its origin has to be in the header \
+             `Access-Control-Allow-Origin` that the operator sets",
+        ))
+    }
+
     /// The answer to a browser that asks whether a page of another site may send a
     /// request to a path with these methods; none if that isn't what it asks, or if no
     /// site is let in. What the page then sends needs a login as any request does.
@@ -75,6 +103,21 @@ impl ConfiguredHeaders {
             response
         })
     }
+}
+
+/// Whether a page that a browser shows sends a request, of a site that isn't the
+/// registry's own.
+///
+/// Fetch Metadata Request Headers, section 2.3; RFC 6454, section 7.
+fn is_of_another_site(headers: &HeaderMap, host: Option<&str>) -> bool {
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        return site != "same-origin" && site != "none";
+    }
+    // Browsers say nothing else over plain HTTP.
+    headers.get(ORIGIN).is_some_and(|page| {
+        let page = page.to_str().ok().and_then(|page| page.split_once("://"));
+        page.is_none_or(|(_, page)| host.is_none_or(|host| !page.eq_ignore_ascii_case(host)))
+    })
 }
 
 /// Whether no cache that others share keeps an answer with this value.

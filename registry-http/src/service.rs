@@ -342,8 +342,13 @@ impl Settings {
                 drop(body);
                 let allowed = allow(&self.methods(path, offers));
                 let preflight = self.headers.preflight(&parts.method, &allowed);
-                let outcome = preflight.map(|response| (response, None));
-                (None, outcome.ok_or_else(|| error.into()))
+                let sender = Sender::new(&parts.headers, origin(&parts, &identity));
+                let outcome = match (self.access.count(&sender), preflight) {
+                    (Ok(()), Some(response)) => Ok((response, None)),
+                    (Ok(()), None) => Err(error.into()),
+                    (Err(error), _) => Err(error.into()),
+                };
+                (None, outcome)
             }
         };
         let (mut response, place) = match outcome {
@@ -404,6 +409,7 @@ impl Settings {
             .names_its_host()
             .then(|| self.locations.base(origin.secure, origin.host.as_deref()))
             .flatten();
+        self.headers.admit_site(parts, origin.host.as_deref())?;
         let sender = Sender::new(&parts.headers, origin)
             .base(base.as_deref())
             .certificate(parts.extensions.get());
@@ -457,8 +463,14 @@ impl Settings {
     ) -> Result<(Response<Body>, Place), Failure> {
         let place = self.capacity.admit_other(parts.extensions.get().copied())?;
         let response = match endpoint {
-            Endpoint::KeySet => handler::token::key_set(self).await?,
-            Endpoint::Revoke => handler::token::revoke(self, parts, body?).await?,
+            Endpoint::KeySet => {
+                self.access.count(&sender)?;
+                handler::token::key_set(self).await?
+            }
+            Endpoint::Revoke => {
+                self.access.count(&sender)?;
+                handler::token::revoke(self, parts, body?).await?
+            }
             Endpoint::Token | Endpoint::Registry(_) | Endpoint::Management(_) => {
                 let answer = handler::token::issue(self, parts, &sender, body?).await?;
                 exchange.authorized(&answer.actor);

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_mins(10);
 /// The longest file that is read, in bytes.
 const FILE_MAX: u64 = 16 << 10;
 
-/// The most keys.
+/// The most keys that are read. Of more, the newest are.
 const KEYS_MAX: usize = 32;
 
 /// What the names of key files end with.
@@ -158,7 +158,7 @@ impl SigningKeys {
         let mut watched = self.watcher.lock().await;
         let others = Arc::clone(directory);
         let (seen, ring) = blocking(move || {
-            let old = others.list()?;
+            let old = others.files()?;
             others.add(now)?;
             old.keys().try_for_each(|name| others.remove(name))?;
             others.load()
@@ -189,9 +189,15 @@ impl SigningKeys {
             if !ring.is_older_than(every, now) {
                 return Ok((seen, ring));
             }
-            directory.add(now)?;
-            let (_, ring) = directory.load()?;
             directory.remove_retired(&ring, now)?;
+            if directory.files()?.len() >= KEYS_MAX {
+                return Err(ErrorKind::TooManyRequests.error(format!(
+                    "there are {KEYS_MAX} keys in {}, and tokens of theirs are still good; wait an \
+                     hour, or replace them all",
+                    directory.path.display()
+                )));
+            }
+            directory.add(now)?;
             directory.load()
         })
         .await?;
@@ -249,8 +255,22 @@ impl Directory {
             .map_err(|source| self.failed("can't be made", source))
     }
 
-    /// The files that hold keys. What starts with a dot is another's.
+    /// The keys that are used: as a rule all.
     fn list(&self) -> Result<Listing> {
+        let mut files = self.files()?;
+        let excess = files.len().saturating_sub(KEYS_MAX);
+        if excess > 0 {
+            let mut oldest: Vec<_> = files.keys().cloned().collect();
+            oldest.sort_by_key(made_at);
+            for name in oldest.iter().take(excess) {
+                files.remove(name);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The files that hold keys. What starts with a dot is another's.
+    fn files(&self) -> Result<Listing> {
         let unreadable = |source| self.failed("can't be read", source);
         let mut listing = Listing::new();
         for entry in fs::read_dir(&self.path).map_err(unreadable)? {
@@ -268,18 +288,18 @@ impl Directory {
                 Err(error) => return Err(unreadable(error)),
             }
         }
-        if listing.len() > KEYS_MAX {
-            return Err(ErrorKind::RequestInvalid.error(format!(
-                "there are more than {KEYS_MAX} keys in {}; remove the oldest",
-                self.path.display()
-            )));
-        }
         Ok(listing)
     }
 
     /// All keys, and what the directory looked like before they were read.
     fn load(&self) -> Result<(Listing, KeyRing)> {
         let listing = self.list()?;
+        if listing.len() == KEYS_MAX {
+            tracing::warn!(
+                path = %self.path.display(),
+                "of the keys for tokens no more than the newest {KEYS_MAX} are used",
+            );
+        }
         let keys = listing.keys().map(|name| {
             let key = self.read(name)?;
             Ok(DatedKey {

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Method;
 use registry_auth::{AccessControl, SigningAlgorithm, TokenServer};
-use registry_core::{Clock, SystemClock};
+use registry_core::{Clock, ErrorKind, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -254,11 +254,34 @@ async fn only_pem_files_that_are_there_are_keys() {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
     TokenServer::open(directory.path()).unwrap();
-    for name in ["32.pem", "33.pem"] {
-        fs::copy(path("01.pem"), path(name)).unwrap();
-        let error = TokenServer::open(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("more than 32 keys"), "{error}");
+}
+
+#[tokio::test]
+async fn all_keys_can_be_replaced_however_many_there_are() {
+    let directory = TempDir::new().unwrap();
+    let access = server_in(directory.path(), &Ahead::default());
+    let token = bearer(&issue(&access, None, "").await.unwrap());
+    while files(directory.path()).len() < 32 {
+        access.rotate_signing_keys(false).await.unwrap();
     }
+    let error = access.rotate_signing_keys(false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyRequests, "{error}");
+    assert_eq!(files(directory.path()).len(), 32);
+    ask(&access, Some(&token), Method::GET, "/v2/")
+        .await
+        .unwrap();
+
+    // Another program put more there.
+    let key = fs::read(&files(directory.path())[0]).unwrap();
+    for number in 0..3 {
+        let file = directory.path().join(format!("{number}.pem"));
+        fs::write(&file, &key).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let access = server_in(directory.path(), &Ahead::default());
+    access.rotate_signing_keys(true).await.unwrap();
+    assert_eq!(files(directory.path()).len(), 1);
+    challenge(ask(&access, Some(&token), Method::GET, "/v2/").await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -195,6 +195,59 @@ async fn browsers_are_told_the_same_whatever_there_is() {
 }
 
 #[tokio::test]
+async fn pages_of_other_sites_change_nothing_with_what_a_browser_has_saved() {
+    const HOST: &str = "host: registry.example:5000";
+    const UPLOADS: &str = "/v2/team/a/blobs/uploads/";
+    let others = [
+        &["sec-fetch-site: cross-site"][..],
+        &["sec-fetch-site: same-site", "origin: http://ui.example"],
+        &["origin: http://evil.example"],
+        &["origin: null"],
+    ];
+    let own = [
+        &[][..],
+        &[
+            "sec-fetch-site: same-origin",
+            "origin: http://registry.example:5000",
+        ],
+        &["sec-fetch-site: none"],
+        &["origin: http://registry.example:5000"],
+    ];
+    let ask = async |service: &RegistryService, method: Method, path: &str, more: &[&str]| {
+        let headers = [&[HOST, WRITER][..], more].concat();
+        call(service, method, path, &headers).await.status
+    };
+    let service = guarded();
+    for more in others {
+        assert_eq!(
+            ask(&service, Method::POST, UPLOADS, more).await,
+            StatusCode::FORBIDDEN
+        );
+        assert_eq!(
+            ask(&service, Method::GET, "/v2/", more).await,
+            StatusCode::OK
+        );
+    }
+    for more in own {
+        assert_eq!(
+            ask(&service, Method::POST, UPLOADS, more).await,
+            StatusCode::ACCEPTED
+        );
+    }
+    let open = guarded()
+        .header(
+            HeaderName::from_static("access-control-allow-origin"),
+            HeaderValue::from_static("http://ui.example"),
+        )
+        .unwrap();
+    let expected = [false, true, false, false];
+    for (more, let_in) in others.into_iter().zip(expected) {
+        let status = ask(&open, Method::POST, UPLOADS, more).await;
+        assert_eq!(status == StatusCode::ACCEPTED, let_in, "{more:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_nobody_may_keep_stays_one() {
     let service = service().header(
         HeaderName::from_static("cache-control"),

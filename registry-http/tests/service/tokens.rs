@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
 use registry_core::{Action, Result};
 use registry_http::registry_auth::{
-    AccessControl, Authenticator, Caller, Credentials, Login, MemoryRecords, Principal, Rules,
-    Standing, TokenServer,
+    AccessControl, Authenticator, Caller, Credentials, Login, MemoryRecords, Principal, Rate,
+    RateLimits, Rules, Standing, TokenServer,
 };
 use registry_http::{Peer, RegistryService};
 use registry_storage::Engine;
@@ -428,4 +428,34 @@ async fn the_realm_is_where_the_client_asked() {
     );
     let answer = call(&named, Method::GET, "/x/v2/token", &[]).await;
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_address_asks_for_whatever_it_likes_at_its_rate() {
+    for (method, path, expected) in [
+        (Method::GET, "/.well-known/jwks.json", 200),
+        (Method::POST, "/v2/token/revoke", 200),
+        (Method::GET, "/v2/token", 200),
+        (Method::GET, "/v2/", 401),
+        (Method::GET, "/v2/team/unknown", 404),
+        (Method::GET, "/elsewhere", 404),
+    ] {
+        let rates = RateLimits {
+            per_address: Some(Rate::per_second(1).burst(2)),
+            per_identity: None,
+        };
+        let service = RegistryService::new(Engine::memory()).access(access().rates(rates));
+        let ask = async || {
+            let kind = "content-type: application/x-www-form-urlencoded";
+            let body = whole("token=x".to_owned());
+            let mut request = request(&method, path, &[HOST, kind], body);
+            let address = "192.0.2.1".parse().unwrap();
+            request.extensions_mut().insert(Peer { address });
+            send(&service, request).await
+        };
+        for expected in [expected, expected, 429] {
+            assert_eq!(ask().await.status, expected, "{method} {path}");
+        }
+        assert!(ask().await.headers.contains_key("retry-after"), "{path}");
+    }
 }
