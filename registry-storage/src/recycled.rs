@@ -22,6 +22,21 @@ pub(crate) const PART: usize = 1 << 20;
 /// How many parts there are at most. Whoever wants another does without.
 const LENT: usize = 12;
 
+/// Copies as many bytes, a few at a time.
+///
+/// For many, C libraries use an instruction that takes ten times as long on some
+/// processors (Zen 3 and 4) if they are to lie up to 15 bytes behind where they
+/// lie now, counted within a page. That is up to chance, and then stays so for
+/// the whole of an upload.
+pub(crate) fn copy(from: &[u8], to: &mut [u8]) {
+    const FEW: usize = 2 << 10;
+    for (from, to) in from.chunks(FEW).zip(to.chunks_mut(FEW)) {
+        if let Some(to) = to.get_mut(..from.len()) {
+            to.copy_from_slice(from);
+        }
+    }
+}
+
 /// A bounded number of parts.
 #[derive(Debug, Default)]
 pub(crate) struct Recycled(Mutex<State>);
@@ -121,7 +136,7 @@ impl Part {
         let count = bytes.len().min(room);
         let to = self.memory.bytes.get_mut(from..).unwrap_or_default();
         if let (Some(to), Some(bytes)) = (to.get_mut(..count), bytes.get(..count)) {
-            to.copy_from_slice(bytes);
+            copy(bytes, to);
             self.filled = self.filled.saturating_add(count);
             return count;
         }

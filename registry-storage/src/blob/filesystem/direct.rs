@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::file_system::BLOCK;
+use crate::recycled::copy;
 
 /// Where in a file direct writes begin.
 const FROM: u64 = 64 << 20;
@@ -212,7 +213,7 @@ impl AlignedBuffer {
             let rest = room.get_mut(filled..).unwrap_or_default();
             let count = piece.len().min(rest.len());
             if let (Some(to), Some(from)) = (rest.get_mut(..count), piece.get(..count)) {
-                to.copy_from_slice(from);
+                copy(from, to);
             }
             filled = filled.saturating_add(count);
         }
