@@ -170,13 +170,12 @@ impl Inner {
         let Some(limits) = caller.limits() else {
             return Ok(outlived);
         };
-        let needs = [operation.need(), operation.source_need()];
-        for need in needs.into_iter().flatten() {
-            let epoch = self.epoch(&need.repository).await?;
-            if limits.outlived(&need.repository, epoch)
-                && !caller.covered(&need.repository).is_empty()
-            {
-                outlived.push(need.repository);
+        let source = operation.source_need();
+        let source = source.as_ref().map(|need| &need.repository);
+        for repository in operation.repository().into_iter().chain(source) {
+            let epoch = self.epoch(repository).await?;
+            if limits.outlived(repository, epoch) && !caller.covered(repository).is_empty() {
+                outlived.push(repository.clone());
             }
         }
         Ok(outlived)

@@ -9,6 +9,7 @@ mod disk;
 mod facts;
 mod facts_mut;
 mod key;
+mod known_epochs;
 mod line;
 mod open;
 mod options;
@@ -39,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use redb::{ReadOnlyTable, ReadableDatabase};
+use redb::{Database, ReadOnlyTable, ReadableDatabase};
 use registry_core::{
     Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryEpoch, RepositoryName, Result,
     Tag, UploadId,
@@ -49,6 +50,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::disk::{Directory, Disk};
 use self::facts::{Bytes, Facts, failed};
 use self::key::{Family, Key, StoreFact, digest_bytes};
+use self::known_epochs::KnownEpochs;
 use self::shared::{SharedDatabase, closed};
 use self::value::{Emitted, Referrer, Repository, TagTarget, Upload, decode};
 use self::writer::{FACTS, Pending};
@@ -97,6 +99,7 @@ const WHAT: &str = "metadata";
 /// [`close`](MetadataStore::close) waits for that.
 pub struct RedbMetadata {
     database: Arc<SharedDatabase>,
+    epochs: KnownEpochs,
     read_only: Arc<AtomicBool>,
     /// Whether there is too little room on the disk.
     is_short: Arc<AtomicBool>,
@@ -228,11 +231,7 @@ impl RedbMetadata {
         &self,
         read: impl FnOnce(&Facts<'_, ReadOnlyTable<Bytes, Bytes>>) -> Result<X>,
     ) -> Result<X> {
-        self.database.read(|database| {
-            let snapshot = database.begin_read().map_err(failed)?;
-            let table = snapshot.open_table(FACTS).map_err(failed)?;
-            read(&Facts(&table))
-        })
+        self.database.read(|database| look_up(database, read))
     }
 
     /// What `read` finds in a repository; nothing if there is no such one.
@@ -246,6 +245,16 @@ impl RedbMetadata {
             None => Ok(X::default()),
         })
     }
+}
+
+/// What `read` finds in the facts of `database`.
+fn look_up<X>(
+    database: &Database,
+    read: impl FnOnce(&Facts<'_, ReadOnlyTable<Bytes, Bytes>>) -> Result<X>,
+) -> Result<X> {
+    let snapshot = database.begin_read().map_err(failed)?;
+    let table = snapshot.open_table(FACTS).map_err(failed)?;
+    read(&Facts(&table))
 }
 
 /// Fails unless a directory is there that has a change log. Nothing is made in
@@ -364,7 +373,16 @@ impl MetadataStore for RedbMetadata {
     }
 
     async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
-        self.read(|facts| facts.epoch(repository))
+        self.database.read(|database| {
+            // Before it is looked up: what changes meanwhile makes it void.
+            let changes = self.database.changes();
+            if let Some(epoch) = self.epochs.get(repository, changes) {
+                return Ok(epoch);
+            }
+            let epoch = look_up(database, |facts| facts.epoch(repository))?;
+            self.epochs.insert(repository, epoch, changes);
+            Ok(epoch)
+        })
     }
 
     async fn repositories(

@@ -15,6 +15,7 @@ use super::disk::{Disk, DiskFile};
 use super::facts::{Facts, failed};
 use super::facts_mut::FactsMut;
 use super::key::{Key, StoreFact};
+use super::known_epochs::KnownEpochs;
 use super::room::Shortage;
 use super::shared::SharedDatabase;
 use super::value::Position;
@@ -112,6 +113,7 @@ fn open_whole(
         .map_err(unusable)?;
     Ok(RedbMetadata {
         database,
+        epochs: KnownEpochs::default(),
         read_only,
         is_short,
         disk: asked,

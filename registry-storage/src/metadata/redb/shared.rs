@@ -1,7 +1,7 @@
 //! The database, as shared by those who read and the thread that writes.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 use redb::Database;
@@ -18,6 +18,8 @@ pub(super) struct SharedDatabase {
     open: RwLock<Option<Open>>,
     /// Whether another one is about to take its place.
     replacing: AtomicBool,
+    /// How often what is read from it may have changed.
+    changes: AtomicU64,
 }
 
 /// Dropped in this order.
@@ -34,7 +36,20 @@ impl SharedDatabase {
         Self {
             open: RwLock::new(Some(Open { database, lock })),
             replacing: AtomicBool::new(false),
+            changes: AtomicU64::new(0),
         }
+    }
+
+    /// Says that another read may find something else, before anybody hears of
+    /// what was changed.
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A number that stays as long as nothing changes. What is found after it was
+    /// asked for is what there is, as long as it is the same.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// What `read` makes of the database.
@@ -63,6 +78,7 @@ impl SharedDatabase {
         let before = {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             let open = open.as_mut();
+            self.changed();
             open.map(|open| std::mem::replace(&mut open.database, database))
         };
         self.replacing.store(false, Ordering::Release);

@@ -335,7 +335,10 @@ impl Writer {
         if durable && !self.options.is_volatile() {
             self.sync_log()?;
         }
-        transaction.commit().map_err(failed)?;
+        let committed = transaction.commit();
+        // Also if it failed: nobody knows how far it came.
+        self.shared.changed();
+        committed.map_err(failed)?;
         self.undurable = if durable {
             0
         } else {
