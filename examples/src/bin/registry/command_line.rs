@@ -33,7 +33,7 @@ Configuration:
     REGISTRY_AUTH_HTPASSWD_PATH=/etc/registry/users
     REGISTRY_LOG_LEVEL=debug
 
-  A few keys are ours; the README tells of them. One is
+  A few keys are ours; docs/configuration.md tells of them. One is
   validation.manifests.sparse: true, which takes manifests before the content
   that they name.
 
