@@ -14,6 +14,7 @@ mod inspection;
 mod listing;
 mod management;
 mod manifests;
+mod open_uploads;
 mod outbox;
 mod read_back;
 mod registry;
@@ -41,6 +42,7 @@ use tokio::sync::Semaphore;
 
 use self::cache::ManifestCache;
 use self::content::Damages;
+use self::open_uploads::{Ended, OpenUploads};
 use self::outbox::Outbox;
 use self::session::Sessions;
 use self::steady::SteadyClock;
@@ -71,6 +73,21 @@ pub struct EngineOptions {
     /// for 10 seconds and as long as it takes to send what it holds again at
     /// 16 KiB a second, or for an hour. Who is sending keeps theirs.
     pub max_uploads: u64,
+    /// How many of the open uploads of a repository one caller may have: so many
+    /// times as many as could still be begun. 1 unless changed: the first caller
+    /// who wants all gets half of them, the next one half of the rest, and so on.
+    /// Who has none gets one, if there is room. With `None`, one caller may have
+    /// all.
+    ///
+    /// A caller is the name of whoever logged in, and the address of whoever
+    /// didn't; for IPv6 its network of 64 bits. The program's own calls, which
+    /// come from neither, are not kept to a share. Beyond it, an upload of the
+    /// caller's own that received nothing for as long as above makes room. If
+    /// there is none, the next fails with
+    /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests), and with
+    /// the time until the first of them would, if nobody went on with it. Uploads
+    /// that an earlier process began are nobody's.
+    pub upload_share: Option<u32>,
     /// The most items in a page of tags, repositories or referrers. 10 000
     /// unless changed.
     pub max_page: usize,
@@ -119,6 +136,12 @@ impl EngineOptions {
         self
     }
 
+    /// Sets how many of the open uploads of a repository one caller may have.
+    pub fn upload_share(mut self, upload_share: Option<u32>) -> Self {
+        self.upload_share = upload_share;
+        self
+    }
+
     /// Sets the most items in a page.
     pub fn max_page(mut self, max_page: usize) -> Self {
         self.max_page = max_page;
@@ -151,6 +174,7 @@ impl Default for EngineOptions {
             exact_sizes: false,
             max_blob_size: None,
             max_uploads: 1000,
+            upload_share: Some(1),
             max_page: 10_000,
             max_waiting_events: 100_000,
             manifest_cache: 16 << 20,
@@ -204,6 +228,7 @@ struct Inner {
     /// Tells uploads that this process wrote to from those it inherited.
     incarnation: OnceLock<UploadId>,
     sessions: Sessions,
+    open_uploads: OpenUploads,
     portions: Portions,
     damages: Damages,
     /// The directory that everything lies in, if there is one.
@@ -347,7 +372,9 @@ impl Engine {
 
     async fn commit(&self, batch: crate::Batch) -> Result<(), CommitError> {
         let events = outbox::events(&batch);
+        let ended = Ended::by(&batch);
         self.metadata().commit(batch).await?;
+        self.inner.open_uploads.end(ended);
         if let Some(outbox) = &self.inner.outbox {
             outbox.committed(events);
         }

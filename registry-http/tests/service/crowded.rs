@@ -11,13 +11,13 @@ use registry_core::{
     Registry, Result,
 };
 use registry_http::{Body, Limits, Peer, RegistryService};
-use registry_storage::Engine;
+use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata};
 use tokio::time::{Instant, advance};
 use tower::ServiceExt;
 
 use crate::exchange::{
     Answer, Sent, begin, call, get, index, nothing, pieces, push_blob, push_index, request, send,
-    sha256, stalled,
+    sha256, stalled, whole,
 };
 
 /// Has a blob of 10 000 bytes that come in parts of 100, or not at all.
@@ -224,6 +224,37 @@ async fn no_address_gets_all_uploads() {
     assert_eq!(endless.await.status, StatusCode::REQUEST_TIMEOUT);
     let same = patch("192.0.2.1", nothing()).await;
     assert_eq!(same.status, StatusCode::ACCEPTED);
+}
+
+/// Uploads that are open, whether anybody sends to them or not.
+#[tokio::test]
+async fn no_address_gets_all_places_for_open_uploads() {
+    let options = EngineOptions::default().max_uploads(16);
+    let engine = Engine::builder(MemoryBlobs::new(), MemoryMetadata::default());
+    let service = RegistryService::new(engine.options(options).build());
+    let post = async |peer: &str| {
+        let post = request(&Method::POST, "/v2/a/blobs/uploads/", &[], nothing());
+        send(&service, from(Some(peer), post)).await
+    };
+    for (peer, places) in [("192.0.2.1", 8), ("192.0.2.2", 4)] {
+        for _ in 0..places {
+            assert_eq!(post(peer).await.status, StatusCode::ACCEPTED);
+        }
+        let refused = post(peer).await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.code(), "TOOMANYREQUESTS");
+        // By then one that nobody sent to makes room.
+        let seconds: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=10).contains(&seconds), "{seconds}");
+    }
+    // A blob in one request needs a place, too, and leaves it at once.
+    let last = "192.0.2.3";
+    for content in ["one", "two", "three"] {
+        let uri = format!("/v2/a/blobs/uploads/?digest={}", sha256(content));
+        let whole = request(&Method::POST, &uri, &[], whole(content));
+        let answer = send(&service, from(Some(last), whole)).await;
+        assert_eq!(answer.status, StatusCode::CREATED);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::cache::ManifestCache;
 use super::content::Damages;
 use super::expiry::EndsWithIt;
 use super::manifests::LARGE_READS;
+use super::open_uploads::OpenUploads;
 use super::outbox::Outbox;
 use super::session::Sessions;
 use super::steady::SteadyClock;
@@ -127,6 +128,7 @@ impl EngineBuilder {
             delivery: OnceLock::new(),
             upload_expiry: OnceLock::new(),
             sessions: Sessions::default(),
+            open_uploads: OpenUploads::default(),
             large_manifests: Semaphore::new(LARGE_READS),
             portions: Portions::default(),
             damages: self.damages,

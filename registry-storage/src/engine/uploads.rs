@@ -1,11 +1,8 @@
 //! Uploads: from the first byte to a blob of a repository.
 
-use std::time::{Duration, SystemTime};
-
 use registry_core::{
     Access, Action, Admission, Algorithm, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
-    EventAction, EventTarget, Hasher, RepositoryName, Result, Upload, UploadId, UploadOptions,
-    Verified,
+    EventAction, EventTarget, Hasher, Result, Upload, UploadId, Verified,
 };
 
 use super::content::{Stored, keep_one};
@@ -15,111 +12,7 @@ use super::session::Session;
 use super::{COMMIT_TRIES, Engine, contended, unexpected};
 use crate::{Batch, BlobKey, Change, CommitError, Requirement, StagedBlob, UploadRecord};
 
-/// How long an upload that holds nothing has to be left alone to make room for
-/// another one. Clients send what they have right after they began, and whoever
-/// just begins uploads must not close a repository to everyone else.
-const ABANDONED_EMPTY: Duration = Duration::from_secs(10);
-
-/// One that holds bytes is left alone for as much longer as it takes to send them
-/// again at so many a second. What a client could lose is worth waiting for, and
-/// nobody holds much room for long who hasn't sent much.
-const SENT_AGAIN: u64 = 16 << 10;
-
-/// How long any upload has to receive nothing to make room for another one.
-const ABANDONED: Duration = Duration::from_hours(1);
-
 impl Engine {
-    pub(super) async fn begin_upload(
-        &self,
-        access: &Access,
-        options: UploadOptions,
-    ) -> Result<Upload> {
-        access.require(Action::Push)?;
-        let id = self.new_id()?;
-        let record = UploadRecord {
-            id,
-            repository: access.repository().clone(),
-            offset: 0,
-            hasher: Hasher::new(options.algorithm.unwrap_or_default()).state(),
-            active_at: self.steady_now().await?,
-            incarnation: self.incarnation()?,
-        };
-        let max = self.options().max_uploads;
-        let below = |count| Requirement::UploadsBelow {
-            repository: access.repository().clone(),
-            count,
-        };
-        let batch = Batch {
-            require: vec![below(max)],
-            changes: vec![Change::PutUpload(record.clone())],
-            durable: false,
-        };
-        match self.commit(batch).await {
-            Ok(()) => return Ok(Upload { id, offset: 0 }),
-            Err(CommitError::Conflict(_)) => {}
-            Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
-        }
-        let too_many = || {
-            ErrorKind::TooManyRequests
-                .error("too many uploads are open in this repository; finish or cancel some")
-                .with_retry_after(Duration::from_mins(1))
-        };
-        // One that nobody goes on with makes room, so that nobody can close a
-        // repository to everyone else by leaving uploads behind.
-        let Some((_session, abandoned)) = self.abandoned_upload(access.repository()).await? else {
-            return Err(too_many());
-        };
-        let batch = Batch {
-            require: vec![upload_at(&abandoned), below(max.saturating_add(1))],
-            changes: vec![
-                Change::DeleteUpload { id: abandoned.id },
-                Change::PutUpload(record),
-            ],
-            durable: false,
-        };
-        match self.commit(batch).await {
-            Ok(()) => {
-                // The new one has begun: whatever stays costs space and nothing else.
-                if let Err(error) = self.blobs().discard(&abandoned.id).await {
-                    tracing::warn!(upload = %abandoned.id, %error, "the bytes of an abandoned upload stay");
-                }
-                Ok(Upload { id, offset: 0 })
-            }
-            // Others took the room.
-            Err(CommitError::Conflict(_)) => Err(too_many()),
-            Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
-        }
-    }
-
-    /// The upload of a repository that is missed least: one that received
-    /// nothing for a while, which is the shorter the less it holds. An empty one if
-    /// there is any, and of those the one whose while was over first.
-    async fn abandoned_upload(
-        &self,
-        repository: &RepositoryName,
-    ) -> Result<Option<(Session, UploadRecord)>> {
-        let now = self.steady_now().await?;
-        let limit = usize::try_from(self.options().max_uploads).unwrap_or(usize::MAX);
-        let open = self.metadata().uploads(repository, None, limit).await?;
-        let mut idle: Vec<UploadRecord> = open
-            .into_iter()
-            .filter(|upload| abandoned_at(upload).is_some_and(|at| at < now))
-            .collect();
-        idle.sort_by_key(|upload| (upload.offset > 0, abandoned_at(upload)));
-        for upload in idle {
-            // Whoever writes to it right now keeps it.
-            let Some(session) = self.inner.sessions.enter(upload.id) else {
-                continue;
-            };
-            // It may have gone on since it was listed.
-            let now = self.metadata().upload(&upload.id).await?;
-            if now.as_ref() == Some(&upload) {
-                return Ok(Some((session, upload)));
-            }
-        }
-        Ok(None)
-    }
-
     pub(super) async fn upload(&self, access: &Access, id: &UploadId) -> Result<Upload> {
         access.require(Action::Push)?;
         let record = self.upload_record(access, id).await?;
@@ -475,15 +368,7 @@ impl Engine {
     }
 }
 
-/// From when on an upload may make room for another one, if it receives nothing
-/// until then.
-fn abandoned_at(upload: &UploadRecord) -> Option<SystemTime> {
-    let again = Duration::from_secs(upload.offset.div_ceil(SENT_AGAIN));
-    let patience = ABANDONED_EMPTY.saturating_add(again).min(ABANDONED);
-    upload.active_at.checked_add(patience)
-}
-
-fn upload_at(record: &UploadRecord) -> Requirement {
+pub(super) fn upload_at(record: &UploadRecord) -> Requirement {
     Requirement::UploadAt {
         repository: record.repository.clone(),
         id: record.id,
@@ -495,6 +380,6 @@ fn unknown() -> Error {
     ErrorKind::UploadUnknown.error("there is no such upload; start again")
 }
 
-fn interrupted(source: tokio::task::JoinError) -> Error {
+pub(super) fn interrupted(source: tokio::task::JoinError) -> Error {
     Error::internal("the change was interrupted", source)
 }
