@@ -163,7 +163,7 @@ fn holder(claims: &Claims) -> Result<Principal, Rejected> {
     let limits = TokenLimits::new(scopes, TokenIssuer::Foreign, claims.issued_at())
         .until(claims.expires_at());
     let principal = match claims.subject() {
-        None | Some("") => Principal::anonymous(),
+        None | Some("" | "anonymous") => Principal::anonymous(),
         Some(subject) => Principal::new(subject),
     };
     Ok(principal.limited(limits))

@@ -24,6 +24,9 @@ pub(crate) const SOURCE: &str = "keys";
 /// The most keys of one owner.
 const KEYS_MAX: usize = 64;
 
+/// How many keys all may have who have or had one name: they are counted together.
+const NAME_KEYS_MAX: usize = 1024;
+
 /// The longest name of a robot, and the longest text that belongs to one.
 const TEXT_MAX: usize = 128;
 
@@ -240,7 +243,8 @@ impl Keys {
     /// # Errors
     ///
     /// * [`RequestInvalid`](ErrorKind::RequestInvalid) if the owner is neither, if
-    ///   it has 64 keys already, or if the label is too long.
+    ///   it has 64 keys already, if there are 1024 of all who have or had its name, or
+    ///   if the label is too long.
     /// * [`NotFound`](ErrorKind::NotFound) if there is no such robot.
     pub async fn create(
         &self,
@@ -260,12 +264,7 @@ impl Keys {
             }
         };
         kept::check_text(&key.label)?;
-        let page = PageRequest::first(KEYS_MAX);
-        if self.records.list(&keys_of(owner), page).await?.items.len() >= KEYS_MAX {
-            return Err(ErrorKind::RequestInvalid.error(format!(
-                "there are {KEYS_MAX} keys already; revoke those not in use"
-            )));
-        }
+        self.require_room(owner).await?;
         let text = KeyText::new(holder_key(owner), short(&identity()?))?;
         let kept = KeptKey {
             hash: text.hash().expose().to_owned(),
@@ -284,6 +283,38 @@ impl Keys {
             .put(&record, Expected::Absent, value, key.expires_at)
             .await?;
         Ok((kept.shown(&text.id, key.expires_at), text.text()))
+    }
+
+    /// Refuses to let `owner` have more keys than it may. Those of others of the name
+    /// leave it its own.
+    async fn require_room(&self, owner: &Principal) -> Result<()> {
+        let mut page = PageRequest::first(NAME_KEYS_MAX);
+        let (mut own, mut all) = (0_usize, 0_usize);
+        loop {
+            let found = self.records.list(&keys_of(owner), page).await?;
+            for record in &found.items {
+                all = all.saturating_add(1);
+                if is_of(owner, &KeptKey::read(&record.value)?) {
+                    own = own.saturating_add(1);
+                }
+            }
+            if own >= KEYS_MAX {
+                return Err(ErrorKind::RequestInvalid.error(format!(
+                    "there are {KEYS_MAX} keys already; revoke those not in use"
+                )));
+            }
+            if all >= NAME_KEYS_MAX {
+                return Err(ErrorKind::RequestInvalid.error(format!(
+                    "there are {NAME_KEYS_MAX} keys of users of this name already; have those \
+                     revoked whose owners are gone"
+                )));
+            }
+            let Some(next) = found.next else {
+                return Ok(());
+            };
+            page = PageRequest::first(NAME_KEYS_MAX);
+            page.after = Some(next);
+        }
     }
 
     /// The keys of `owner`, in the order of ids, which are the positions. They are

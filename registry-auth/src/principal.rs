@@ -93,8 +93,9 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The user called `name`. A name that starts with `robot$` is a robot's;
-    /// with it, nobody is let in as a user.
+    /// The user called `name`. A name that starts with `robot$` is a robot's, and
+    /// `anonymous`, in upper or lower case, is what nobody in particular is called:
+    /// with such a name, nobody is let in as a user.
     pub fn new(name: impl Into<String>) -> Self {
         Self::of(PrincipalKind::User, name.into())
     }
@@ -300,8 +301,9 @@ impl Principal {
 
     /// Whether it can be let in at all.
     pub(crate) fn is_sound(&self) -> bool {
-        let poses_as_robot = self.kind == PrincipalKind::User && self.name.starts_with(ROBOT);
-        !poses_as_robot && self.has_few_claims()
+        let poses_as_another = self.kind == PrincipalKind::User
+            && (self.name.starts_with(ROBOT) || is_anonymous(&self.name));
+        !poses_as_another && self.has_few_claims()
     }
 
     /// Its name where its kind is said, too.
@@ -366,6 +368,11 @@ impl fmt::Display for Short<'_> {
             PrincipalKind::Anonymous => f.write_str(ANONYMOUS),
         }
     }
+}
+
+/// Whether a name is read as that of nobody in particular.
+pub(crate) fn is_anonymous(name: &str) -> bool {
+    name.eq_ignore_ascii_case(ANONYMOUS)
 }
 
 impl fmt::Display for Principal {
@@ -541,6 +548,9 @@ mod tests {
         assert_eq!(Principal::new("ci").issuer(), None);
         assert!(Principal::robot("ci").is_sound());
         assert!(!Principal::new("robot$ci").is_sound());
+        assert!(!Principal::new("anonymous").is_sound());
+        assert!(!Principal::new("Anonymous").is_sound());
+        assert!(Principal::robot("anonymous").is_sound());
     }
 
     #[test]

@@ -691,3 +691,29 @@ fn a_token_says_which_repository_of_a_name_it_was_made_for() {
     let limits = limits.with_epoch(app.clone(), 7);
     assert_eq!((limits.epoch(&app), limits.epoch(&other)), (Some(7), None));
 }
+
+#[tokio::test]
+async fn nobody_is_let_in_by_the_name_of_nobody() {
+    let rules = Rules::new().sentence("users may pull **");
+    let access = AccessControl::new(rules).authenticator(Login::new(|_, _| async { true }));
+    for (user, is_known) in [("anonymous", false), ("Anonymous", false), ("anonym", true)] {
+        let headers = headers(Some(&basic(user, "x")));
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let known = access.identify(&sender).await;
+        let kind = known.map(drop).map_err(|refusal| refusal.error.kind());
+        let expected = if is_known {
+            Ok(())
+        } else {
+            Err(ErrorKind::Unauthorized)
+        };
+        assert_eq!(kind, expected, "{user}");
+    }
+    // Nor does a rule seem to be about it.
+    for sentence in [
+        "user anonymous may pull **",
+        "users except user Anonymous may pull **",
+    ] {
+        let error = sentence.parse::<registry_auth::Rule>().unwrap_err();
+        assert!(error.to_string().contains("say `anyone`"), "{error}");
+    }
+}

@@ -552,6 +552,45 @@ async fn a_user_of_the_same_name_elsewhere_has_other_keys() {
 }
 
 #[tokio::test]
+async fn users_of_one_name_have_as_many_keys_each() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    // Each of those who had the name one after the other.
+    let identified = |number: u8| ann.clone().with_identity([number; 16]);
+    let ann = identified(0);
+    for _ in 0..64 {
+        scene.key(&ann, NewKey::default()).await;
+    }
+    let full = async |owner: &Principal| {
+        let made = scene
+            .keys
+            .create(owner, NewKey::default(), scene.clock.now());
+        made.await.map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(full(&ann).await, Err(ErrorKind::RequestInvalid));
+    let elsewhere =
+        AccessControl::new(Rules::new()).authenticator(Login::new(|_, _| async { true }));
+    let headers = headers(Some(&basic("ann", "another")));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let other = elsewhere.identify(&sender).await.unwrap().unwrap();
+    for _ in 0..64 {
+        assert_eq!(full(&other).await, Ok(()));
+    }
+    assert_eq!(full(&other).await, Err(ErrorKind::RequestInvalid));
+
+    // All together have not as many as they like.
+    for number in 1..15 {
+        let ann = identified(number);
+        let mut made = 0;
+        while full(&ann).await.is_ok() {
+            made += 1;
+        }
+        assert_eq!(made, 64, "{number}");
+    }
+    assert_eq!(full(&identified(15)).await, Err(ErrorKind::RequestInvalid));
+}
+
+#[tokio::test]
 async fn whoever_guesses_keeps_no_key_out() {
     let scene = scene();
     let robot = scene.robot("ci").await;

@@ -158,7 +158,7 @@ impl Inner {
     /// Nobody learns that the credentials of somebody disabled were right.
     pub(super) fn admit(&self, principal: Principal) -> Result<Principal> {
         if !principal.is_sound() {
-            tracing::warn!(%principal, "nobody is let in who is called like a robot or has too many claims");
+            tracing::warn!(%principal, "nobody is let in who is called like a robot or `anonymous`, or has too many claims");
             return Err(wrong_credentials());
         }
         if self.policies.disable(&principal) {

@@ -7,6 +7,7 @@ use registry_core::{Actions, Error};
 
 use super::PolicyProblem;
 use super::yaml::{self, Node, Value};
+use crate::principal::is_anonymous;
 use crate::suggestion::suggestion;
 use crate::{Effect, Role, Rule, Rules, rule};
 
@@ -76,10 +77,14 @@ impl Reader<'_> {
             .unwrap_or_default()
         {
             let members = self.texts(members);
+            for (line, name) in &members {
+                self.require_name(*line, name);
+            }
             let members: Vec<_> = members.iter().map(|(_, name)| name.as_str()).collect();
             rules = rules.group_members(&group, &members);
         }
-        for (_, name) in disabled.map(|node| self.texts(node)).unwrap_or_default() {
+        for (line, name) in disabled.map(|node| self.texts(node)).unwrap_or_default() {
+            self.require_name(line, &name);
             rules = rules.disable(&name);
         }
         for entry in entries.map(|node| self.list(node)).unwrap_or_default() {
@@ -88,6 +93,12 @@ impl Reader<'_> {
             }
         }
         rules
+    }
+
+    fn require_name(&mut self, line: usize, name: &str) {
+        if is_anonymous(name) {
+            self.wrong(line, "nobody who is known is called `anonymous`");
+        }
     }
 
     fn roles(&mut self, roles: Option<Node>) {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use registry_core::{Action, Actions, Error, ErrorKind, Result};
 
 use super::{Rule, Who};
+use crate::principal::is_anonymous;
 use crate::suggestion::suggestion;
 use crate::{Effect, Role};
 
@@ -138,7 +139,13 @@ impl<'a> Words<'a> {
             "robots" => Who::Robots,
             "user" => {
                 self.next();
-                return self.text().map(Who::User);
+                let name = self.text()?;
+                if is_anonymous(&name) {
+                    return Err(wrong(
+                        "no user is called `anonymous`; say `anyone` for everybody, known or not",
+                    ));
+                }
+                return Ok(Who::User(name));
             }
             "group" => {
                 self.next();
