@@ -76,6 +76,12 @@ impl Pattern {
         *self.parts == [Part::Any, Part::One]
     }
 
+    /// Whether what it is about depends on who asks.
+    pub(crate) fn is_personal(&self) -> bool {
+        let is_personal = |part: &Part| matches!(part, Part::User | Part::Group);
+        self.parts.iter().any(is_personal)
+    }
+
     /// Whether it is about `name` if `principal` asks.
     pub fn matches_for(&self, name: &RepositoryName, principal: Option<&Principal>) -> bool {
         self.matches_identity(name, Identity::of(principal))

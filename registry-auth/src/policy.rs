@@ -224,6 +224,20 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
         .collect()
     }
 
+    /// The most that it may decide about who asks `question`, elsewhere or at another
+    /// time: all that may be allowed, and only what is denied whatever happens.
+    fn at_most(&self, question: &Question<'_>) -> Decision {
+        self.decide(question)
+    }
+
+    /// What it is sure to decide about who asks `question`, elsewhere and at any time,
+    /// for what is to be handed on to `other`: only what is allowed whatever happens,
+    /// and all that may be denied and isn't denied to `other` in the same way.
+    #[allow(unused_variables, reason = "its name is for those who write another")]
+    fn at_least(&self, question: &Question<'_>, other: &Principal) -> Decision {
+        self.decide(question)
+    }
+
     /// Whether `principal` is to be treated as unknown, whatever it shows.
     #[allow(unused_variables, reason = "its name is for those who write another")]
     fn is_disabled(&self, principal: &Principal) -> bool {
@@ -250,6 +264,14 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
 
     fn explain(&self, question: &Question<'_>) -> Vec<Opinion> {
         (**self).explain(question)
+    }
+
+    fn at_most(&self, question: &Question<'_>) -> Decision {
+        (**self).at_most(question)
+    }
+
+    fn at_least(&self, question: &Question<'_>, other: &Principal) -> Decision {
+        (**self).at_least(question, other)
     }
 
     fn is_disabled(&self, principal: &Principal) -> bool {

@@ -154,6 +154,14 @@ impl Policy for PolicyFile {
         self.file.now().explain(question)
     }
 
+    fn at_most(&self, question: &Question<'_>) -> Decision {
+        self.file.now().at_most(question)
+    }
+
+    fn at_least(&self, question: &Question<'_>, other: &Principal) -> Decision {
+        self.file.now().at_least(question, other)
+    }
+
     fn is_disabled(&self, principal: &Principal) -> bool {
         self.file.now().is_disabled(principal)
     }

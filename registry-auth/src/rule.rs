@@ -8,7 +8,7 @@ pub(crate) use sentence::{action, parse};
 
 use std::time::SystemTime;
 
-use registry_core::{Action, Actions, Tag};
+use registry_core::{Action, Actions, RepositoryName, Tag};
 
 use crate::principal::Identity;
 use crate::{
@@ -229,11 +229,53 @@ impl Rule {
 
     /// Whether it is about this question at all, tags left aside.
     pub(crate) fn concerns(&self, question: &Question<'_>, identity: Identity<'_>) -> bool {
-        self.who.includes(identity)
-            && self.is_about(question, identity)
+        self.concerns_somewhere(question, identity)
             && self.holds_at(question.at)
             && self.holds_from(question)
-            && !self.except.iter().any(|who| who.includes(identity))
+    }
+
+    /// The same wherever and whenever it is asked.
+    pub(crate) fn concerns_somewhere(
+        &self,
+        question: &Question<'_>,
+        identity: Identity<'_>,
+    ) -> bool {
+        self.is_for(identity) && self.is_about(question, identity)
+    }
+
+    /// Whether it depends on where from and when somebody asks.
+    pub(crate) fn is_conditional(&self) -> bool {
+        !self.networks.is_empty() || !self.times.is_empty() || self.until.is_some()
+    }
+
+    /// What it may deny to `giver` in a repository, or in any, whatever the tag, unless
+    /// it denies `other` the same there.
+    pub(crate) fn withholds(
+        &self,
+        repository: Option<&RepositoryName>,
+        giver: Identity<'_>,
+        other: Identity<'_>,
+    ) -> Actions {
+        if self.effect == Effect::Allow {
+            return Actions::NONE;
+        }
+        let is_about = |identity: Identity<'_>| {
+            let mut patterns = self.repositories.iter();
+            self.is_for(identity)
+                && repository
+                    .is_none_or(|name| patterns.any(|it| it.matches_identity(name, identity)))
+        };
+        let is_personal =
+            repository.is_none() && self.repositories.iter().any(Pattern::is_personal);
+        if is_about(giver) && (is_personal || !is_about(other)) {
+            self.actions
+        } else {
+            Actions::NONE
+        }
+    }
+
+    fn is_for(&self, identity: Identity<'_>) -> bool {
+        self.who.includes(identity) && !self.except.iter().any(|who| who.includes(identity))
     }
 
     /// What it allows or denies of a question about `tag`, or about none.

@@ -166,6 +166,12 @@ impl Rules {
         identity.also_in(groups.and_then(|groups| groups.get(name)))
     }
 
+    /// All rules; none while one is malformed.
+    fn sound(&self) -> impl Iterator<Item = &Rule> {
+        let entries = self.entries.iter();
+        entries.filter(|_| self.malformed.is_none())
+    }
+
     /// The rules that are about this question, tags left aside.
     fn concerning(&self, question: &Question<'_>) -> Vec<&Rule> {
         if self.malformed.is_some() {
@@ -213,6 +219,33 @@ impl Policy for Rules {
             .map(|rule| rule.opinion(effective(rule)))
             .filter(|opinion| !opinion.actions.is_empty())
             .collect()
+    }
+
+    fn at_most(&self, question: &Question<'_>) -> Decision {
+        let identity = self.identity(question);
+        let rules = self.sound().filter(|rule| {
+            let is_sure = rule.effect() == Effect::Allow || !rule.is_conditional();
+            is_sure && rule.concerns_somewhere(question, identity)
+        });
+        decision(&rules.collect::<Vec<_>>(), None)
+    }
+
+    fn at_least(&self, question: &Question<'_>, other: &Principal) -> Decision {
+        let of_other = Question {
+            principal: Some(other),
+            ..*question
+        };
+        let (giver, other) = (self.identity(question), self.identity(&of_other));
+        let sure = self.sound().filter(|rule| {
+            let is_allowed = rule.effect() == Effect::Allow && !rule.is_conditional();
+            is_allowed && rule.concerns_somewhere(question, giver)
+        });
+        let allowed = decision(&sure.collect::<Vec<_>>(), None).allowed();
+        let withheld = self.sound().fold(Actions::NONE, |withheld, rule| {
+            withheld | rule.withholds(question.repository, giver, other)
+        });
+        let denied = self.decide(question).denied() | withheld;
+        Decision::allow(allowed).and(Decision::deny_silently(denied))
     }
 
     fn is_disabled(&self, principal: &Principal) -> bool {

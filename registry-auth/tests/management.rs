@@ -395,6 +395,71 @@ async fn nobody_gives_away_more_than_it_has() {
 }
 
 #[tokio::test]
+async fn nobody_gives_away_what_a_condition_may_deny_it() {
+    let rule = |sentence: &str| sentence.parse::<Rule>().unwrap();
+    let elsewhere = |sentence: &str| rule(sentence).from("192.0.2.0/24".parse().unwrap());
+    let later = |sentence: &str| rule(sentence).during("mon 00:00-00:01".parse().unwrap());
+    let ending = |sentence: &str| rule(sentence).until(now() + std::time::Duration::from_hours(1));
+    let giving = async |more: Vec<Rule>, who: &str, robot: &str, scopes: Option<&str>| {
+        let rules = more.into_iter().fold(rules(&[]), Rules::rule);
+        let access = scene_with(rules).access;
+        let need = ManagementNeed::Known;
+        let grant = manage(&access, Some(&password(who)), &need).await.unwrap();
+        let scopes = scopes.map(|scopes| Scopes::parse([scopes]));
+        let given = grant.require_giving(&Principal::robot(robot), scopes.as_ref());
+        given.map_err(|error| error.kind())
+    };
+    let denied = Err(ErrorKind::Denied);
+    let (pull, delete) = (
+        Some("repository:team/a:pull"),
+        Some("repository:team/a:delete"),
+    );
+    // What the giver is denied from another network, or at another time.
+    for withheld in [&elsewhere as &dyn Fn(&str) -> Rule, &later] {
+        let deny = || vec![withheld("user root may not delete team/**")];
+        assert_eq!(giving(deny(), "root", "ci", None).await, denied);
+        assert_eq!(giving(deny(), "root", "ci", delete).await, denied);
+        assert_eq!(giving(deny(), "root", "ci", pull).await, Ok(()));
+        // The robot is denied that, too.
+        let deny = || vec![withheld("nobody may delete team/**")];
+        assert_eq!(giving(deny(), "root", "ci", None).await, Ok(()));
+        let deny = || vec![withheld("nobody except robot ci may delete team/**")];
+        assert_eq!(giving(deny(), "root", "ci", None).await, denied);
+        assert_eq!(giving(deny(), "root", "boss", None).await, Ok(()));
+    }
+    // What the giver is denied for some tags, or in some repositories.
+    let deny = || vec![rule("nobody except robot ci may overwrite v* in team/**")];
+    let overwrite = Some("repository:team/a:overwrite");
+    assert_eq!(giving(deny(), "root", "ci", None).await, denied);
+    assert_eq!(giving(deny(), "root", "ci", overwrite).await, denied);
+    assert_eq!(giving(deny(), "root", "ci", pull).await, Ok(()));
+    let deny = || vec![rule("users may not delete people/{user}/**")];
+    assert_eq!(giving(deny(), "root", "ci", None).await, denied);
+    // What the giver is allowed here only, or only until some time.
+    let allowed = || vec![rule("user keeper is maintainer of **")];
+    assert_eq!(giving(allowed(), "keeper", "ci", None).await, Ok(()));
+    let allowed = || vec![ending("user keeper is maintainer of **")];
+    assert_eq!(giving(allowed(), "keeper", "ci", None).await, denied);
+    assert_eq!(giving(allowed(), "keeper", "ci", pull).await, denied);
+    // What the robot is denied only until some time is given all the same.
+    let most = "user keeper may list, pull, push, overwrite **";
+    let deny = || vec![rule(most), rule("robot ci may not delete **")];
+    assert_eq!(giving(deny(), "keeper", "ci", None).await, Ok(()));
+    let deny = || vec![rule(most), ending("robot ci may not delete **")];
+    assert_eq!(giving(deny(), "keeper", "ci", None).await, denied);
+    // And so is what the robot is allowed elsewhere.
+    let more = || {
+        vec![
+            rule("user keeper is maintainer of **"),
+            rule("user keeper may not audit **"),
+            elsewhere("robot late is auditor of **"),
+        ]
+    };
+    assert_eq!(giving(more(), "keeper", "ci", None).await, Ok(()));
+    assert_eq!(giving(more(), "keeper", "late", None).await, denied);
+}
+
+#[tokio::test]
 async fn everybody_known_may_ask_about_itself() {
     let scene = scene();
     let explain = async |authorization: &str, action: Action, name: &str| {

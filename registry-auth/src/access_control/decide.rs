@@ -326,6 +326,29 @@ impl Policies {
         self.decide(&caller.question(repository))
     }
 
+    /// The most that `caller` may do in the registry as a whole, wherever and whenever.
+    pub(super) fn at_most(&self, caller: &Known) -> Decision {
+        let question = caller.question(None);
+        self.0.iter().fold(Decision::ABSTAIN, |decision, policy| {
+            decision.and(policy.at_most(&question))
+        })
+    }
+
+    /// What `caller` may do in `repository`, or in the registry as a whole, wherever and
+    /// whenever, and so hand on to `other`.
+    pub(super) fn at_least(
+        &self,
+        repository: Option<&RepositoryName>,
+        caller: &Known,
+        other: &Principal,
+    ) -> Actions {
+        let question = caller.question(repository);
+        let decision = self.0.iter().fold(Decision::ABSTAIN, |decision, policy| {
+            decision.and(policy.at_least(&question, other))
+        });
+        decision.granted()
+    }
+
     /// The repositories that the caller may pull from.
     fn catalog(&self, caller: &Arc<Known>) -> CatalogAccess {
         let visible = if self.0.iter().all(Policy::is_open) {

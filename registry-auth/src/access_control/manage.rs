@@ -233,12 +233,16 @@ impl ManagementGrant {
     /// whole.
     pub fn permits(&self, action: Action, repository: Option<&RepositoryName>) -> bool {
         let allowed = self.access.0.policies.allowed_in(repository, &self.caller);
-        let covered = match repository {
+        let covered = self.covered(repository);
+        allowed.intersection(covered).contains(action.into())
+    }
+
+    fn covered(&self, repository: Option<&RepositoryName>) -> Actions {
+        match repository {
             Some(repository) => self.caller.covered(repository),
             None if self.principal.limits().is_some() => Actions::NONE,
             None => Actions::ALL,
-        };
-        allowed.intersection(covered).contains(action.into())
+        }
     }
 
     /// What its holder would be answered to `inquiry` about itself, from where it
@@ -254,26 +258,36 @@ impl ManagementGrant {
     ///
     /// With scopes, it is what they say of each repository that the holder must be
     /// allowed there, and to pull anywhere for the list of repositories. Without, it is everything that can be done with content, and
-    /// whatever else `other` is allowed in the registry as a whole, except for what
-    /// `other` is denied there. What the holder is denied in some repositories only
-    /// isn't seen without scopes.
+    /// whatever else `other` may be allowed in the registry as a whole, except for what
+    /// `other` is denied there.
+    ///
+    /// `other` may come from elsewhere, and at another time. So what the holder is
+    /// allowed under conditions only counts for nothing here, and what any rule may deny
+    /// it counts as denied, whatever the conditions, tags and, without scopes,
+    /// repositories, unless that rule denies `other` the same.
     ///
     /// # Errors
     ///
     /// [`Denied`](ErrorKind::Denied) if that is more than the holder may do.
     pub fn require_giving(&self, other: &Principal, scopes: Option<&Scopes>) -> Result<()> {
-        let everywhere = |action| self.permits(action, None);
+        let policies = &self.access.0.policies;
+        let may = |action: Action, repository: Option<&RepositoryName>| {
+            let allowed = policies.at_least(repository, &self.caller, other);
+            let covered = self.covered(repository);
+            allowed.intersection(covered).contains(action.into())
+        };
+        let everywhere = |action| may(action, None);
         let may_give = if let Some(scopes) = scopes {
             let in_all = scopes.catalog() || scopes.anywhere();
             (!in_all || everywhere(Action::Pull))
                 && scopes.repositories().all(|(repository, actions)| {
                     let mut actions = actions.iter();
-                    actions.all(|action| self.permits(action, Some(repository)))
+                    actions.all(|action| may(action, Some(repository)))
                 })
         } else {
             let origin = self.caller.origin().clone();
             let other = Known::new(Some(other.clone()), origin, self.at());
-            let decision = self.access.0.policies.decision_in(None, &other);
+            let decision = policies.at_most(&other);
             let of_content = CONTENT.into_iter();
             of_content
                 .filter(|action| !decision.denied().contains((*action).into()))

@@ -34,6 +34,7 @@ mod exchange;
 mod management_operation;
 mod matrix;
 mod model;
+mod others;
 mod paths;
 mod principals;
 mod routes;
