@@ -13,9 +13,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use registry_auth::{FileRecords, MemoryRecords};
-use registry_core::{Clock, ErrorKind, Expected, PageRequest, Records, SystemClock};
+use http::{HeaderMap, HeaderValue};
+use registry_auth::{
+    AccessControl, FileRecords, Keys, Login, MemoryRecords, NewKey, RobotChange, Rules, Sender,
+};
+use registry_core::{Clock, ErrorKind, Expected, PageRequest, Records, RequestOrigin, SystemClock};
 use tempfile::TempDir;
+use tokio::time::advance;
 
 registry_core::records_suite!(memory, (MemoryRecords::new(), ()));
 
@@ -82,7 +86,7 @@ async fn several_processes_share_the_records() {
     let refused = server.put("b", Expected::Absent, Vec::new(), None).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::PreconditionFailed);
     other.remove("b", Expected::Version(version)).await.unwrap();
-    tokio::time::advance(Duration::from_secs(1)).await;
+    advance(Duration::from_secs(1)).await;
     assert_eq!(value(&server, "b").await, None);
 
     // Also after one of them has written the file anew.
@@ -92,11 +96,11 @@ async fn several_processes_share_the_records() {
     }
     let grown = fs::metadata(log(directory.path())).unwrap().len();
     assert!(grown < before + 600 * 40, "{grown}");
-    tokio::time::advance(Duration::from_secs(1)).await;
+    advance(Duration::from_secs(1)).await;
     assert_eq!(value(&server, "c").await.as_deref(), Some("599"));
     assert_eq!(value(&server, "a").await.as_deref(), Some("1"));
     assert!(put(&server, "d", "1").await > version + 600);
-    tokio::time::advance(Duration::from_secs(1)).await;
+    advance(Duration::from_secs(1)).await;
     assert_eq!(value(&other, "d").await.as_deref(), Some("1"));
     assert_eq!(value(&open(), "c").await.as_deref(), Some("599"));
 }
@@ -182,4 +186,74 @@ async fn no_value_is_in_debug_output() {
         shown.contains("key") && !shown.contains("canary") && !shown.contains("99"),
         "{shown}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_read_for_a_minute_is_no_answer_until_it_can_be() {
+    let directory = TempDir::new().unwrap();
+    let (file, away) = (log(directory.path()), directory.path().join("away"));
+    let records = FileRecords::open(directory.path()).unwrap();
+    put(&records, "a", "1").await;
+    // However long nobody asks.
+    advance(Duration::from_hours(1)).await;
+    assert_eq!(value(&records, "a").await.as_deref(), Some("1"));
+
+    fs::rename(&file, &away).unwrap();
+    advance(Duration::from_secs(59)).await;
+    assert_eq!(value(&records, "a").await.as_deref(), Some("1"));
+    advance(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        let error = records.get("a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let error = records.list("", PageRequest::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        advance(Duration::from_secs(2)).await;
+    }
+
+    fs::rename(&away, &file).unwrap();
+    assert_eq!(value(&records, "a").await.as_deref(), Some("1"));
+    // What was written elsewhere meanwhile counts.
+    fs::rename(&file, &away).unwrap();
+    advance(Duration::from_mins(2)).await;
+    assert!(records.get("a").await.is_err());
+    fs::rename(&away, &file).unwrap();
+    let others = FileRecords::open(directory.path()).unwrap();
+    others.remove("a", Expected::Any).await.unwrap();
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(value(&records, "a").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_records_no_key_is_taken_and_passwords_go_on() {
+    let directory = TempDir::new().unwrap();
+    let (file, away) = (log(directory.path()), directory.path().join("away"));
+    let keys = Keys::new(FileRecords::open(directory.path()).unwrap());
+    let now = SystemClock.now();
+    let robot = registry_auth::Principal::robot("ci");
+    let made = keys.create_robot("ci", RobotChange::default(), now);
+    made.await.unwrap();
+    let (_, key) = keys.create(&robot, NewKey::default(), now).await.unwrap();
+    let access = AccessControl::new(Rules::new())
+        .authenticator(Login::new(|_, password| async move {
+            password.matches("right")
+        }))
+        .keys(keys);
+    let identify = async |authorization: &str| {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(authorization).unwrap();
+        headers.insert("authorization", value);
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let known = access.identify(&sender).await;
+        known.map(drop).map_err(|refusal| refusal.error.kind())
+    };
+    let bearer = format!("Bearer {}", key.expose());
+    assert_eq!(identify(&bearer).await, Ok(()));
+    fs::rename(&file, &away).unwrap();
+    advance(Duration::from_mins(1)).await;
+    assert_eq!(identify(&bearer).await, Err(ErrorKind::Unavailable));
+    // ann:right
+    assert_eq!(identify("Basic YW5uOnJpZ2h0").await, Ok(()));
+    fs::rename(&away, &file).unwrap();
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(identify(&bearer).await, Ok(()));
 }

@@ -21,6 +21,9 @@ use super::table::Table;
 /// How often the file is looked at for what others have written.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How old may be what is known of the records.
+const STALE: Duration = Duration::from_mins(1);
+
 /// How long to wait for others who write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,6 +42,10 @@ const SPARE: u64 = 256;
 /// server. Writers take turns; what they write is seen by the others after a
 /// second at most. All of the records are held in memory.
 ///
+/// While the file can't be read, what was in it before stays for a minute. Then
+/// [`Unavailable`](ErrorKind::Unavailable) is the answer, until it can be read again:
+/// nobody knows what was revoked meanwhile.
+///
 /// It needs a Tokio runtime.
 pub struct FileRecords {
     shared: Arc<Shared>,
@@ -54,6 +61,8 @@ struct Shared {
     lock: File,
     table: RwLock<Table>,
     log: Mutex<Log>,
+    /// When the file was last known to hold no more than what was read.
+    current: Mutex<Instant>,
 }
 
 /// The file, as far as it was read.
@@ -95,6 +104,7 @@ impl FileRecords {
                 lock,
                 table: RwLock::new(table),
                 log: Mutex::new(log),
+                current: Mutex::new(Instant::now()),
             }),
             clock: Arc::new(SystemClock),
             turn: Arc::default(),
@@ -109,17 +119,32 @@ impl FileRecords {
 
     /// Looks for what others have written, unless that was done just now, or
     /// somebody else does.
-    async fn look(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if what is known is too old.
+    async fn look(&self) -> Result<()> {
         let looked = self.shared.log.try_lock().map(|log| log.looked);
         if looked.is_ok_and(|looked| looked.elapsed() < INTERVAL) {
-            return;
+            return self.shared.require_current();
         }
-        let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else {
-            return;
+        let turn = match Arc::clone(&self.turn).try_lock_owned() {
+            Ok(turn) => turn,
+            // Somebody is at it, which is waited for only if what is known is too old.
+            Err(_) if self.shared.require_current().is_ok() => return Ok(()),
+            Err(_) => {
+                let turn = Arc::clone(&self.turn).lock_owned();
+                timeout(PATIENCE, turn).await.map_err(|_| busy())?
+            }
         };
-        if let Err(error) = self.blocking(turn, Shared::look).await {
-            tracing::error!(%error, "the records can't be read; what is known of them stays");
+        let looked = timeout(PATIENCE, self.blocking(turn, Shared::look)).await;
+        if let Err(error) = looked.map_err(|_| busy()).flatten() {
+            tracing::error!(
+                %error,
+                "the records can't be read; what is known of them stays for a minute"
+            );
         }
+        self.shared.require_current()
     }
 
     /// Changes the records when it is our turn.
@@ -165,7 +190,7 @@ impl FileRecords {
 #[async_trait]
 impl Records for FileRecords {
     async fn get(&self, key: &str) -> Result<Option<Record>> {
-        self.look().await;
+        self.look().await?;
         let now = self.clock.now();
         Ok(self.read(|table| table.get(key, now).cloned()))
     }
@@ -209,7 +234,7 @@ impl Records for FileRecords {
     }
 
     async fn list(&self, prefix: &str, page: PageRequest) -> Result<Page<Record>> {
-        self.look().await;
+        self.look().await?;
         let now = self.clock.now();
         Ok(self.read(|table| table.list(prefix, &page, now)))
     }
@@ -222,6 +247,22 @@ impl Shared {
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_current(&self, now: Instant) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Refuses what has been known for too long.
+    fn require_current(&self) -> Result<()> {
+        let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.elapsed() < STALE {
+            return Ok(());
+        }
+        Err(ErrorKind::Unavailable.error(
+            "the records of keys and revocations can't be read; whoever runs the registry finds \
+             why in its log",
+        ))
     }
 
     /// Changes the records, up to date with what others have written. The lock is
@@ -251,12 +292,20 @@ impl Shared {
     /// Reads what others have written, unless one of them is writing.
     fn look(&self) -> Result<()> {
         let mut log = self.log();
-        let before = std::mem::replace(&mut log.looked, Instant::now());
+        let now = Instant::now();
+        let before = std::mem::replace(&mut log.looked, now);
         let unreadable = |source| failed(&self.directory, "can't be read", source);
         if log.is_current(&self.directory).map_err(unreadable)? {
+            self.set_current(now);
             return Ok(());
         }
-        match self.lock.try_lock_shared() {
+        // While what is known is good, nobody waits for whoever writes.
+        let locked = if self.require_current().is_ok() {
+            self.lock.try_lock_shared()
+        } else {
+            self.lock.lock_shared().map_err(TryLockError::Error)
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 log.looked = before;
@@ -273,10 +322,12 @@ impl Shared {
     /// that a crash has left is removed.
     fn catch_up(&self, log: &mut Log, cut: bool) -> Result<()> {
         let unreadable = |source| failed(&self.directory, "can't be read", source);
+        let now = Instant::now();
         if log.is_replaced(&self.directory).map_err(unreadable)? {
             let (new, table) = Log::open_as(&self.directory, cut)?;
             *log = new;
             self.with(|known| *known = table);
+            self.set_current(now);
             return Ok(());
         }
         let lines = log.rest(&self.directory, cut)?;
@@ -285,6 +336,7 @@ impl Shared {
                 take(table, line);
             }
         });
+        self.set_current(now);
         Ok(())
     }
 
