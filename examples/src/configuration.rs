@@ -282,7 +282,7 @@ pub struct Http {
     /// What every answer carries.
     pub headers: Vec<Said<(HeaderName, HeaderValue)>>,
     /// The networks of the proxies that are believed whom they ask for.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Said<IpNet>>,
     /// The certificate; without one, it speaks plain HTTP.
     pub tls: Option<TlsOptions>,
     /// Whether plain HTTP is also for others than this machine.

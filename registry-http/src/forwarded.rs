@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::HeaderName;
+use http::request::Parts;
 use http::uri::Scheme;
 use ipnet::IpNet;
 
@@ -29,6 +30,19 @@ pub(crate) fn scheme(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Opti
         .into_iter()
         .find(|scheme| value.eq_ignore_ascii_case(scheme.as_str()))
         .filter(|_| is_trusted(peer.address, trusted))
+}
+
+/// Whether somebody between here and the client may have read a request, as far as is known:
+/// neither the listener nor one of the `trusted` proxies speaks of TLS, and it didn't come from
+/// this very machine.
+pub(crate) fn is_in_the_open(parts: &Parts, trusted: &[IpNet]) -> bool {
+    let peer = parts.extensions.get::<Peer>().copied();
+    let said = peer.and_then(|peer| scheme(peer, &parts.headers, trusted));
+    match said {
+        Some(scheme) => scheme != Scheme::HTTPS,
+        None if parts.extensions.get() == Some(&Scheme::HTTPS) => false,
+        None => peer.is_none_or(|peer| !peer.address.to_canonical().is_loopback()),
+    }
 }
 
 /// The client of a request that `peer` sent: `peer` itself, unless it is in one

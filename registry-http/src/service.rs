@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 
 use bytes::Buf;
 use futures::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -83,6 +85,7 @@ pub(crate) struct Settings {
     identities: Arc<Identities>,
     namespaces: Vec<String>,
     trusted_proxies: Vec<IpNet>,
+    logins_over_tls: bool,
     headers: ConfiguredHeaders,
     metrics: Arc<Metrics>,
 }
@@ -117,6 +120,7 @@ impl RegistryService {
                 capacity,
                 namespaces: Vec::new(),
                 trusted_proxies: Vec::new(),
+                logins_over_tls: false,
                 headers: ConfiguredHeaders::default(),
                 metrics: Arc::default(),
             }),
@@ -247,6 +251,18 @@ impl RegistryService {
         self.with(|settings| settings.trusted_proxies = networks.into_iter().collect())
     }
 
+    /// Whether logins are taken over TLS only, or from this very machine. `false` unless
+    /// told otherwise.
+    ///
+    /// TLS is what the listener says ([`Scheme::HTTPS`]), or a
+    /// [trusted proxy](Self::trusted_proxies) with `X-Forwarded-Proto: https`. What everybody
+    /// may do is open to others, too. Otherwise they are refused
+    /// ([`Denied`](ErrorKind::Denied)), whatever they show, are given no token, and aren't asked
+    /// to log in: their passwords would be sent in the open.
+    pub fn logins_over_tls(self, only: bool) -> Self {
+        self.with(|settings| settings.logins_over_tls = only)
+    }
+
     /// Takes the identities of requests from `randomness`.
     pub fn randomness(self, randomness: impl Randomness) -> Self {
         self.with(|settings| {
@@ -295,6 +311,8 @@ where
 impl Settings {
     /// Answers a request, whatever happens.
     async fn answer(self: Arc<Self>, mut parts: Parts, body: Option<Incoming>) -> Response<Body> {
+        let in_the_open =
+            self.logins_over_tls && forwarded::is_in_the_open(&parts, &self.trusted_proxies);
         if let Some(&peer) = parts.extensions.get::<Peer>() {
             let (headers, trusted) = (&parts.headers, &self.trusted_proxies);
             let client = forwarded::client(peer, headers, trusted);
@@ -330,6 +348,10 @@ impl Settings {
             Err(error) => (Err(error), None),
         };
         let (endpoint, outcome) = match endpoint {
+            Ok(endpoint) if in_the_open && shows_something(&parts, &endpoint) => {
+                drop(body);
+                (Some(endpoint), Err(over_tls_only()))
+            }
             Ok(endpoint) => {
                 let handled = self.handle(&parts, &endpoint, body, &identity, &mut exchange);
                 let outcome = AssertUnwindSafe(handled).catch_unwind().await;
@@ -354,6 +376,9 @@ impl Settings {
         let (mut response, place) = match outcome {
             Ok(answered) => answered,
             Err(mut failure) => {
+                if in_the_open && failure.challenge.is_some() {
+                    failure = over_tls_only();
+                }
                 let error = &failure.error;
                 if error.kind() == ErrorKind::TooManyRequests && error.retry_after().is_none() {
                     failure.error = failure.error.with_retry_after(self.limits.retry_after);
@@ -559,6 +584,21 @@ fn not_the_callers(error: Error) -> Error {
     } else {
         error
     }
+}
+
+/// Whether a request says who sent it, or is about that.
+fn shows_something(parts: &Parts, endpoint: &Endpoint) -> bool {
+    parts.headers.contains_key(AUTHORIZATION)
+        || matches!(
+            endpoint,
+            Endpoint::Token | Endpoint::Revoke | Endpoint::Management(_)
+        )
+}
+
+fn over_tls_only() -> Failure {
+    ErrorKind::Denied
+        .error("logins are taken over TLS only, and this came in the open; use https")
+        .into()
 }
 
 fn panicked() -> Failure {

@@ -6,6 +6,7 @@ mod auth;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -300,7 +301,13 @@ impl Reader<'_> {
             } else {
                 Address::new("127.0.0.1", PORT)
             };
-            let origin = self.tree.origin.clone();
+            // Nothing says it: where it could be said, or else the file as a whole.
+            let section = self.tree.entry("http").map(|entry| &entry.origin);
+            let origin = match (section, &self.tree.origin) {
+                (Some(line @ Origin::Line { .. }), _) => line.clone(),
+                (_, Origin::Line { file, .. }) => Origin::File(Arc::clone(file)),
+                (_, origin) => origin.clone(),
+            };
             return Some(Said { value, origin });
         };
         match value.parse() {
@@ -396,7 +403,7 @@ impl Reader<'_> {
         files
     }
 
-    fn trusted_proxies(&mut self) -> Vec<IpNet> {
+    fn trusted_proxies(&mut self) -> Vec<Said<IpNet>> {
         let mut networks = Vec::new();
         for item in self.items("http.trustedproxies") {
             let text = item.text().unwrap_or_default();
@@ -409,7 +416,10 @@ impl Reader<'_> {
                         "`{text}` is everybody; name the networks of the proxies"
                     )));
                 }
-                Some(network) => networks.push(network),
+                Some(value) => networks.push(Said {
+                    value,
+                    origin: item.origin.clone(),
+                }),
                 None => self.problems.push(item.origin.problem(format!(
                     "`{text}` is no network; write one such as 10.0.0.0/8 or fd00::/8"
                 ))),

@@ -425,6 +425,9 @@ fn checking_says_where_passwords_would_be_sent_in_the_open() {
         ("http: {addr: '127.0.0.1:0'}\n", ""),
         ("http: {addr: 'localhost:0'}\n", ""),
         ("http: {addr: ':0', plaintext: true}\n", ""),
+        // Where it isn't said, it would be here, or else somewhere in the file.
+        ("http: {prefix: /x/}\n", "config.yml:4: "),
+        ("", "config.yml: "),
     ] {
         let file = format!("{auth}{http}");
         let setup = || {
@@ -443,11 +446,41 @@ fn checking_says_where_passwords_would_be_sent_in_the_open() {
             sentence.contains("passwords would be sent"),
             "{file}{end:?}"
         );
+        if !http.contains("addr") {
+            assert!(sentence.contains("others than this machine reach [::]:5000"));
+            continue;
+        }
         // The same, but for the port that it got.
         let end = setup().arguments(&["serve", "config.yml"]).run();
         assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
         let (start, _) = sentence.split_once(":0, and").unwrap();
         assert!(end.stderr.contains(start), "{file}{end:?}");
+    }
+}
+
+#[test]
+fn checking_says_who_can_not_log_in_beside_the_proxies() {
+    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let auth = "auth: {htpasswd: {realm: r, path: users}}\n";
+    for (http, auth, remarks) in [
+        ("addr: ':0', trustedproxies: 10.0.0.1", auth, true),
+        ("addr: ':0', trustedproxies: 10.0.0.1", "", false),
+        ("addr: '127.0.0.1:0', trustedproxies: 10.0.0.1", auth, false),
+        (
+            "addr: ':0', trustedproxies: 10.0.0.1, plaintext: true",
+            auth,
+            false,
+        ),
+    ] {
+        let file = format!("version: 0.1\nstorage: inmemory\n{auth}http: {{{http}}}\n");
+        let end = Setup::new()
+            .file("config.yml", &file)
+            .file("users", &users)
+            .arguments(&["check", "config.yml"])
+            .run();
+        assert!(end.stdout.ends_with("nothing is wrong\n"), "{file}{end:?}");
+        let remark = "config.yml:4: logins are taken through these proxies only";
+        assert_eq!(end.stdout.starts_with(remark), remarks, "{file}{end:?}");
     }
 }
 

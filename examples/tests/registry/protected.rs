@@ -127,6 +127,9 @@ async fn it_warns_if_others_reach_it_and_need_no_login() {
     ] {
         assert!(plain.contains(part), "{plain}");
     }
+    // Short sentences, each about one thing.
+    let (_, sentences) = plain.split_once("everybody who").unwrap();
+    assert_eq!(sentences.split(". ").count(), 4, "{plain}");
     let encrypted = warning("0.0.0.0:0", TLS).await.unwrap();
     assert!(!encrypted.contains("http.tls"), "{encrypted}");
     let users = format!("  plaintext: true\n{USERS}");

@@ -338,7 +338,6 @@ async fn tokens_end_by_the_name_that_their_holder_is_shown_by() {
         Principal::new("spiffe://example.com/builder"),
         Principal::new("a:b"),
         Principal::new("workload a b"),
-        Principal::new("anonymous"),
         Principal::robot("ci"),
         Principal::workload("ci", "repo:org/app"),
         Principal::workload("ci", "spiffe://example.com/job"),

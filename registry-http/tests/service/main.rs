@@ -19,6 +19,7 @@ mod every_answer;
 mod exchange;
 mod forged_headers;
 mod guarded_cache;
+mod in_the_open;
 mod lists;
 mod malformed;
 mod management;

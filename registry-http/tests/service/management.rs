@@ -170,7 +170,7 @@ async fn a_robot_is_made_changed_and_deleted() {
         .ask("root", Method::GET, "robots/ci/keys", Value::Null)
         .await;
     let listed = String::from_utf8(listed.body.to_vec()).unwrap();
-    let hidden = secret.split('_').nth(2).unwrap();
+    let hidden = secret.splitn(3, '_').nth(2).unwrap();
     assert!(listed.contains(key["id"].as_str().unwrap()) && !listed.contains(hidden));
 
     // A member that isn't named stays.

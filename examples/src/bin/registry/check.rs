@@ -10,7 +10,7 @@ use crate::problem::{Failure, MISTAKEN};
 use crate::remarks;
 use crate::runtime;
 use crate::setup;
-use crate::summary::exposure;
+use crate::summary::{exposure, remark};
 use registry_examples::configuration::{self, Configuration, Origin, Problem, Sources};
 
 /// Checks a file as it would be served, with the environment. It succeeds only
@@ -32,6 +32,8 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
             if problems.is_empty() {
                 notes.extend(remarks::of_configuration(&configuration, &origin));
             }
+            let address = configuration.http.address.value.resolve().ok();
+            notes.extend(address.and_then(|address| remark(&configuration, address)));
             (problems, notes)
         }
         Err(problems) => (problems, Vec::new()),

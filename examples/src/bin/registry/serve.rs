@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use registry_auth::{AccessControl, Keys};
 use registry_core::{Error, ErrorKind};
 use registry_http::{Server, Tls};
 use registry_storage::Engine;
@@ -17,10 +16,10 @@ use crate::command_line::Serve;
 use crate::health::Health;
 use crate::log;
 use crate::problem::Failure;
-use crate::setup;
+use crate::setup::{self, Keyed};
 use crate::shutdown::Signals;
 use crate::side_door::SideDoor;
-use crate::summary::{exposure, openness, summary};
+use crate::summary::{exposure, openness, remark, summary};
 use registry_examples::configuration::{self, Address, Configuration, Sources};
 
 /// How long a thread that waited for the disk is kept for the next wait.
@@ -111,12 +110,11 @@ async fn run(configuration: &Configuration, logs: &log::Guard) -> Result<(), Fai
     };
     tokio::spawn(logs.tell_of_missing());
     let engine = setup::engine(configuration).await?;
-    let (access, keys) = setup::with_keys(access, configuration, &engine)?;
+    let keyed = setup::with_keys(access, configuration, &engine)?;
     let doors = Doors {
         listener,
         tls,
-        access,
-        keys,
+        keyed,
         debug: debug.map(|(listener, _)| listener),
         metrics,
     };
@@ -135,8 +133,7 @@ async fn run(configuration: &Configuration, logs: &log::Guard) -> Result<(), Fai
 struct Doors {
     listener: TcpListener,
     tls: Option<Tls>,
-    access: AccessControl,
-    keys: Option<Keys>,
+    keyed: Keyed,
     debug: Option<TcpListener>,
     metrics: Option<(String, PrometheusHandle)>,
 }
@@ -151,13 +148,13 @@ async fn serve_engine(
     let Doors {
         listener,
         tls,
-        access,
-        keys,
+        keyed,
         debug,
         metrics,
     } = doors;
-    let health = Health::new(engine.clone(), configuration.storage_health);
-    let service = setup::service(configuration, engine, access, keys)?;
+    let storage = configuration.storage_health;
+    let health = Health::new(engine.clone(), storage, keyed.records);
+    let service = setup::service(configuration, engine, keyed.access, keyed.keys)?;
     let service = SideDoor::beside(service, health.clone());
     let address = address_of(&listener)?;
     let mut server = Server::builder()
@@ -173,6 +170,9 @@ async fn serve_engine(
     if !configuration.has_file {
         // Nobody has to read it.
         let _ = io::stdout().write_all(summary(configuration, address).as_bytes());
+    }
+    if let Some(remark) = remark(configuration, address) {
+        tracing::warn!("{remark}");
     }
     if let Some(warning) = openness(configuration, address) {
         tracing::warn!("{warning}");

@@ -79,7 +79,8 @@ pub(crate) fn service(
         .pushes(configuration.changes != Changes::None)
         .deletes(configuration.changes == Changes::All)
         .prefix(&http.prefix)
-        .trusted_proxies(http.trusted_proxies.iter().copied());
+        .trusted_proxies(http.trusted_proxies.iter().map(|network| network.value))
+        .logins_over_tls(http.tls.is_none() && !http.plaintext);
     if let Some(administration) = administration {
         service = service.management(administration);
     }
@@ -348,6 +349,14 @@ fn asking(url: &str) -> registry_core::Result<HttpFetchBuilder> {
     Ok(HttpFetch::builder().host(host.unwrap_or_default()))
 }
 
+/// What came of [`with_keys`].
+pub(crate) struct Keyed {
+    pub(crate) access: AccessControl,
+    pub(crate) keys: Option<Keys>,
+    /// Where keys, and the ends of tokens, are kept.
+    pub(crate) records: Option<Arc<dyn Records>>,
+}
+
 /// The same, with keys and tokens if there are to be any, and the keys. They are
 /// bound to the repositories of `engine`, and what signs tokens is kept with its data
 /// unless the configuration names another place.
@@ -359,12 +368,16 @@ pub(crate) fn with_keys(
     access: AccessControl,
     configuration: &Configuration,
     engine: &Engine,
-) -> Result<(AccessControl, Option<Keys>), Failure> {
+) -> Result<Keyed, Failure> {
     let auth = &configuration.auth;
     // What tokens of others cover is bound to repositories, too.
     let mut access = access.epochs(engine.clone());
     if !auth.keys && auth.tokens.is_none() {
-        return Ok((access, None));
+        return Ok(Keyed {
+            access,
+            keys: None,
+            records: None,
+        });
     }
     let records: Arc<dyn Records> = match &configuration.storage {
         Storage::Filesystem(root) => Arc::new(records(root)?),
@@ -375,7 +388,11 @@ pub(crate) fn with_keys(
         access = access.keys(keys.clone());
     }
     let Some(tokens) = &auth.tokens else {
-        return Ok((access, keys));
+        return Ok(Keyed {
+            access,
+            keys,
+            records: Some(records),
+        });
     };
     let mut server = match (&tokens.keys, &configuration.storage) {
         (Some(keys), _) => {
@@ -402,7 +419,11 @@ pub(crate) fn with_keys(
         let set = server.refresh_lifetime(lifetime.value);
         server = set.map_err(wrong(lifetime))?;
     }
-    Ok((access.tokens(server.records(records)), keys))
+    Ok(Keyed {
+        access: access.tokens(server.records(Arc::clone(&records))),
+        keys,
+        records: Some(records),
+    })
 }
 
 /// What is kept about keys and logins beside the data in `root`.

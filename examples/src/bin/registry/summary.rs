@@ -21,13 +21,22 @@ pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Op
         return None;
     }
     let rights = rights(configuration.changes);
-    let and_plain = match configuration.http.tls {
-        Some(_) => "",
-        None => ", and nothing is encrypted, since `http.tls` names no certificate",
+    let tls = configuration.http.tls.as_ref();
+    let plain = if tls.is_some() {
+        ""
+    } else {
+        ", and nothing is encrypted"
+    };
+    let certificate = if tls.is_some() {
+        ""
+    } else {
+        " To encrypt, set `http.tls.certificate` and `http.tls.key`."
     };
     Some(format!(
-        "everybody who reaches {address} may {rights} without a login; to ask for one, set \
-         `auth.htpasswd.realm` and `auth.htpasswd.path`, or listen on 127.0.0.1 only{and_plain}"
+        "everybody who reaches {address} may {rights} without a login{plain}. To ask for logins, \
+         set `auth.htpasswd.realm` and `auth.htpasswd.path`.{certificate} To keep others out, set \
+         `http.addr` to 127.0.0.1:{}.",
+        address.port()
     ))
 }
 
@@ -48,9 +57,24 @@ pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Op
     };
     Some(http.address.origin.problem(format!(
         "others than this machine reach {address}, and {what} unencrypted; name a certificate \
-         (`http.tls.certificate` and `http.tls.key`), or listen on 127.0.0.1, or name the proxies \
-         that encrypt (`http.trustedproxies`), or ask for plain HTTP (`--plain-http`, or \
-         `http.plaintext: true`)"
+         (`http.tls.certificate` and `http.tls.key`), or set `http.addr` to 127.0.0.1:{port}, or \
+         name the proxies that encrypt (`http.trustedproxies`), or ask for plain HTTP \
+         (`--plain-http`, or `http.plaintext: true`)",
+        port = address.port()
+    )))
+}
+
+/// What somebody who relies on proxies may not expect; nothing if there is nothing.
+pub(crate) fn remark(configuration: &Configuration, address: SocketAddr) -> Option<Problem> {
+    let http = &configuration.http;
+    let proxy = http.trusted_proxies.first()?;
+    let is_meant = http.tls.is_some() || http.plaintext || !configuration.auth.has_logins();
+    if is_meant || address.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    Some(proxy.origin.problem(format!(
+        "logins are taken through these proxies only, where they say `X-Forwarded-Proto: https`; \
+         whoever reaches {address} another way can't log in, as nothing is encrypted there"
     )))
 }
 
