@@ -191,11 +191,19 @@ fn write(configuration: &Configuration) -> Option<String> {
         ("requests", limits.requests.map(|most| most as u64)),
         ("addressshare", limits.address_share.map(u64::from)),
         ("connections", limits.connections.map(|most| most as u64)),
-        ("addressconnections", limits.address_connections.map(|most| most as u64)),
+        (
+            "addressconnections",
+            limits.address_connections.map(|most| most as u64),
+        ),
         ("blobbytes", limits.blob_bytes),
-        ("manifestbytes", limits.manifest_bytes.map(|most| most as u64)),
+        (
+            "manifestbytes",
+            limits.manifest_bytes.map(|most| most as u64),
+        ),
     ];
-    let limits = limits.iter().filter_map(|(name, most)| Some(format!("{name}: {}", (*most)?)));
+    let limits = limits
+        .iter()
+        .filter_map(|(name, most)| Some(format!("{name}: {}", (*most)?)));
     let limits: Vec<_> = limits.collect();
     say(format!("  limits: {{{}}}", limits.join(", ")));
     if let Some(drain) = http.drain {
