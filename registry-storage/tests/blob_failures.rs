@@ -102,6 +102,7 @@ async fn a_full_disk_fails_one_upload_only() {
     let failed = publish(&store, 2, &content(2, 600_000)).await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unavailable);
     assert!(failed.to_string().contains("full"), "{failed}");
+    assert!(failed.retry_after().is_some(), "{failed:?}");
     assert_eq!(store.list_staged(None, 10).await.unwrap(), []);
 
     store.check().await.unwrap();
