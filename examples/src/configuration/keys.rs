@@ -5,7 +5,7 @@ mod lookup;
 #[cfg(test)]
 mod own;
 
-pub(crate) use self::lookup::{advice, find, find_in, join};
+pub(crate) use self::lookup::{advice, find_in, join};
 
 /// What a key's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,6 +348,7 @@ pub(crate) const WORDS_ELSEWHERE: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::lookup::find;
     use super::*;
 
     #[test]

@@ -31,7 +31,7 @@ fn is_own(key: &Key) -> bool {
             .strip_prefix(*own)
             .is_some_and(|rest| rest.starts_with('.'))
     };
-    OWN.contains(&key.path) || OWN.iter().any(|own| below(&own))
+    OWN.contains(&key.path) || OWN.iter().any(below)
 }
 
 #[test]
