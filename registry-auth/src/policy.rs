@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use registry_core::{Actions, RepositoryName, RequestOrigin, Tag};
+use registry_core::{Action, Actions, RepositoryName, RequestOrigin, Tag};
 
 use crate::{Principal, PrincipalKind, TokenLimits};
 
@@ -149,12 +149,15 @@ impl Decision {
         self.denied
     }
 
-    /// What may be done: allowed and not denied.
+    /// What may be done: allowed and not denied. Who may pull may also list, unless
+    /// that is denied.
     pub fn granted(&self) -> Actions {
-        self.allowed
-            .iter()
-            .filter(|action| !self.denied.contains((*action).into()))
-            .collect()
+        let without = |denied: Actions| move |action: &Action| !denied.contains((*action).into());
+        let mut granted: Actions = self.allowed.iter().filter(without(self.denied)).collect();
+        if granted.contains(Action::Pull.into()) && !self.denied.contains(Action::List.into()) {
+            granted = granted | Action::List.into();
+        }
+        granted
     }
 
     /// Why any of `actions` is denied, if it is and somebody said why.

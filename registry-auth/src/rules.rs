@@ -288,23 +288,18 @@ mod tests {
         let both = Principal::new("ci").member_of("ops");
         let other = Principal::new("Ci").member_of("op");
 
-        assert_eq!(granted(&rules, None, "library/alpine"), Action::Pull.into());
-        assert_eq!(
-            granted(&rules, Some(&ci), "library/alpine"),
-            Action::Pull.into()
-        );
+        let reads = [Action::List, Action::Pull].into();
+        assert_eq!(granted(&rules, None, "library/alpine"), reads);
+        assert_eq!(granted(&rules, Some(&ci), "library/alpine"), reads);
         assert_eq!(granted(&rules, None, "shared/app"), Actions::NONE);
-        assert_eq!(
-            granted(&rules, Some(&other), "shared/app"),
-            Action::Pull.into()
-        );
+        assert_eq!(granted(&rules, Some(&other), "shared/app"), reads);
         assert_eq!(
             granted(&rules, Some(&ci), "team/app"),
-            [Action::Pull, Action::Push].into()
+            [Action::List, Action::Pull, Action::Push].into()
         );
         assert_eq!(
             granted(&rules, Some(&both), "team/app"),
-            [Action::Pull, Action::Push, Action::Delete].into()
+            [Action::List, Action::Pull, Action::Push, Action::Delete].into()
         );
         assert_eq!(granted(&rules, Some(&other), "team/app"), Actions::NONE);
         assert_eq!(granted(&rules, Some(&ci), "elsewhere"), Actions::NONE);
@@ -319,7 +314,7 @@ mod tests {
         );
         assert_eq!(
             granted(&rules, Some(&Principal::new("ci")), "a"),
-            Action::Pull.into()
+            [Action::List, Action::Pull].into()
         );
     }
 

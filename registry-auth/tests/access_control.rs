@@ -187,7 +187,10 @@ async fn whoever_is_known_gets_what_the_rules_allow() {
     let grant = ask(&access, Some(&ci), Method::POST, target).await.unwrap();
     let access_right = grant.target.unwrap();
     assert_eq!(access_right.repository().as_str(), "team/app");
-    assert_eq!(access_right.actions(), [Action::Pull, Action::Push].into());
+    assert_eq!(
+        access_right.actions(),
+        [Action::List, Action::Pull, Action::Push].into()
+    );
     assert_eq!(access_right.actor().name.as_deref(), Some("ci"));
 
     // Whoever is known and may not is told so: another login wouldn't help.
@@ -484,7 +487,7 @@ async fn a_token_gives_no_more_than_it_covers_and_its_holder_may() {
     let name = Some("ann".to_owned());
     assert_eq!(
         granted(&ann, Method::GET, "/v2/team/a/tags/list").await,
-        Ok((Action::Pull.into(), name.clone()))
+        Ok(([Action::List, Action::Pull].into(), name.clone()))
     );
     assert_eq!(
         granted(&ann, Method::POST, "/v2/team/b/blobs/uploads/").await,
@@ -507,7 +510,7 @@ async fn a_token_gives_no_more_than_it_covers_and_its_holder_may() {
     }
     assert_eq!(
         granted(&nobody, Method::GET, "/v2/public/a/tags/list").await,
-        Ok((Action::Pull.into(), None))
+        Ok(([Action::List, Action::Pull].into(), None))
     );
     assert!(
         granted(&nobody, Method::GET, "/v2/team/a/tags/list")

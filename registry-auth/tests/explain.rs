@@ -42,6 +42,9 @@ fn access() -> AccessControl {
         .rule(rule("user ann may pull late").until(UNIX_EPOCH + Duration::from_secs(100)))
         .sentence("user root is admin of **")
         .sentence("anyone is admin of open/**")
+        .sentence("user kim may not list team/**")
+        .sentence("robot puller may pull pulled/**")
+        .sentence("robot ci may not push latest to open/**")
         .disable("mallory");
     AccessControl::new(rules).policy(NoDeletes)
 }
@@ -101,6 +104,27 @@ fn the_sentence_names_the_rule_that_decides() {
             "ann delete team/x",
             false,
             "ann may not delete team/x because of `NoDeletes`: wait until the audit ends",
+        ),
+        (
+            "- list library/x",
+            true,
+            "an anonymous client may list library/x because of `anyone is reader of library/**`",
+        ),
+        (
+            "kim list team/x",
+            false,
+            "kim may not list team/x because of `user kim may not list team/**`",
+        ),
+        (
+            "robot$puller list pulled/x",
+            true,
+            "robot$puller may list pulled/x because of `robot puller may pull pulled/**`",
+        ),
+        (
+            "robot$ci overwrite open/x:latest",
+            false,
+            "robot$ci may not overwrite latest in open/x because of `robot ci may not push latest \
+             to open/**`",
         ),
         (
             "mallory pull team/x",
@@ -193,7 +217,7 @@ fn everybody_is_found_by_a_name_whatever_is_in_it() {
             .sentence("user ci may pull team/app")
             .sentence("robot ci may push team/app")
             .sentence("workload ci may delete team/app")
-            .sentence("group web may overwrite team/app")
+            .sentence("group web may push, overwrite team/app")
     };
     let may = |rules: Rules, who: &str| {
         let mut inquiry = Inquiry::new(Action::Pull);
@@ -210,25 +234,25 @@ fn everybody_is_found_by_a_name_whatever_is_in_it() {
             .collect();
         granted
     };
-    for (names, action) in [
+    for (names, actions) in [
         (
             &[SPIFFE, "user spiffe://example.com/builder"][..],
-            Action::Pull,
+            &[Action::List, Action::Pull][..],
         ),
-        (&["user a:b"], Action::Pull),
-        (&["ci", "user ci"], Action::Pull),
-        (&["robot$ci", "robot ci"], Action::Push),
+        (&["user a:b"], &[Action::List, Action::Pull]),
+        (&["ci", "user ci"], &[Action::List, Action::Pull]),
+        (&["robot$ci", "robot ci"], &[Action::Push]),
         (
             &["ci:job", "ci:a:b", "workload ci a:b", "workload ci //a"],
-            Action::Delete,
+            &[Action::Delete],
         ),
     ] {
         for name in names {
-            assert_eq!(may(rules(), name), [action], "{name}");
+            assert_eq!(may(rules(), name), actions, "{name}");
             // The same spelling ends its login, and nobody else's.
             assert_eq!(may(rules().disable(name), name), [], "{name}");
             for other in ["ann:b", "user other"] {
-                assert_eq!(may(rules().disable(other), name), [action], "{name}");
+                assert_eq!(may(rules().disable(other), name), actions, "{name}");
             }
         }
     }

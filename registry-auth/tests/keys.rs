@@ -197,7 +197,10 @@ async fn s_18_a_key_means_the_same_however_it_is_sent() {
         let may = ask(&scene.access, way, Method::GET, CI).await.unwrap();
         assert_eq!(
             may,
-            (Action::Pull.into(), Some("robot$ci".to_owned())),
+            (
+                [Action::List, Action::Pull].into(),
+                Some("robot$ci".to_owned())
+            ),
             "{way}"
         );
         let push = "/v2/ci/app/blobs/uploads/";

@@ -103,7 +103,10 @@ fn the_example_of_the_documentation_does_what_it_says() {
     // More than one of a role.
     let text = "version: 1\nroles: {boss: [pull]}\nrules: [users are bosses of **]";
     let bosses = PolicyFile::parse("policy.yml", text.as_bytes()).unwrap();
-    assert_eq!(granted(&bosses, Some(&ann), "x"), Action::Pull.into());
+    assert_eq!(
+        granted(&bosses, Some(&ann), "x"),
+        [Action::List, Action::Pull].into()
+    );
 
     let contractor = Principal::new("zoe").member_of("contractors");
     for (address, at, expected) in [

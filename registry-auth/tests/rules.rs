@@ -43,7 +43,7 @@ const NOTHING: Actions = Actions::NONE;
 fn everyone_pulls_and_signed_in_users_push() {
     let rules = rules(&["anyone may pull **", "users are writers of **"]);
     let ann = Principal::new("ann");
-    assert_eq!(granted(&rules, None, "a/b:v1"), Action::Pull.into());
+    assert_eq!(granted(&rules, None, "a/b:v1"), Role::READER.into());
     assert_eq!(granted(&rules, Some(&ann), "a/b:v1"), Role::WRITER.into());
 }
 
@@ -118,6 +118,23 @@ fn what_one_rule_denies_no_other_allows() {
 }
 
 #[test]
+fn who_may_pull_may_list_unless_that_is_denied() {
+    let rules = rules(&[
+        "users may pull team/**",
+        "user kim may list team/**",
+        "user ann may not list team/**",
+        "users may not pull team/secret/**",
+    ]);
+    let may = |name: &str, place: &str| granted(&rules, Some(&Principal::new(name)), place);
+    assert_eq!(may("ben", "team/app"), Role::READER.into());
+    assert_eq!(may("ann", "team/app"), Action::Pull.into());
+    // What was to be listed is, although it can't be pulled.
+    assert_eq!(may("kim", "team/secret/app"), Action::List.into());
+    assert_eq!(may("ben", "team/secret/app"), NOTHING);
+    assert_eq!(may("ann", "team/secret/app"), NOTHING);
+}
+
+#[test]
 fn a_workload_is_known_by_what_its_issuer_says() {
     let rules = rules(&[
         "workload github repository=our-org/app ref=refs/heads/* may push, pull team-a/app",
@@ -128,7 +145,7 @@ fn a_workload_is_known_by_what_its_issuer_says() {
             .with_claim("repository", repository)
             .with_claim("ref", format!("refs/heads/{branch}"))
     };
-    let both = [Action::Pull, Action::Push].into();
+    let both = [Action::List, Action::Pull, Action::Push].into();
     let may = |who: &Principal| granted(&rules, Some(who), "team-a/app:v1");
     assert_eq!(may(&job("our-org/app", "main")), both);
     assert_eq!(may(&job("our-org/apps", "main")), NOTHING);
@@ -139,7 +156,7 @@ fn a_workload_is_known_by_what_its_issuer_says() {
     );
     assert_eq!(
         may(&Principal::workload("cluster", "x")),
-        Action::Pull.into()
+        Role::READER.into()
     );
     assert_eq!(may(&Principal::new("cluster")), NOTHING);
 }

@@ -30,7 +30,7 @@ pub enum Action {
     Overwrite = 4,
     /// Remove content and tags.
     Delete = 8,
-    /// See that it exists.
+    /// See that it exists, its tags, and which of its manifests are about another.
     List = 16,
     /// Change how it is managed.
     Administer = 32,

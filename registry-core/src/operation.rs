@@ -271,9 +271,10 @@ impl Operation {
             Self::StatBlob { repository, .. }
             | Self::GetBlob { repository, .. }
             | Self::StatManifest { repository, .. }
-            | Self::GetManifest { repository, .. }
-            | Self::ListTags { repository, .. }
-            | Self::ListReferrers { repository, .. } => (repository, Action::Pull),
+            | Self::GetManifest { repository, .. } => (repository, Action::Pull),
+            Self::ListTags { repository, .. } | Self::ListReferrers { repository, .. } => {
+                (repository, Action::List)
+            }
             Self::BeginUpload { repository, .. }
             | Self::PushBlob { repository, .. }
             | Self::MountBlob { repository, .. }

@@ -392,8 +392,8 @@ fn each_operation_needs_its_actions() {
             "a push v1,v2",
         ),
         ("DELETE", "/v2/a/manifests/v1", "a delete v1"),
-        ("GET", "/v2/a/tags/list", "a pull "),
-        ("GET", "/v2/a/referrers/{d}", "a pull "),
+        ("GET", "/v2/a/tags/list", "a list "),
+        ("GET", "/v2/a/referrers/{d}", "a list "),
     ] {
         assert_eq!(
             needs(method, target).as_deref(),

@@ -26,7 +26,7 @@ fn scopes_of_one_resource_add_up_in_any_order() {
         let scopes = Scopes::parse(values.iter().copied());
         assert_eq!(
             scopes.actions(&"a".parse().unwrap()),
-            Some([Action::Pull, Action::Push, Action::Overwrite].into()),
+            Some([Action::List, Action::Pull, Action::Push, Action::Overwrite].into()),
             "{values:?}"
         );
     }
@@ -63,7 +63,7 @@ fn what_is_not_understood_grants_nothing() {
     );
     assert_eq!(
         actions("repository:a:admin,pull", "a"),
-        Some(Action::Pull.into())
+        Some([Action::List, Action::Pull].into())
     );
 }
 
@@ -109,9 +109,24 @@ fn scopes_that_are_written_down_are_understood_in_whole_or_not_at_all() {
 fn a_scope_never_says_more_than_the_actions() {
     let mut scopes = Scopes::default();
     scopes.insert_actions("a".parse().unwrap(), [Action::Push, Action::List].into());
-    assert_eq!(scopes.to_string(), "repository:a:create");
+    assert_eq!(scopes.to_string(), "repository:a:list,create");
     scopes.insert_actions("b".parse().unwrap(), Action::Administer.into());
-    assert_eq!(scopes.to_string(), "repository:a:create repository:b:");
+    assert_eq!(scopes.to_string(), "repository:a:list,create repository:b:");
+}
+
+#[test]
+fn pulling_is_fetching_and_listing() {
+    for (words, actions, written) in [
+        ("fetch", vec![Action::Pull], "fetch"),
+        ("list", vec![Action::List], "list"),
+        ("list,fetch", vec![Action::Pull, Action::List], "pull"),
+        ("pull,list", vec![Action::Pull, Action::List], "pull"),
+    ] {
+        let scopes = Scopes::parse([format!("repository:a:{words}").as_str()]);
+        let known = scopes.actions(&"a".parse().unwrap());
+        assert_eq!(known, Some(actions.into_iter().collect()), "{words}");
+        assert_eq!(scopes.to_string(), format!("repository:a:{written}"));
+    }
 }
 
 #[test]
@@ -204,6 +219,8 @@ fn scopes() -> impl Strategy<Value = Scopes> {
     let words = prop::collection::vec(
         prop::sample::select(vec![
             "pull",
+            "fetch",
+            "list",
             "push",
             "create",
             "overwrite",

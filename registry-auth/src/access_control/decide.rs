@@ -135,7 +135,7 @@ impl Inner {
                 if caller.is_limited(Scopes::catalog) {
                     return Err(Refused::Uncovered(Scopes::of(operation)));
                 }
-                grant.catalog = Some(self.policies.catalog(caller));
+                grant.catalog = Some(self.policies.catalog(caller, Action::List));
             }
             _ => {
                 let need = operation.need().ok_or_else(|| {
@@ -153,7 +153,7 @@ impl Inner {
                 // From wherever it is would be from where a review denies it, and
                 // it can't be asked about every repository. Clients upload then.
                 None if !self.reviews.is_empty() => {}
-                None => grant.catalog = Some(self.policies.catalog(caller)),
+                None => grant.catalog = Some(self.policies.catalog(caller, Action::Pull)),
             }
         }
         Ok(grant)
@@ -252,9 +252,8 @@ impl Inner {
 /// The refusal of somebody known. Only those who may know of the repository
 /// learn why.
 fn denied(decision: &Decision, need: &Need) -> Error {
-    let knows = [Action::Pull, Action::List]
-        .into_iter()
-        .any(|action| decision.granted().contains(action.into()));
+    let knowing = Actions::from([Action::Pull, Action::List]);
+    let knows = !decision.granted().intersection(knowing).is_empty();
     match decision.reason(need.actions) {
         Some(reason) if knows => ErrorKind::Denied.error(reason),
         _ => ErrorKind::Denied.error("you may not do this; ask the owner of the repository"),
@@ -349,8 +348,8 @@ impl Policies {
         decision.granted()
     }
 
-    /// The repositories that the caller may pull from.
-    fn catalog(&self, caller: &Arc<Known>) -> CatalogAccess {
+    /// The repositories in which the caller may do `action`.
+    fn catalog(&self, caller: &Arc<Known>, action: Action) -> CatalogAccess {
         let visible = if self.0.iter().all(Policy::is_open) {
             Visibility::All
         } else {
@@ -359,7 +358,7 @@ impl Policies {
             Visibility::Only(Arc::new(move |repository| {
                 policies
                     .allowed(repository, &caller)
-                    .contains(Action::Pull.into())
+                    .contains(action.into())
             }))
         };
         CatalogAccess::granted(visible, Arc::clone(&caller.actor))

@@ -19,7 +19,7 @@ pub struct Inquiry {
     /// Who would ask; absent if anonymous. A workload has the claim `sub`, its
     /// subject, also where nobody says so.
     pub principal: Option<Principal>,
-    /// What would be done.
+    /// What would be done. Overwriting is pushing, too.
     pub actions: Actions,
     /// Where; absent if with the registry as a whole.
     pub repository: Option<RepositoryName>,
@@ -85,22 +85,27 @@ impl AccessControl {
             let scopes = limits.scopes();
             inquiry.repository.as_ref().is_some_and(|repository| {
                 let actions = scopes.actions(repository).unwrap_or_default();
-                actions.contains(inquiry.actions)
+                actions.contains(inquiry.needed())
             })
         });
-        let granted = allowed.contains(inquiry.actions) && !disabled && covered;
-        let is_denied = !decision.denied().intersection(inquiry.actions).is_empty();
+        let granted = allowed.contains(inquiry.needed()) && !disabled && covered;
+        let is_denied = !decision.denied().intersection(inquiry.needed()).is_empty();
         let reviewed = !self.0.reviews.is_empty()
             && inquiry.repository.is_some()
             && !(is_denied || disabled || !covered || manages(inquiry.actions));
 
         let mut others = policies.explain(&question);
-        others.retain(|opinion| !opinion.actions.intersection(inquiry.actions).is_empty());
-        let effect = if granted { Effect::Allow } else { Effect::Deny };
-        let deciding = others
-            .iter()
-            .position(|opinion| opinion.effect == effect)
-            .filter(|_| !disabled);
+        let relevant = inquiry.relevant(&others);
+        others.retain(|opinion| !opinion.actions.intersection(relevant).is_empty());
+        let deciding = if disabled {
+            None
+        } else if granted {
+            find(&others, Effect::Allow, inquiry.needed())
+                .or_else(|| find(&others, Effect::Allow, relevant))
+        } else {
+            let missing = without(inquiry.needed(), allowed);
+            find(&others, Effect::Deny, missing).or_else(|| find(&others, Effect::Deny, relevant))
+        };
         let decided_by = deciding.map(|index| others.remove(index));
 
         let because = if disabled {
@@ -139,6 +144,18 @@ fn with_subject(principal: Principal) -> Principal {
     principal.with_claim(SUBJECT, subject)
 }
 
+/// Where the first of `opinions` is that has this effect on any of `actions`.
+fn find(opinions: &[Opinion], effect: Effect, actions: Actions) -> Option<usize> {
+    opinions.iter().position(|opinion| {
+        opinion.effect == effect && !opinion.actions.intersection(actions).is_empty()
+    })
+}
+
+fn without(actions: Actions, others: Actions) -> Actions {
+    let mut left = actions.iter();
+    std::iter::from_fn(|| left.find(|action| !others.contains((*action).into()))).collect()
+}
+
 fn manages(actions: Actions) -> bool {
     [Action::Administer, Action::Audit]
         .into_iter()
@@ -146,6 +163,28 @@ fn manages(actions: Actions) -> bool {
 }
 
 impl Inquiry {
+    /// All that a request needs which does this.
+    fn needed(&self) -> Actions {
+        if self.actions.contains(Action::Overwrite.into()) {
+            self.actions | Action::Push.into()
+        } else {
+            self.actions
+        }
+    }
+
+    /// What these opinions have to be about to have something to say of it. Who may
+    /// pull may list.
+    fn relevant(&self, opinions: &[Opinion]) -> Actions {
+        let pull = Action::Pull.into();
+        if self.actions.contains(Action::List.into())
+            && find(opinions, Effect::Allow, pull).is_some()
+        {
+            self.needed() | pull
+        } else {
+            self.needed()
+        }
+    }
+
     fn sentence(&self, granted: bool, because: &str) -> String {
         let mut sentence = match &self.principal {
             Some(known) if known.kind() != PrincipalKind::Anonymous => known.to_string(),

@@ -257,7 +257,8 @@ impl ManagementGrant {
     /// that `other` may do: nobody gives away more than it has.
     ///
     /// With scopes, it is what they say of each repository that the holder must be
-    /// allowed there, and to pull anywhere for the list of repositories. Without, it is everything that can be done with content, and
+    /// allowed there, to list everywhere for the list of repositories, and to pull
+    /// everywhere for mounts that name no source. Without, it is everything that can be done with content, and
     /// whatever else `other` may be allowed in the registry as a whole, except for what
     /// `other` is denied there.
     ///
@@ -278,8 +279,8 @@ impl ManagementGrant {
         };
         let everywhere = |action| may(action, None);
         let may_give = if let Some(scopes) = scopes {
-            let in_all = scopes.catalog() || scopes.anywhere();
-            (!in_all || everywhere(Action::Pull))
+            (!scopes.catalog() || everywhere(Action::List))
+                && (!scopes.anywhere() || everywhere(Action::Pull))
                 && scopes.repositories().all(|(repository, actions)| {
                     let mut actions = actions.iter();
                     actions.all(|action| may(action, Some(repository)))

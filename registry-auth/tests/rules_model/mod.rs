@@ -192,11 +192,16 @@ fn model(specs: &[Spec], asked: &Asked) -> BTreeSet<&'static str> {
             spec.denies == denies && concerns(spec, asked) && says(spec, tag).contains(action)
         })
     };
-    ACTIONS
+    let denied = |action| about.iter().any(|tag| said(true, *tag, action));
+    let mut may: BTreeSet<_> = ACTIONS
         .into_iter()
         .filter(|action| about.iter().all(|tag| said(false, *tag, action)))
-        .filter(|action| !about.iter().any(|tag| said(true, *tag, action)))
-        .collect()
+        .filter(|action| !denied(action))
+        .collect();
+    if may.contains("pull") && !denied("list") {
+        may.insert("list");
+    }
+    may
 }
 
 fn sentence(spec: &Spec) -> String {

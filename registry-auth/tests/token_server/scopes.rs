@@ -34,7 +34,16 @@ fn actions() -> impl Strategy<Value = Actions> {
 
 fn asked() -> impl Strategy<Value = String> {
     let words = prop::collection::vec(
-        prop::sample::select(vec!["pull", "push", "create", "overwrite", "delete", "*"]),
+        prop::sample::select(vec![
+            "pull",
+            "fetch",
+            "list",
+            "push",
+            "create",
+            "overwrite",
+            "delete",
+            "*",
+        ]),
         0..4,
     );
     let scope = (0..4_u8, words)
@@ -55,6 +64,7 @@ async fn power(access: &AccessControl, authorization: &str, name: &str) -> Actio
     let mut power = Actions::NONE;
     for (method, target) in [
         (Method::GET, format!("/v2/{name}/tags/list")),
+        (Method::GET, format!("/v2/{name}/manifests/v1")),
         (Method::POST, format!("/v2/{name}/blobs/uploads/")),
         (Method::DELETE, format!("/v2/{name}/manifests/v1")),
     ] {
@@ -115,7 +125,7 @@ proptest! {
                 let repository = name.parse().unwrap();
                 let said = second.scopes.actions(&repository).unwrap_or_default();
                 let user = power(&before, &password, name).await;
-                let by_word = |action: Action| said.contains(action.into()) && matches!(action, Action::Pull | Action::Push | Action::Delete);
+                let by_word = |action: Action| said.contains(action.into()) && matches!(action, Action::List | Action::Pull | Action::Push | Action::Delete);
                 for action in Action::ALL.into_iter().filter(|action| by_word(*action)) {
                     assert!(user.contains(action.into()), "{name} {action:?}");
                 }

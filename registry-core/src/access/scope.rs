@@ -16,11 +16,12 @@ const MOUNT: (&str, &str) = ("registry", "mount");
 /// `repository:team/app:pull,push registry:catalog:*`.
 ///
 /// A scope limits; it grants nothing. It knows fewer words than [`Action`], so
-/// a token's scope is to be intersected with what its holder may do: `push`
-/// stands for [`Push`](Action::Push) and [`Overwrite`](Action::Overwrite), `*`
-/// for everything. Words of ours are `create` for `Push` alone, `overwrite` for
-/// `Overwrite` alone, and `registry:mount:pull` for content from
-/// [anywhere](Self::anywhere).
+/// a token's scope is to be intersected with what its holder may do: `pull`
+/// stands for [`Pull`](Action::Pull) and [`List`](Action::List), `push` for
+/// [`Push`](Action::Push) and [`Overwrite`](Action::Overwrite), `*` for
+/// everything. Words of ours are `fetch` for `Pull` alone, `list` for `List` alone,
+/// `create` for `Push` alone, `overwrite` for `Overwrite` alone, and
+/// `registry:mount:pull` for content from [anywhere](Self::anywhere).
 ///
 /// ```
 /// use registry_core::{Action, Scopes};
@@ -29,7 +30,7 @@ const MOUNT: (&str, &str) = ("registry", "mount");
 /// assert!(scopes.catalog());
 /// assert_eq!(
 ///     scopes.actions(&"app".parse()?),
-///     Some([Action::Pull, Action::Push, Action::Overwrite].into()),
+///     Some([Action::List, Action::Pull, Action::Push, Action::Overwrite].into()),
 /// );
 /// assert_eq!(scopes.to_string(), "repository:app:pull,push registry:catalog:*");
 /// # Ok::<(), registry_core::Error>(())
@@ -51,7 +52,8 @@ pub struct ScopeEntry<'a> {
     pub kind: &'static str,
     /// Its name.
     pub name: &'a str,
-    /// What may be done: `pull`, `push`, `create`, `overwrite`, `delete` or `*`.
+    /// What may be done: `pull`, `fetch`, `list`, `push`, `create`, `overwrite`,
+    /// `delete` or `*`.
     pub actions: Vec<&'static str>,
 }
 
@@ -104,7 +106,8 @@ impl Scopes {
 
     /// What a client should ask for to be allowed an operation.
     ///
-    /// Clients that push also pull, so a push asks for both.
+    /// Clients that push also pull, so a push asks for both. Lists are pulled, in
+    /// the words that other registries know.
     pub fn of(operation: &Operation) -> Self {
         let mut scopes = Self {
             catalog: matches!(operation, Operation::ListRepositories { .. }),
@@ -117,7 +120,10 @@ impl Scopes {
         {
             let mut actions = need.actions;
             if actions.contains(Action::Push.into()) {
-                actions = actions | Action::Pull.into() | Action::Overwrite.into();
+                actions = actions | meaning("push") | meaning("pull");
+            }
+            if !actions.intersection(meaning("pull")).is_empty() {
+                actions = actions | meaning("pull");
             }
             scopes.insert_actions(need.repository, actions);
         }
@@ -235,7 +241,9 @@ impl fmt::Display for Scopes {
 /// What a word of the protocol stands for.
 fn meaning(word: &str) -> Actions {
     match word {
-        "pull" => Action::Pull.into(),
+        "pull" => [Action::Pull, Action::List].into(),
+        "fetch" => Action::Pull.into(),
+        "list" => Action::List.into(),
         "push" => [Action::Push, Action::Overwrite].into(),
         "create" => Action::Push.into(),
         "overwrite" => Action::Overwrite.into(),
@@ -250,10 +258,19 @@ fn words(actions: Actions) -> Vec<&'static str> {
     if actions == Actions::ALL {
         return vec!["*"];
     }
-    let pushes = actions.contains(meaning("push"));
-    ["pull", "push", "create", "overwrite", "delete"]
-        .into_iter()
-        .filter(|word| actions.contains(meaning(word)))
-        .filter(|word| !pushes || !matches!(*word, "create" | "overwrite"))
-        .collect()
+    let says = |word| actions.contains(meaning(word));
+    let (pulls, pushes) = (says("pull"), says("push"));
+    [
+        ("pull", true),
+        ("fetch", !pulls),
+        ("list", !pulls),
+        ("push", true),
+        ("create", !pushes),
+        ("overwrite", !pushes),
+        ("delete", true),
+    ]
+    .into_iter()
+    .filter(|(word, alone)| *alone && says(word))
+    .map(|(word, _)| word)
+    .collect()
 }

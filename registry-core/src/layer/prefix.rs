@@ -249,7 +249,7 @@ impl<R: Registry> Registry for PrefixedRegistry<R> {
     ) -> Result<Page<Descriptor>> {
         // Nothing refers to anything in a repository that can't exist.
         let Ok(access) = self.prefix.inner_access(access) else {
-            access.require(Action::Pull)?;
+            access.require(Action::List)?;
             return Ok(Page::whole(Vec::new()));
         };
         self.inner.referrers(&access, subject, filter, page).await

@@ -241,7 +241,7 @@ impl Registry for Route {
     ) -> Result<Page<Descriptor>> {
         let Some(registry) = self.find(access.repository()) else {
             // Nothing refers to anything in a repository that can't exist.
-            access.require(Action::Pull)?;
+            access.require(Action::List)?;
             return Ok(Page::whole(Vec::new()));
         };
         registry.referrers(access, subject, filter, page).await

@@ -87,12 +87,20 @@ pub async fn pulling_needs_the_right_to(registry: &dyn Registry) {
         refused(registry.resolve(&access, &wanted).await, kind);
         refused(registry.get_manifest(&access, &wanted).await, kind);
     }
+}
+
+/// Without the right to list nothing is, whatever may be pulled.
+pub async fn listing_needs_the_right_to(registry: &dyn Registry) {
+    let scene = Scene::set(registry).await;
+    let access = scene.without(Action::List);
     let (page, filter) = (PageRequest::default(), ReferrerFilter::default());
-    refused(registry.tags(&access, page.clone()).await, kind);
     refused(
-        registry.referrers(&access, &digest, filter, page).await,
-        kind,
+        registry.tags(&access, page.clone()).await,
+        ErrorKind::Denied,
     );
+    let subject = scene.image.manifest().digest;
+    let referrers = registry.referrers(&access, &subject, filter, page);
+    refused(referrers.await, ErrorKind::Denied);
 }
 
 /// Without the right to push nothing can be added, nor an upload touched.
@@ -159,7 +167,7 @@ pub async fn mounting_needs_the_right_to_pull_from_the_source(registry: &dyn Reg
 }
 
 /// Nothing needs more than it is: pulling no right to push, pushing none to
-/// pull, deleting neither.
+/// pull, deleting and listing neither.
 pub async fn no_more_than_the_right_is_needed(registry: &dyn Registry) {
     let scene = Scene::set(registry).await;
     let only = |action: Action| scene.owner.limited(action);
@@ -170,6 +178,13 @@ pub async fn no_more_than_the_right_is_needed(registry: &dyn Registry) {
         .expect("a pull");
     assert_eq!(found, *scene.image.manifest());
     pull_blob(registry, &pull, &scene.layer()).await;
+    let (page, filter) = (PageRequest::default(), ReferrerFilter::default());
+    let list = only(Action::List);
+    let tags = registry.tags(&list, page.clone()).await;
+    assert_eq!(tags.expect("the tags").items.len(), 1);
+    let subject = scene.image.manifest().digest;
+    let referrers = registry.referrers(&list, &subject, filter, page).await;
+    assert!(referrers.expect("the referrers").items.is_empty());
     let other = ImageBuilder::new("other")
         .layer(Bytes::from("more"))
         .build();

@@ -107,6 +107,7 @@ macro_rules! registry_clauses {
     (denials, $registry:expr) => {
         $crate::registry_clauses!(@ denials, $registry,
             pulling_needs_the_right_to
+            listing_needs_the_right_to
             pushing_needs_the_right_to
             deleting_needs_the_right_to
             mounting_needs_the_right_to_pull_from_the_source

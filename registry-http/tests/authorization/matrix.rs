@@ -263,7 +263,7 @@ async fn forbidden_is_like_absent_to_tokens() {
 
 /// S-15: names are as secret as content.
 #[tokio::test]
-async fn a_list_names_what_may_be_pulled_and_nothing_else() {
+async fn a_list_names_what_may_be_listed_and_nothing_else() {
     for logins in [Logins::Passwords, Logins::Tokens] {
         let world = World::new(logins).await;
         let lists = |who: &&Somebody| {

@@ -74,6 +74,8 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
         "auditor" => matches!(action, "list" | "audit"),
         "member" => maintains && secret,
         "banned" => maintains && secret && action != "pull",
+        "puller" => reads && secret,
+        "unlisted" => action == "pull" && secret || reads && kept,
         "robot$ci" => reads && secret,
         "stranger" => writes && below("elsewhere/"),
         _ => false,
@@ -89,6 +91,8 @@ fn covers(who: &Somebody, action: &str, repository: &str) -> bool {
     };
     let asked = token.words.split(',').any(|word| match word {
         "*" => true,
+        "pull" => matches!(action, "pull" | "list"),
+        "fetch" => action == "pull",
         "push" => matches!(action, "push" | "overwrite"),
         "create" => action == "push",
         word => word == action,
@@ -295,7 +299,7 @@ fn is_unnamed(repository: &str) -> bool {
 /// The repositories that `who` sees in a list, in its order.
 pub(crate) fn listed(who: &str) -> Vec<&'static str> {
     let mut names: Vec<_> = everywhere()
-        .filter(|name| (is_there(name) || *name == VAULT) && may(who, "pull", name, &[]))
+        .filter(|name| (is_there(name) || *name == VAULT) && may(who, "list", name, &[]))
         .collect();
     names.sort_unstable();
     names

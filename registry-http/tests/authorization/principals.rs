@@ -23,6 +23,9 @@ pub(crate) const RULES: &[&str] = &[
     "user stranger is writer of elsewhere/**",
     "user banned is maintainer of secret/**",
     "user banned may not pull secret/**",
+    "user puller may pull secret/**",
+    "user unlisted is reader of secret/**, kept/**",
+    "user unlisted may not list secret/**",
     "user gone is admin of **",
     "nobody may overwrite, delete keep* in kept/**",
 ];
@@ -141,6 +144,10 @@ pub(crate) const EVERYBODY: &[Somebody] = &[
     known("auditor"),
     known("stranger"),
     known("banned"),
+    // May list without being told so.
+    known("puller"),
+    // Pulls what it may not list.
+    known("unlisted"),
     known("nobody"),
     // In the group.
     known("member"),
@@ -174,6 +181,14 @@ pub(crate) const HOLDERS: &[Somebody] = &[
     with_token("root", ""),
     with_token("stranger", "*"),
     with_token("banned", "*"),
+    with_token("banned", "pull"),
+    with_token("puller", "pull"),
+    with_token("puller", "list"),
+    with_token("puller", "fetch"),
+    with_token("unlisted", "pull"),
+    with_token("auditor", "pull"),
+    with_token("auditor", "list"),
+    with_token("auditor", "fetch"),
     with_token("member", "pull,push,delete"),
     holder(
         "robot$ci",

@@ -140,6 +140,10 @@ const fn pull(method: &'static str, path: &'static str) -> Route {
     to("pull", method, path)
 }
 
+const fn list(method: &'static str, path: &'static str) -> Route {
+    to("list", method, path)
+}
+
 const fn push(method: &'static str, path: &'static str, body: &'static str) -> Route {
     Route {
         body,
@@ -305,14 +309,14 @@ table! { {
         delete("/v2/{name}/manifests/keep").tags(&["keep"]),
         delete("/v2/{name}/manifests/{image}");
     ListTags:
-        pull("GET", "/v2/{name}/tags/list"),
-        pull("HEAD", "/v2/{name}/tags/list"),
-        pull("GET", "/v2/{name}/tags/list?n=1&last=keep");
+        list("GET", "/v2/{name}/tags/list"),
+        list("HEAD", "/v2/{name}/tags/list"),
+        list("GET", "/v2/{name}/tags/list?n=1&last=keep");
     ListReferrers:
         // Where there is nothing, there are none.
-        pull("GET", "/v2/{name}/referrers/{image}").answered(200, 200),
-        pull("HEAD", "/v2/{name}/referrers/{image}").answered(200, 200),
-        pull("GET", "/v2/{name}/referrers/{image}?artifactType=application/vnd.example%2bjson")
+        list("GET", "/v2/{name}/referrers/{image}").answered(200, 200),
+        list("HEAD", "/v2/{name}/referrers/{image}").answered(200, 200),
+        list("GET", "/v2/{name}/referrers/{image}?artifactType=application/vnd.example%2bjson")
             .answered(200, 200);
 } beside {
     Token:

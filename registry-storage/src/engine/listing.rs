@@ -21,7 +21,7 @@ const LOOKED_AT_BYTES: usize = 4 * REFERRERS_BYTES;
 
 impl Engine {
     pub(super) async fn tags(&self, access: &Access, page: PageRequest) -> Result<Page<Tag>> {
-        access.require(Action::Pull)?;
+        access.require(Action::List)?;
         let limit = self.limit(&page);
         // One more than wanted tells whether there is a next page.
         let mut tags: Vec<Tag> = self
@@ -49,7 +49,7 @@ impl Engine {
         filter: ReferrerFilter,
         page: PageRequest,
     ) -> Result<Page<Descriptor>> {
-        access.require(Action::Pull)?;
+        access.require(Action::List)?;
         let limit = self.limit(&page);
         let mut after = match &page.after {
             Some(after) => Some(after.parse().map_err(|_| {
