@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use registry_core::{Action, Actions, Clock, Result, Scopes, SystemClock};
+use registry_core::{Action, Actions, Clock, Reach, Result, Scopes, SystemClock};
 
 pub(crate) use self::verifier::Verifier;
 use crate::jwt::{Algorithm, Claims, Json, Profile, Rejected};
 use crate::{
-    Authenticator, Caller, Credentials, Decision, Fetch, Policy, Principal, Question, TokenIssuer,
-    TokenLimits,
+    Authenticator, Caller, Credentials, Decision, Fetch, Horizon, Policy, Principal, Question,
+    TokenIssuer, TokenLimits,
 };
 
 /// Takes the tokens of another service, such as GitLab or the server that a
@@ -186,5 +186,17 @@ impl Policy for TrustIssuer {
             }
             _ => Decision::ABSTAIN,
         }
+    }
+
+    fn lists_by_tag(&self, _: &Question<'_>) -> bool {
+        false
+    }
+
+    fn horizon(&self, question: &Question<'_>) -> Horizon {
+        let mut horizon = Horizon::default();
+        if self.decide(question).granted().is_empty() {
+            horizon.allowed = Reach::nowhere();
+        }
+        horizon
     }
 }

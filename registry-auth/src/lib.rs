@@ -150,7 +150,7 @@ pub use ldap::{Ldap, LdapBuilder};
 pub use login::{Login, LoginAnswer};
 pub use network::{Network, Networks};
 pub use pattern::Pattern;
-pub use policy::{Decision, Effect, Opinion, Policy, Question};
+pub use policy::{Decision, Effect, Horizon, Opinion, Policy, Question};
 #[cfg(feature = "policy")]
 pub use policy_file::{PolicyFile, PolicyProblem};
 pub use principal::{Principal, PrincipalKind, TokenIssuer, TokenLimits};

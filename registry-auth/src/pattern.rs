@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use registry_core::{Error, ErrorKind, RepositoryName, Result};
+use registry_core::{Error, ErrorKind, Reach, RepositoryName, Result};
 
 use crate::principal::Identity;
 use crate::{Principal, PrincipalKind};
@@ -40,6 +40,9 @@ pub struct Pattern {
     parts: Box<[Part]>,
 }
 
+/// How many groups, or pairs of them, are looked for one by one.
+const STARTS_MAX: usize = 1024;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Exactly(Box<str>),
@@ -69,6 +72,58 @@ impl Pattern {
             1 => Some(one),
             _ => Some(two),
         }
+    }
+
+    /// Where all lies that it is about if `identity` asks.
+    pub(crate) fn reach(&self, identity: Identity<'_>) -> Reach {
+        self.stretches(identity).0
+    }
+
+    /// Where it is about whatever there is, as far as that can be told.
+    pub(crate) fn whole(&self, identity: Identity<'_>) -> Reach {
+        match self.stretches(identity) {
+            (reach, true) => reach,
+            (_, false) => Reach::nowhere(),
+        }
+    }
+
+    /// What the components that it says lead to, and whether it is about all of
+    /// that.
+    fn stretches(&self, identity: Identity<'_>) -> (Reach, bool) {
+        let mut starts = vec![String::new()];
+        let mut parts = self.parts.as_ref();
+        while let Some((part, rest)) = parts.split_first() {
+            let fitting: Vec<&str> = match part {
+                Part::Exactly(text) => vec![text],
+                Part::User => identity
+                    .name()
+                    .filter(|_| identity.kind() == Some(PrincipalKind::User))
+                    .into_iter()
+                    .collect(),
+                Part::Group => identity.groups().collect(),
+                Part::One | Part::Any => break,
+            };
+            if starts.len().saturating_mul(fitting.len()) > STARTS_MAX {
+                break;
+            }
+            let is_component = |name: &&&str| !name.is_empty() && !name.contains('/');
+            starts = starts
+                .iter()
+                .flat_map(|start| {
+                    let fitting = fitting.iter().filter(is_component);
+                    fitting.map(move |name| format!("{start}{name}/"))
+                })
+                .collect();
+            parts = rest;
+        }
+        let is_name = parts.is_empty();
+        let reach = starts.iter().map(|start| match start.strip_suffix('/') {
+            Some(name) if is_name => name
+                .parse()
+                .map_or_else(|_| Reach::nowhere(), |name| Reach::exactly(&name)),
+            _ => Reach::below(start),
+        });
+        (reach.collect(), is_name || *parts == [Part::Any, Part::One])
     }
 
     /// Whether it is about everything.

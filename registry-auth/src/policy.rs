@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use registry_core::{Action, Actions, RepositoryName, RequestOrigin, Tag};
+use registry_core::{Action, Actions, Reach, RepositoryName, RequestOrigin, Tag};
 
 use crate::{Principal, PrincipalKind, TokenLimits};
 
@@ -193,6 +193,25 @@ pub struct Opinion {
     pub reason: Option<String>,
 }
 
+/// Where a policy allows, and where it denies, that repositories are listed.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Horizon {
+    /// Outside of this it allows nobody to list or pull.
+    pub allowed: Reach,
+    /// In this it denies listing whatever there is.
+    pub denied: Reach,
+}
+
+impl Default for Horizon {
+    fn default() -> Self {
+        Self {
+            allowed: Reach::everywhere(),
+            denied: Reach::nowhere(),
+        }
+    }
+}
+
 /// Decides what may be done.
 ///
 /// It is asked for every request and for every name in a listing, so it is
@@ -241,6 +260,21 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
         self.decide(question)
     }
 
+    /// Where it allows, and where it denies, that repositories are listed, whichever
+    /// `question` is about: how a list is made without walking through everything
+    /// that the caller may not see. Without an answer, it could be anywhere.
+    #[allow(unused_variables, reason = "its name is for those who write another")]
+    fn horizon(&self, question: &Question<'_>) -> Horizon {
+        Horizon::default()
+    }
+
+    /// Whether it could say otherwise of some tag than of `question`, as far as lists
+    /// are concerned. If so, it is asked about each tag before that is listed.
+    #[allow(unused_variables, reason = "its name is for those who write another")]
+    fn lists_by_tag(&self, question: &Question<'_>) -> bool {
+        true
+    }
+
     /// Whether `principal` is to be treated as unknown, whatever it shows.
     #[allow(unused_variables, reason = "its name is for those who write another")]
     fn is_disabled(&self, principal: &Principal) -> bool {
@@ -277,6 +311,14 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
         (**self).at_least(question, other)
     }
 
+    fn horizon(&self, question: &Question<'_>) -> Horizon {
+        (**self).horizon(question)
+    }
+
+    fn lists_by_tag(&self, question: &Question<'_>) -> bool {
+        (**self).lists_by_tag(question)
+    }
+
     fn is_disabled(&self, principal: &Principal) -> bool {
         (**self).is_disabled(principal)
     }
@@ -297,6 +339,10 @@ pub(crate) struct Open;
 impl Policy for Open {
     fn decide(&self, _: &Question<'_>) -> Decision {
         Decision::allow(Actions::ALL)
+    }
+
+    fn lists_by_tag(&self, _: &Question<'_>) -> bool {
+        false
     }
 
     fn rewards_login(&self) -> bool {

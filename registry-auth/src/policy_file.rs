@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::watched_file::WatchedFile;
-use crate::{Decision, Opinion, Policy, Principal, Question, Rules};
+use crate::{Decision, Horizon, Opinion, Policy, Principal, Question, Rules};
 
 /// The longest file that is read, in bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -160,6 +160,14 @@ impl Policy for PolicyFile {
 
     fn at_least(&self, question: &Question<'_>, other: &Principal) -> Decision {
         self.file.now().at_least(question, other)
+    }
+
+    fn horizon(&self, question: &Question<'_>) -> Horizon {
+        self.file.now().horizon(question)
+    }
+
+    fn lists_by_tag(&self, question: &Question<'_>) -> bool {
+        self.file.now().lists_by_tag(question)
     }
 
     fn is_disabled(&self, principal: &Principal) -> bool {

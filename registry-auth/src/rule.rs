@@ -103,6 +103,9 @@ impl Who {
 /// A denial wins over everything that is allowed. What is about several tags at
 /// once has to be allowed for each, and is denied if it is for any.
 ///
+/// Who may pull may list, too, unless that is denied. A list of tags shows those
+/// that may be listed.
+///
 /// Tags limit names, not content: what has no tag, such as a blob or a pull by
 /// digest, is allowed by a rule about tags as far as listing, pulling and pushing
 /// go. A denial about tags is also one of every deletion by digest, which could
@@ -229,9 +232,13 @@ impl Rule {
 
     /// Whether it is about this question at all, tags left aside.
     pub(crate) fn concerns(&self, question: &Question<'_>, identity: Identity<'_>) -> bool {
-        self.concerns_somewhere(question, identity)
-            && self.holds_at(question.at)
-            && self.holds_from(question)
+        self.is_about(question, identity) && self.holds_for(question, identity)
+    }
+
+    /// Whether it holds for who asks, from there and at that time, about any
+    /// repository.
+    pub(crate) fn holds_for(&self, question: &Question<'_>, identity: Identity<'_>) -> bool {
+        self.is_for(identity) && self.holds_at(question.at) && self.holds_from(question)
     }
 
     /// The same wherever and whenever it is asked.
@@ -276,6 +283,15 @@ impl Rule {
 
     fn is_for(&self, identity: Identity<'_>) -> bool {
         self.who.includes(identity) && !self.except.iter().any(|who| who.includes(identity))
+    }
+
+    /// Whether it says the same of all tags, and of what has none.
+    pub(crate) fn is_about_all_tags(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    pub(crate) fn actions(&self) -> Actions {
+        self.actions
     }
 
     /// What it allows or denies of a question about `tag`, or about none.

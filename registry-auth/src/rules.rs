@@ -5,13 +5,14 @@ mod remark;
 
 use std::collections::{BTreeSet, HashMap};
 
-use registry_core::{Action, Actions, Error, Result, Tag};
+use registry_core::{Action, Actions, Error, Reach, Result, Tag};
 
 use self::index::Index;
 pub use self::remark::{RemarkKind, RuleRemark};
 use crate::principal::{Identity, ROBOT};
 use crate::{
-    Decision, Effect, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Rule, Who,
+    Decision, Effect, Horizon, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Rule,
+    Who,
 };
 
 /// A list of permissions and denials: what no rule allows is refused, and what
@@ -246,6 +247,41 @@ impl Policy for Rules {
         });
         let denied = self.decide(question).denied() | withheld;
         Decision::allow(allowed).and(Decision::deny_silently(denied))
+    }
+
+    fn horizon(&self, question: &Question<'_>) -> Horizon {
+        let identity = self.identity(question);
+        let holding = self
+            .sound()
+            .filter(|rule| rule.holds_for(question, identity));
+        let rules: Vec<_> = holding.collect();
+        let reach = |effect, action: Action| -> Reach {
+            let about = rules.iter().filter(|rule| {
+                rule.effect() == effect
+                    && rule.actions().contains(action.into())
+                    && (effect == Effect::Allow || rule.is_about_all_tags())
+            });
+            about
+                .flat_map(|rule| rule.repositories())
+                .map(|pattern| match effect {
+                    Effect::Allow => pattern.reach(identity),
+                    Effect::Deny => pattern.whole(identity),
+                })
+                .collect()
+        };
+        let pulled = reach(Effect::Allow, Action::Pull);
+        let pulled = pulled.without(&reach(Effect::Deny, Action::Pull));
+        Horizon {
+            allowed: pulled.and(reach(Effect::Allow, Action::List)),
+            denied: reach(Effect::Deny, Action::List),
+        }
+    }
+
+    fn lists_by_tag(&self, question: &Question<'_>) -> bool {
+        let lists = Actions::from([Action::List, Action::Pull]);
+        self.concerning(question)
+            .iter()
+            .any(|rule| !rule.is_about_all_tags() && !rule.actions().intersection(lists).is_empty())
     }
 
     fn is_disabled(&self, principal: &Principal) -> bool {

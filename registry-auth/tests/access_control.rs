@@ -226,6 +226,69 @@ async fn s_02_a_mount_needs_the_right_to_pull_from_its_source() {
 }
 
 #[tokio::test]
+async fn s_15_a_list_is_looked_for_where_the_rules_let_the_caller_see() {
+    let rules = Rules::new()
+        .sentence("anyone is reader of public/**, single, open")
+        .sentence("users are readers of people/{user}/**")
+        .sentence("user root is admin of **")
+        .sentence("user ann may list teams/*/app")
+        .sentence("user ann may pull kept/**")
+        .sentence("nobody may list public/hidden/**, open")
+        .sentence("nobody may pull kept/in/**");
+    let access =
+        AccessControl::new(rules.check().unwrap()).authenticator(Login::new(|_, _| async { true }));
+    let names = [
+        "kept/in/a",
+        "kept/out",
+        "open",
+        "other",
+        "people/ann/a",
+        "people/ben/a",
+        "public/a",
+        "public/hidden/a",
+        "single",
+        "singles",
+        "teams/web/app",
+    ];
+    for (user, expected) in [
+        ("ben", &["people/ben/a", "public/a", "single"][..]),
+        (
+            "ann",
+            &[
+                "kept/out",
+                "people/ann/a",
+                "public/a",
+                "single",
+                "teams/web/app",
+            ],
+        ),
+        (
+            "root",
+            &[
+                "kept/in/a",
+                "kept/out",
+                "other",
+                "people/ann/a",
+                "people/ben/a",
+                "public/a",
+                "single",
+                "singles",
+                "teams/web/app",
+            ],
+        ),
+    ] {
+        let authorization = basic(user, "x");
+        let grant = ask(&access, Some(&authorization), Method::GET, "/v2/_catalog").await;
+        let catalog = grant.unwrap().catalog.unwrap();
+        let looked_at = |name: &&str| catalog.reach().contains(&name.parse().unwrap());
+        let looked_at: Vec<_> = names.into_iter().filter(looked_at).collect();
+        assert_eq!(looked_at, expected, "{user}");
+        let seen = |name: &&str| catalog.permits(&name.parse().unwrap());
+        assert_eq!(names.into_iter().filter(seen).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
 async fn s_15_listings_show_what_the_caller_may_pull() {
     let access = private_registry();
     let visible = async |user| {

@@ -5,8 +5,10 @@
 //! from what an operation [needs](crate::Operation::need); code that trusts
 //! itself says so by name.
 
+mod reach;
 mod scope;
 
+pub use reach::Reach;
 pub use scope::{ScopeEntry, Scopes};
 
 use std::fmt;
@@ -194,14 +196,27 @@ pub struct Need {
 /// use registry_core::{Access, Actions, RepositoryName};
 ///
 /// fn forged(repository: RepositoryName) -> Access {
-///     Access { repository, actions: Actions::ALL, actor: Arc::default() }
+///     Access { repository, actions: Actions::ALL, tags: Default::default(), actor: Arc::default() }
 /// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Access {
     repository: RepositoryName,
     actions: Actions,
+    tags: ShownTags,
     actor: Arc<Actor>,
+}
+
+/// Which tags a list shows; all of them without a function.
+#[derive(Clone, Default)]
+struct ShownTags(Option<Arc<TagFilter>>);
+
+type TagFilter = dyn Fn(&Tag) -> bool + Send + Sync;
+
+impl fmt::Debug for ShownTags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_none() { "All" } else { "Only(..)" })
+    }
 }
 
 impl Access {
@@ -217,6 +232,7 @@ impl Access {
         let access = Self {
             repository: need.repository.clone(),
             actions: granted,
+            tags: ShownTags::default(),
             actor,
         };
         access.require(need.actions)?;
@@ -229,8 +245,29 @@ impl Access {
         Self {
             repository,
             actions: Actions::ALL,
+            tags: ShownTags::default(),
             actor: Arc::default(),
         }
+    }
+
+    /// The same access, where a list of tags shows only those for which `shows`
+    /// says so. It is called for every candidate, so it must be quick.
+    #[must_use]
+    pub fn showing(self, shows: Arc<dyn Fn(&Tag) -> bool + Send + Sync>) -> Self {
+        Self {
+            tags: ShownTags(Some(shows)),
+            ..self
+        }
+    }
+
+    /// Whether a list shows `tag`.
+    pub fn shows(&self, tag: &Tag) -> bool {
+        self.tags.0.as_ref().is_none_or(|shows| shows(tag))
+    }
+
+    /// Whether a list shows every tag.
+    pub fn shows_all_tags(&self) -> bool {
+        self.tags.0.is_none()
     }
 
     /// The same right in another repository, for layers that rename
@@ -298,6 +335,7 @@ impl Access {
 #[derive(Clone)]
 pub struct CatalogAccess {
     visible: Visibility,
+    reach: Reach,
     actor: Arc<Actor>,
 }
 
@@ -314,7 +352,23 @@ pub enum Visibility {
 impl CatalogAccess {
     /// What an authorizer lets `actor` see.
     pub fn granted(visible: Visibility, actor: Arc<Actor>) -> Self {
-        Self { visible, actor }
+        Self {
+            visible,
+            reach: Reach::everywhere(),
+            actor,
+        }
+    }
+
+    /// The same right, where nothing outside of `reach` may be seen anyway: so
+    /// nobody has to look there, and how long it takes doesn't tell what is there.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// Where to look.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// All repositories, for code that decides for itself.
@@ -354,6 +408,7 @@ impl fmt::Debug for CatalogAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CatalogAccess")
             .field("visible", &self.visible)
+            .field("reach", &self.reach)
             .field("actor", &self.actor)
             .finish()
     }
@@ -385,6 +440,7 @@ mod tests {
             Access {
                 repository,
                 actions: Actions::ALL,
+                tags: super::ShownTags::default(),
                 actor: Arc::default(),
             }
         }

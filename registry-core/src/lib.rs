@@ -222,8 +222,8 @@ pub mod testkit;
 mod upload;
 
 pub use access::{
-    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, RequestOrigin, ScopeEntry,
-    Scopes, Visibility,
+    Access, Action, Actions, Actor, CatalogAccess, MountSource, Need, Reach, RequestOrigin,
+    ScopeEntry, Scopes, Visibility,
 };
 pub use blob::{Blob, BlobBody, ByteRange, ByteStream, FileContent, FileSlice, OpenOptions};
 pub use descriptor::Descriptor;

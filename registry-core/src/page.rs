@@ -38,7 +38,8 @@ impl PageRequest {
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// The position to go on from, if there are more items.
+    /// The position to go on from, if there may be more items. Where much has to be
+    /// left out it needn't be the last item, and is not for clients to read.
     pub next: Option<String>,
 }
 

@@ -195,7 +195,8 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         Err(Error::unsupported("deleting"))
     }
 
-    /// The tags of the repository, in the order of their bytes.
+    /// The tags of the repository that the access
+    /// [shows](crate::Access::shows), in the order of their bytes.
     ///
     /// # Errors
     ///

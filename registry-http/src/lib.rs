@@ -80,6 +80,7 @@ mod overload;
 mod patience;
 mod peer;
 mod places;
+mod positions;
 mod range;
 mod request_body;
 mod request_identity;

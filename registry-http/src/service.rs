@@ -38,6 +38,7 @@ use crate::metrics::{Metrics, UNKNOWN, count_panic};
 use crate::overload::Capacity;
 use crate::patience::Patience;
 use crate::places::Place;
+use crate::positions::Positions;
 use crate::request_body::{BoxError, Incoming, Remains, RequestBody, erase};
 use crate::request_identity::{Identities, RequestIdentity};
 use crate::storage::Storage;
@@ -82,6 +83,7 @@ pub(crate) struct Settings {
     pub(crate) administration: Option<Administration>,
     pub(crate) randomness: Arc<dyn Randomness>,
     pub(crate) capacity: Capacity,
+    pub(crate) positions: Arc<Positions>,
     identities: Arc<Identities>,
     namespaces: Vec<String>,
     trusted_proxies: Vec<IpNet>,
@@ -116,6 +118,7 @@ impl RegistryService {
                 #[cfg(feature = "management")]
                 administration: None,
                 identities: Arc::new(Identities::new(Arc::clone(&randomness) as _)),
+                positions: Arc::new(Positions::new(Arc::clone(&randomness) as _)),
                 randomness,
                 capacity,
                 namespaces: Vec::new(),

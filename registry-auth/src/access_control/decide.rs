@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use registry_core::{
-    Access, Action, Actions, Actor, CatalogAccess, Error, ErrorKind, Need, Operation,
+    Access, Action, Actions, Actor, CatalogAccess, Error, ErrorKind, Need, Operation, Reach,
     RepositoryName, RequestOrigin, Result, Scopes, Visibility,
 };
 
@@ -200,7 +200,7 @@ impl Inner {
         &self,
         operation: &Operation,
         need: &Need,
-        caller: &Known,
+        caller: &Arc<Known>,
     ) -> Result<Access, Refused> {
         let decision = self.policies.decide_on(need, caller);
         let decision = decision.and(caller.reviewed.target.clone());
@@ -219,7 +219,11 @@ impl Inner {
         }
         caller.require_current(&need.repository)?;
         let granted = allowed.intersection(covered);
-        Ok(Access::granted(need, granted, Arc::clone(&caller.actor))?)
+        let access = Access::granted(need, granted, Arc::clone(&caller.actor))?;
+        Ok(match operation {
+            Operation::ListTags { .. } => self.policies.shown_tags(access, need, caller),
+            _ => access,
+        })
     }
 
     /// What may be done where a mount takes its content from. A token that
@@ -348,6 +352,23 @@ impl Policies {
         decision.granted()
     }
 
+    /// The same right to list, which shows no tag that `caller` may not list.
+    fn shown_tags(&self, access: Access, need: &Need, caller: &Arc<Known>) -> Access {
+        let question = caller.question_of(need);
+        if !self.0.iter().any(|policy| policy.lists_by_tag(&question)) {
+            return access;
+        }
+        let (policies, caller, need) = (self.clone(), Arc::clone(caller), need.clone());
+        access.showing(Arc::new(move |tag| {
+            let tags = [tag.clone()];
+            let mut question = caller.question_of(&need);
+            question.tags = &tags;
+            let decision = policies.decide(&question);
+            let decision = decision.and(caller.reviewed.target.clone());
+            decision.granted().contains(Action::List.into())
+        }))
+    }
+
     /// The repositories in which the caller may do `action`.
     fn catalog(&self, caller: &Arc<Known>, action: Action) -> CatalogAccess {
         let visible = if self.0.iter().all(Policy::is_open) {
@@ -361,6 +382,19 @@ impl Policies {
                     .contains(action.into())
             }))
         };
-        CatalogAccess::granted(visible, Arc::clone(&caller.actor))
+        let catalog = CatalogAccess::granted(visible, Arc::clone(&caller.actor));
+        if catalog.is_unlimited() || action != Action::List {
+            return catalog;
+        }
+        let question = caller.question(None);
+        let (allowed, denied): (Vec<_>, Vec<_>) = self
+            .0
+            .iter()
+            .map(|policy| policy.horizon(&question))
+            .map(|horizon| (horizon.allowed, horizon.denied))
+            .unzip();
+        let (allowed, denied): (Reach, Reach) =
+            (allowed.into_iter().collect(), denied.into_iter().collect());
+        catalog.within(allowed.without(&denied))
     }
 }

@@ -375,6 +375,7 @@ proptest! {
         asked in prop::collection::vec(asked(), 1..6),
     ) {
         let rules = rules(&specs);
+        let names_there = ["a", "ann", "ann/a", "a/ann", "a/web", "web/a", "ops/a", "a/b/c"];
         for asked in &asked {
             let principal = principal(&asked.asker);
             let repository = asked.repository.map(|name| name.parse().unwrap());
@@ -390,6 +391,15 @@ proptest! {
 
             let decision = rules.decide(&question);
             prop_assert_eq!(names(decision.granted()), model(&specs, asked), "{:?}", asked);
+
+            // What is listed lies where lists look.
+            let horizon = rules.horizon(&question);
+            let reach = horizon.allowed.without(&horizon.denied);
+            for name in names_there {
+                let tagless = Asked { repository: Some(name), tags: vec![], ..asked.clone() };
+                let may = model(&specs, &tagless).contains("list");
+                prop_assert!(!may || reach.contains(&name.parse().unwrap()), "{} {:?}", name, asked);
+            }
 
             // The explanation is made of the same rules.
             let told = rules.explain(&question).into_iter().fold(

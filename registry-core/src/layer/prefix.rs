@@ -105,6 +105,10 @@ impl Prefix {
             Visibility::Only(Arc::new(visible)),
             Arc::clone(access.actor()),
         )
+        .within(match self.direction {
+            Direction::Add => access.reach().moved_below(&self.prefix),
+            Direction::Strip => access.reach().taken_from(&self.prefix),
+        })
     }
 
     /// Where to go on below; `None` if nothing can come after.

@@ -101,6 +101,7 @@ impl Route {
             Visibility::Only(Arc::new(visible)),
             Arc::clone(access.actor()),
         )
+        .within(access.reach().clone())
     }
 
     /// What one registry adds to the list of all.

@@ -148,6 +148,7 @@ macro_rules! registry_clauses {
     (tags, $registry:expr) => {
         $crate::registry_clauses!(@ tags, $registry,
             pages_of_tags_add_up
+            tags_that_are_not_shown_are_left_out
             pages_of_names_that_begin_others_add_up
             what_stays_is_listed_once_while_others_come
             a_list_goes_on_behind_any_position

@@ -1,5 +1,7 @@
 //! What a registry promises about lists of tags.
 
+use std::sync::Arc;
+
 use crate::testkit::{ImageBuilder, all_pages, refused, trusted};
 use crate::{Access, ErrorKind, PageRequest, Registry, Tag};
 
@@ -33,6 +35,18 @@ pub async fn pages_of_tags_add_up(registry: &dyn Registry) {
     for limit in limits {
         let tags = all_pages(limit, |page| registry.tags(&access, page)).await;
         assert_eq!(names(&tags), TAGS, "{limit:?}");
+    }
+}
+
+/// What the caller may not see is no part of the list, nor of the size of a page.
+pub async fn tags_that_are_not_shown_are_left_out(registry: &dyn Registry) {
+    let access = tagged(registry).await;
+    let shown = |tag: &Tag| tag.as_str().len() == 2;
+    let access = access.showing(Arc::new(shown));
+    let expected: Vec<_> = TAGS.into_iter().filter(|tag| tag.len() == 2).collect();
+    for limit in (1..=TAGS.len() + 1).map(Some).chain([None]) {
+        let tags = all_pages(limit, |page| registry.tags(&access, page)).await;
+        assert_eq!(names(&tags), expected, "{limit:?}");
     }
 }
 

@@ -49,8 +49,8 @@ impl RemoteRegistry {
             },
             read: tags,
             position: Tag::to_string,
-            keeps: &|_| true,
-            fills: false,
+            keeps: &|tag| access.shows(tag),
+            fills: !access.shows_all_tags(),
         })
         .await
     }

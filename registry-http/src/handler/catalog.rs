@@ -8,6 +8,9 @@ use super::{Request, clamp};
 use crate::Body;
 use crate::header::{JSON, insert_link, respond_json};
 
+/// What the list is called among others, which are called as repositories are.
+const LIST: &str = "";
+
 #[derive(Serialize)]
 struct Document<'a> {
     repositories: &'a [RepositoryName],
@@ -22,6 +25,8 @@ pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Re
     }
     let wanted = clamp(page, settings.limits.max_catalog_page);
     let none = wanted.limit == Some(0);
+    let after = settings.positions.find(LIST, wanted.after)?;
+    let wanted = PageRequest::default().limit(wanted.limit).after(after);
     let found = settings
         .registry
         .repositories(request.catalog()?, wanted)
@@ -33,6 +38,8 @@ pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Re
         .map_err(|source| Error::internal("the list could not be written", source))?;
     let mut response = respond_json(StatusCode::OK, JSON, document);
     if let Some(next) = found.next.filter(|_| !none) {
+        let last = found.items.last().map(RepositoryName::as_str);
+        let next = settings.positions.tell(LIST, last, next)?;
         let next = Operation::ListRepositories {
             page: PageRequest::default().limit(page.limit).after(Some(next)),
         };

@@ -19,6 +19,10 @@ pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Re
     let access = request.access()?;
     let wanted = clamp(page, settings.limits.max_tags_page);
     let none = wanted.limit == Some(0);
+    let after = settings
+        .positions
+        .find(access.repository().as_str(), wanted.after)?;
+    let wanted = PageRequest::default().limit(wanted.limit).after(after);
     let found = settings.registry.tags(access, wanted).await?;
     let document = Document {
         name: access.repository(),
@@ -28,6 +32,10 @@ pub(super) async fn list(request: &Request<'_>, page: &PageRequest) -> Result<Re
         .map_err(|source| Error::internal("the list could not be written", source))?;
     let mut response = respond_json(StatusCode::OK, JSON, document);
     if let Some(next) = found.next.filter(|_| !none) {
+        let last = found.items.last().map(Tag::as_str);
+        let next = settings
+            .positions
+            .tell(access.repository().as_str(), last, next)?;
         let next = Operation::ListTags {
             repository: access.repository().clone(),
             page: PageRequest::default().limit(page.limit).after(Some(next)),

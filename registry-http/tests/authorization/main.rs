@@ -25,6 +25,7 @@
 )]
 mod endpoint;
 mod exchange;
+mod explained;
 #[path = "../../src/management_operation.rs"]
 #[allow(
     dead_code,

@@ -74,9 +74,8 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
         "auditor" => matches!(action, "list" | "audit"),
         "member" => maintains && secret,
         "banned" => maintains && secret && action != "pull",
-        "puller" => reads && secret,
         "unlisted" => action == "pull" && secret || reads && kept,
-        "robot$ci" => reads && secret,
+        "puller" | "robot$ci" => reads && secret,
         "stranger" => writes && below("elsewhere/"),
         _ => false,
     };

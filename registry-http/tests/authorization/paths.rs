@@ -378,8 +378,8 @@ async fn s_09_scope_subset_by_verb() {
                     let headers: Vec<_> = shown.iter().cloned().chain(more).collect();
                     let answer = world.send(route.method, &path, &headers, route.body).await;
                     let status = answer.status.as_u16();
-                    let word = if action == "list" { "pull" } else { action };
-                    let covered = about == "secret/there" && held.contains(&word);
+                    let asked = if action == "list" { "pull" } else { action };
+                    let covered = about == "secret/there" && held.contains(&asked);
                     let expected =
                         model::expected(route, root, "secret/there", Logins::Passwords).status;
                     let right = if !covered {

@@ -335,7 +335,7 @@ impl World {
 }
 
 /// A user as the access control knows it.
-async fn known(user_name: &str) -> Principal {
+pub(crate) async fn known(user_name: &str) -> Principal {
     let mut headers = http::HeaderMap::new();
     for header in user(user_name) {
         let (_, value) = header.split_once(": ").unwrap();

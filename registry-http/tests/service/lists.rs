@@ -221,6 +221,76 @@ async fn repositories_are_listed_only_if_asked_for_and_only_to_those_who_may_see
 }
 
 #[tokio::test]
+async fn a_list_of_tags_shows_what_may_be_listed_and_nothing_else() {
+    let service = with_tags(&["latest", "secret1", "v1", "v2"]).await;
+    for (rules, expected) in [
+        (
+            &["anyone may list, pull v* in team/**"][..],
+            &["v1", "v2"][..],
+        ),
+        (&["anyone may pull v* in team/**"], &["v1", "v2"]),
+        (
+            &["anyone may pull **", "nobody may list secret* in team/**"],
+            &["latest", "v1", "v2"],
+        ),
+        (
+            &["anyone may pull v1 in **", "anyone may list latest in **"],
+            &["latest", "v1"],
+        ),
+        (
+            &["anyone may pull v* in **", "nobody may pull v2 in **"],
+            &["v1"],
+        ),
+    ] {
+        let rules = rules
+            .iter()
+            .fold(Rules::new(), |all, rule| all.sentence(rule));
+        let access = AccessControl::new(rules.check().unwrap());
+        let service = service.clone().access(access);
+        let items = |page: &Value| strings(&page["tags"]);
+        for query in ["", "?n=1"] {
+            let uri = format!("/v2/team/app/tags/list{query}");
+            let (tags, _) = follow(&service, &uri, items).await;
+            assert_eq!(tags, expected);
+        }
+    }
+}
+
+/// S-15: neither does the way to the next page.
+#[tokio::test]
+async fn a_page_that_ends_among_hidden_names_tells_none_of_them() {
+    let service = service();
+    let hidden = |number: usize| format!("secret/r{number}/hidden");
+    for number in 0..4_200 {
+        push_index(&service, &hidden(number), "a", &index("a", None)).await;
+    }
+    for name in ["a/shown", "z/shown"] {
+        for tag in ["v1", "v2"] {
+            push_index(&service, name, tag, &index("a", None)).await;
+        }
+    }
+    let rules = Rules::new().anonymous("*/shown", &[Action::Pull]);
+    let service = service.access(AccessControl::new(rules));
+    let answer = get(&service, "/v2/_catalog").await;
+    assert_eq!(answer.json(), json!({"repositories": ["a/shown"]}));
+    let second = next(&answer).unwrap();
+    assert!(second.contains("last=~"), "{second}");
+    let answer = get(&service, &second).await;
+    assert_eq!(answer.json(), json!({"repositories": ["z/shown"]}));
+    assert_eq!(next(&answer), None);
+    // It is a position in this list, and nobody can make one.
+    let (_, position) = second.split_once("last=").unwrap();
+    for uri in [
+        format!("/v2/a/shown/tags/list?last={position}"),
+        "/v2/_catalog?last=~0".to_owned(),
+        "/v2/_catalog?last=~".to_owned(),
+    ] {
+        let answer = get(&service, &uri).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn referrers_are_listed_for_every_subject() {
     let service = service();
     let subject = sha256("something");

@@ -11,6 +11,12 @@ use crate::metadata::{ReferrerPage, listed_size};
 /// How many records are read at once where some of them may not be wanted.
 const STEP: usize = 256;
 
+/// How many names are read at once where they end soon.
+const NARROW_STEP: usize = 16;
+
+/// How many names that aren't wanted are looked at for one page.
+const LOOKED_AT_NAMES: usize = 4096;
+
 /// A page of referrers ends before it grows beyond this many bytes: clients
 /// read 4 MiB, and many follow no link.
 const REFERRERS_BYTES: usize = 4_000_000;
@@ -23,23 +29,42 @@ impl Engine {
     pub(super) async fn tags(&self, access: &Access, page: PageRequest) -> Result<Page<Tag>> {
         access.require(Action::List)?;
         let limit = self.limit(&page);
-        // One more than wanted tells whether there is a next page.
-        let mut tags: Vec<Tag> = self
-            .metadata()
-            .tags(
-                access.repository(),
-                page.after.as_deref(),
-                limit.saturating_add(1),
-            )
-            .await?
-            .ok_or_else(|| ErrorKind::NameUnknown.error("there is no such repository"))?
-            .into_iter()
-            .map(|(tag, _)| tag)
-            .collect();
-        let more = tags.len() > limit;
-        tags.truncate(limit);
-        let next = tags.last().filter(|_| more).map(ToString::to_string);
-        Ok(Page { items: tags, next })
+        let most = if access.shows_all_tags() {
+            // One more than wanted tells whether there is a next page.
+            limit.saturating_add(1)
+        } else {
+            STEP
+        };
+        let mut after = page.after;
+        let mut items: Vec<Tag> = Vec::new();
+        let mut looked_at: usize = 0;
+        loop {
+            let step = self
+                .metadata()
+                .tags(access.repository(), after.as_deref(), most)
+                .await?
+                .ok_or_else(|| ErrorKind::NameUnknown.error("there is no such repository"))?;
+            let exhausted = step.len() < most;
+            for (tag, _) in step {
+                if !access.shows(&tag) {
+                    looked_at = looked_at.saturating_add(1);
+                } else if items.len() < limit {
+                    items.push(tag.clone());
+                } else {
+                    let next = items.last().map(ToString::to_string);
+                    return Ok(Page { items, next });
+                }
+                after = Some(tag.to_string());
+            }
+            if exhausted {
+                return Ok(Page::whole(items));
+            }
+            if looked_at >= LOOKED_AT_NAMES {
+                return Ok(Page { items, next: after });
+            }
+            // A store that answers at once would keep others waiting.
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(super) async fn referrers(
@@ -100,12 +125,25 @@ impl Engine {
         let limit = self.limit(&page);
         let mut after = page.after;
         let mut items: Vec<RepositoryName> = Vec::new();
-        loop {
-            let step = self.metadata().repositories(after.as_deref(), STEP).await?;
-            let exhausted = step.len() < STEP;
+        let mut looked_at: usize = 0;
+        while let Some((behind, end)) = access.reach().next(after.as_deref()) {
+            // Little is read of what lies behind the end.
+            let most = if end.is_some() { NARROW_STEP } else { STEP };
+            let step = self
+                .metadata()
+                .repositories(behind.as_deref(), most)
+                .await?;
+            let exhausted = step.len() < most;
+            let is_there = |name: &RepositoryName| end.is_none_or(|end| name.as_str() < end);
+            let mut passed = false;
             for repository in step {
+                if !is_there(&repository.name) {
+                    passed = true;
+                    break;
+                }
                 after = Some(repository.name.to_string());
                 if !access.permits(&repository.name) {
+                    looked_at = looked_at.saturating_add(1);
                     continue;
                 }
                 if items.len() >= limit {
@@ -114,12 +152,20 @@ impl Engine {
                 }
                 items.push(repository.name);
             }
-            if exhausted {
-                return Ok(Page::whole(items));
+            if exhausted && !passed {
+                break;
+            }
+            if passed {
+                after = end.map(str::to_owned);
+            }
+            looked_at = looked_at.saturating_add(1);
+            if looked_at >= LOOKED_AT_NAMES {
+                return Ok(Page { items, next: after });
             }
             // A store that answers at once would keep others waiting.
             tokio::task::yield_now().await;
         }
+        Ok(Page::whole(items))
     }
 
     fn limit(&self, page: &PageRequest) -> usize {
