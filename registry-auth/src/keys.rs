@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use registry_core::{ErrorKind, Expected, Page, PageRequest, Records, Result, Scopes};
+use tokio::sync::Semaphore;
 
 use self::kept::{KeptKey, KeptRobot, seconds, time};
 use self::text::KeyText;
@@ -33,6 +34,9 @@ const TEXT_MAX: usize = 128;
 /// The most groups of a robot.
 const GROUPS_MAX: usize = 64;
 
+/// How many wait at once to keep when a key was used.
+const NOTING_MAX: usize = 64;
+
 /// How precisely it is kept when a key was used.
 const USED: Duration = Duration::from_mins(1);
 
@@ -55,6 +59,8 @@ const USED: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct Keys {
     records: Arc<dyn Records>,
+    /// For whoever keeps when a key was used.
+    noting: Arc<Semaphore>,
 }
 
 /// An account for programs.
@@ -127,6 +133,7 @@ impl Keys {
     pub fn new(records: impl Records) -> Self {
         Self {
             records: Arc::new(records),
+            noting: Arc::new(Semaphore::new(NOTING_MAX)),
         }
     }
 
@@ -417,8 +424,7 @@ impl Keys {
             None => holder,
         };
         let (source, identity) = (kept.source.clone(), kept.identity.clone());
-        self.note_use(&record.key, record.version, record.expires_at, kept, now)
-            .await;
+        self.note_use(record.key, record.version, record.expires_at, kept, now);
         Ok(Some(match holder.kind() {
             PrincipalKind::Robot => KeyHolder::Robot(holder),
             _ => KeyHolder::User(holder, source, identity),
@@ -441,10 +447,11 @@ impl Keys {
         })
     }
 
-    /// Keeps when a key was used. It is no harm if that can't be written.
-    async fn note_use(
+    /// Keeps when a key was used, while the request goes on. It is no harm if that
+    /// can't be written: whoever uses it next tries again.
+    fn note_use(
         &self,
-        key: &str,
+        key: String,
         version: u64,
         expires_at: Option<SystemTime>,
         mut kept: KeptKey,
@@ -454,18 +461,23 @@ impl Keys {
         if ago.is_some_and(|ago| ago.unwrap_or_default() < USED) {
             return;
         }
-        kept.used = Some(seconds(now));
-        let noted = async {
-            let expected = Expected::Version(version);
-            self.records
-                .put(key, expected, kept.write()?, expires_at)
-                .await
+        let Ok(turn) = Arc::clone(&self.noting).try_acquire_owned() else {
+            return;
         };
-        if let Err(error) = noted.await
-            && error.kind() != ErrorKind::PreconditionFailed
-        {
-            tracing::warn!(%error, "it could not be kept when a key was used");
-        }
+        kept.used = Some(seconds(now));
+        let records = Arc::clone(&self.records);
+        tokio::spawn(async move {
+            let _turn = turn;
+            let noted = async {
+                let expected = Expected::Version(version);
+                records.put(&key, expected, kept.write()?, expires_at).await
+            };
+            if let Err(error) = noted.await
+                && error.kind() != ErrorKind::PreconditionFailed
+            {
+                tracing::warn!(%error, "it could not be kept when a key was used");
+            }
+        });
     }
 
     async fn kept_robot(&self, name: &str) -> Result<Option<(KeptRobot, u64)>> {

@@ -1,5 +1,6 @@
 //! Users of a directory, by LDAP.
 
+mod account;
 mod ber;
 mod connection;
 mod filter;
@@ -328,6 +329,7 @@ impl Ldap {
     ) -> Result<Option<(Entry, String)>, Failure> {
         let mut attributes = vec![self.users.attribute.as_str()];
         attributes.extend(IDENTITIES.into_iter().chain(CHANGES));
+        attributes.extend(account::STATES);
         let (entries, is_all) = session
             .search(&Search {
                 base: &self.users.base,
@@ -350,7 +352,11 @@ impl Ldap {
                 return Ok(None);
             }
         };
-        match self.name_of(&entry, user) {
+        let name = match account::ended(&entry, self.clock.now()) {
+            Some(reason) => Err(reason),
+            None => self.name_of(&entry, user),
+        };
+        match name {
             Ok(name) => Ok(Some((entry, name))),
             Err(reason) => {
                 tracing::info!(

@@ -28,7 +28,7 @@ use crate::challenge::Bearer;
 use crate::credentials::AUTHORIZATION_MAX;
 use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
 use crate::remembered::Remembered;
-use crate::{MemoryRecords, Principal, Secret, TokenLimits, wrong_credentials};
+use crate::{MemoryRecords, Principal, PrincipalKind, Secret, TokenLimits, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
 #[cfg(feature = "keys")]
@@ -325,8 +325,12 @@ impl TokenServer {
         }
         let ring = self.keys.current().await;
         match self.read(token, &ring, now) {
-            Ok(verified) => verified.revocable.revoke(&*self.records, GRACE).await,
-            Err(_) => Ok(()),
+            // Nobody's gives what everybody has anyway: to write that down would only let
+            // strangers fill the disk.
+            Ok(verified) if verified.holder.kind() != PrincipalKind::Anonymous => {
+                verified.revocable.revoke(&*self.records, GRACE).await
+            }
+            _ => Ok(()),
         }
     }
 

@@ -13,13 +13,15 @@
 #[path = "common/directory.rs"]
 mod directory;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use futures::future::join_all;
 use http::{HeaderMap, HeaderValue};
 use registry_auth::{
-    AccessControl, GuardLimits, Ldap, LdapBuilder, Principal, Rules, Secret, Sender,
+    AccessControl, Authenticator, GuardLimits, Ldap, LdapBuilder, Principal, Rules, Secret, Sender,
+    Standing,
 };
 use registry_core::{Action, ErrorKind, RequestOrigin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -143,6 +145,46 @@ async fn a_user_is_let_in_by_the_name_in_the_directory_and_no_other_spelling() {
         let name = known.map(|known| known.map(|known| known.name().to_owned()));
         assert_eq!(name, expected, "{user}");
         served.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_ended_is_of_no_use_whatever_it_is_asked_for() {
+    for (values, is_there) in [
+        (&[("userAccountControl", "512")][..], true),
+        (&[("userAccountControl", "514")], false),
+        (&[("accountExpires", "0")], true),
+        (&[("accountExpires", "9223372036854775807")], true),
+        // 2009 and 2100.
+        (&[("accountExpires", "129000000000000000")], false),
+        (&[("accountExpires", "157700000000000000")], true),
+        (&[("nsAccountLock", "FALSE")], true),
+        (&[("nsAccountLock", "true")], false),
+        (&[("pwdAccountLockedTime", "20260101000000Z")], true),
+        (&[("pwdAccountLockedTime", "000001010000Z")], false),
+        (&[("shadowExpire", "-1")], true),
+        (&[("shadowExpire", "15000")], false),
+        (&[("shadowExpire", "50000")], true),
+        // What isn't understood says nothing.
+        (&[("userAccountControl", "x")], true),
+    ] {
+        let (listener, ldap) = directory().await;
+        let served = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(find(stream, Some(entry("ann", values))));
+            }
+        });
+        let ldap = Arc::new(ldap.build().unwrap());
+        let standing = ldap.standing(&Principal::new("ann")).await.unwrap();
+        let is_current = matches!(standing, Standing::Current(_));
+        assert_eq!(is_current, is_there, "{values:?}");
+        // Also where the directory still takes its password.
+        let access = AccessControl::new(Rules::new())
+            .authenticator(Arc::clone(&ldap))
+            .guard(GuardLimits::NONE);
+        assert_eq!(login(&access, "ann").await.is_ok(), is_there, "{values:?}");
+        served.abort();
     }
 }
 

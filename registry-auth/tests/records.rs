@@ -11,7 +11,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue};
 use registry_auth::{
@@ -61,7 +63,7 @@ async fn what_was_written_is_there_after_a_start() {
     let records = FileRecords::open(&directory).unwrap();
     assert_eq!(value(&records, "a").await, None);
     assert_eq!(value(&records, "b").await.as_deref(), Some("3"));
-    let seconds = |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let record = records.get("c").await.unwrap().unwrap();
     assert_eq!(record.expires_at.map(seconds), Some(seconds(end)));
     assert!(put(&records, "d", "4").await > version);
@@ -103,6 +105,38 @@ async fn several_processes_share_the_records() {
     advance(Duration::from_secs(1)).await;
     assert_eq!(value(&other, "d").await.as_deref(), Some("1"));
     assert_eq!(value(&open(), "c").await.as_deref(), Some("599"));
+}
+
+#[tokio::test]
+async fn what_has_expired_takes_no_room() {
+    let directory = TempDir::new().unwrap();
+    let watch = Watch::default();
+    let records = FileRecords::open(directory.path())
+        .unwrap()
+        .clock(watch.clone());
+    for round in 0..4 {
+        for number in 0..600 {
+            let (key, end) = (
+                format!("{round}/{number}"),
+                watch.now() + Duration::from_mins(1),
+            );
+            let written = records.put(&key, Expected::Any, Vec::new(), Some(end));
+            written.await.unwrap();
+        }
+        watch.0.fetch_add(120, Ordering::Relaxed);
+    }
+    let lines = fs::read_to_string(log(directory.path())).unwrap();
+    assert!(lines.lines().count() < 1500, "{}", lines.lines().count());
+}
+
+/// Seconds since 1970.
+#[derive(Debug, Clone, Default)]
+struct Watch(Arc<AtomicU64>);
+
+impl Clock for Watch {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A registry that asks the program's own users: developers push to `library`
-//! and `team`, and everybody who is known pulls from `library`.
+//! and `team`, and everybody who is known pulls from `library`, such as the user
+//! `guest`, who is in no group.
 //!
-//! For the public there is the user `guest`, whose password everybody knows.
 //! `.anonymous("library/**", &[Pull])` would not do: Docker, podman and crane ask
 //! `GET /v2/` once how to log in, and with passwords that means a login for
 //! everything.
@@ -25,10 +25,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Where the program would ask its own database.
     let secret = format!("{:032x}", u128::from_ne_bytes(SystemRandomness.bytes()?));
-    say(&format!("the password of ann is {secret}"));
+    say(&format!("the password of ann and of guest is {secret}"));
     let login = Login::new(move |user, password| {
         let is_ann = user == "ann" && password.matches(&secret);
-        let is_guest = user == "guest" && password.matches("guest");
+        let is_guest = user == "guest" && password.matches(&secret);
         async move {
             if is_ann {
                 Some(Principal::new(user).member_of("developers"))

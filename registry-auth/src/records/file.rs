@@ -24,6 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How old may be what is known of the records.
 const STALE: Duration = Duration::from_mins(1);
 
+/// How often what has expired is dropped.
+const EXPIRY: Duration = Duration::from_mins(1);
+
 /// How long to wait for others who write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,6 +74,8 @@ struct Log {
     offset: u64,
     lines: u64,
     looked: Instant,
+    /// When what had expired was dropped.
+    expired: SystemTime,
     /// Nobody knows what is on the disk.
     broken: bool,
 }
@@ -279,6 +284,11 @@ impl Shared {
         }
         self.catch_up(&mut log, true)?;
         let changed = change(self, &mut log)?;
+        let since = now.duration_since(log.expired);
+        if since.is_ok_and(|since| since >= EXPIRY) {
+            log.expired = now;
+            self.with(|table| table.expire(now));
+        }
         let live = self.with(|table| table.all().len());
         let live = u64::try_from(live).unwrap_or(u64::MAX);
         if log.lines > live.saturating_mul(2).saturating_add(SPARE)
@@ -387,6 +397,7 @@ impl Log {
             offset: 0,
             lines: 0,
             looked: Instant::now(),
+            expired: SystemTime::UNIX_EPOCH,
             broken: false,
         };
         let lines = log.rest(directory, cut)?;
