@@ -11,6 +11,8 @@ use std::time::SystemTime;
 use registry_core::{Action, Actions, RepositoryName, Tag};
 
 use crate::principal::Identity;
+#[cfg(feature = "policy")]
+use crate::principal::ROBOT;
 use crate::{
     Effect, Glob, Network, Networks, Opinion, Pattern, PrincipalKind, Question, TagPattern,
     TimeWindow,
@@ -216,6 +218,26 @@ impl Rule {
 
     pub(crate) fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// Why it is about nobody who can be here, if a name in it can't be one.
+    #[cfg(feature = "policy")]
+    pub(crate) fn impossible_name(&self) -> Option<String> {
+        std::iter::once(&self.who)
+            .chain(&self.except)
+            .find_map(|who| match who {
+                Who::Robot(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                    let lower = name.to_ascii_lowercase();
+                    Some(format!(
+                        "no robot is called `{name}`, since their names are in lower case; \
+                         write `robot {lower}`"
+                    ))
+                }
+                Who::User(name) => name.strip_prefix(ROBOT).map(|robot| {
+                    format!("no user is called `{name}`, but a robot is; write `robot {robot}`")
+                }),
+                _ => None,
+            })
     }
 
     pub(crate) fn repositories(&self) -> &[Pattern] {

@@ -395,3 +395,24 @@ fn it_is_opened_where_it_can_be_watched() {
     let error = PolicyFile::open(file.path()).unwrap_err().to_string();
     assert!(error.contains("Tokio"), "{error}");
 }
+
+#[test]
+fn a_rule_for_a_name_that_nobody_can_have_is_wrong() {
+    for (rule, advice) in [
+        ("robot CI may push a", "write `robot ci`"),
+        ("user robot$ci may push a", "write `robot ci`"),
+        ("nobody except robot Ci may push a", "write `robot ci`"),
+        ("users except user robot$ci may push a", "write `robot ci`"),
+    ] {
+        let text = format!("version: 1\nrules:\n  - anyone may pull a\n  - {rule}\n");
+        let problems = PolicyFile::parse("policy.yml", text.as_bytes()).unwrap_err();
+        let [problem] = problems.as_slice() else {
+            panic!("{rule}: {problems:?}");
+        };
+        assert_eq!(problem.line(), Some(4), "{rule}");
+        assert!(problem.reason().contains(advice), "{problem}");
+    }
+    // Users may be called as they like otherwise.
+    let text = "version: 1\nrules: [user CI may push a, robot ci may push a]";
+    assert!(PolicyFile::parse("policy.yml", text.as_bytes()).is_ok());
+}

@@ -178,7 +178,12 @@ impl Reader<'_> {
         let line = node.line;
         let text = self.text(node)?;
         match rule::parse(&text, &self.roles) {
-            Ok(rule) => Some(rule.at(format!("{}:{line}", self.file))),
+            Ok(rule) => {
+                if let Some(reason) = rule.impossible_name() {
+                    self.wrong(line, reason);
+                }
+                Some(rule.at(format!("{}:{line}", self.file)))
+            }
             Err(error) => {
                 self.wrong(line, error.to_string());
                 None
