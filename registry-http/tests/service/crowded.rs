@@ -213,7 +213,9 @@ async fn no_address_gets_all_uploads() {
         let request = from(Some(peer), request(&Method::PATCH, &upload, &[], body));
         send(&service, request).await
     };
-    let mut endless = std::pin::pin!(patch("192.0.2.1", stalled(b"hello ")));
+    let upload = begin(&service, "a").await;
+    let endless = request(&Method::PATCH, &upload, &[], stalled(b"hello "));
+    let mut endless = std::pin::pin!(send(&service, from(Some("192.0.2.1"), endless)));
     assert!(futures::poll!(endless.as_mut()).is_pending());
     let same = patch("192.0.2.1", nothing()).await;
     assert_eq!(same.status, StatusCode::TOO_MANY_REQUESTS);
