@@ -524,6 +524,6 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys")
             .field("records", &self.records)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -316,19 +316,7 @@ impl Settings {
     async fn answer(self: Arc<Self>, mut parts: Parts, body: Option<Incoming>) -> Response<Body> {
         let in_the_open =
             self.logins_over_tls && forwarded::is_in_the_open(&parts, &self.trusted_proxies);
-        if let Some(&peer) = parts.extensions.get::<Peer>() {
-            let (headers, trusted) = (&parts.headers, &self.trusted_proxies);
-            let client = forwarded::client(peer, headers, trusted);
-            let scheme = forwarded::scheme(peer, headers, trusted);
-            // A proxy proves who it is itself, not for whom it asks.
-            if forwarded::is_trusted(peer.address, trusted) {
-                parts.extensions.remove::<ClientCertificate>();
-            }
-            parts.extensions.insert(client);
-            if let Some(scheme) = scheme {
-                parts.extensions.insert(scheme);
-            }
-        }
+        self.hear_proxies(&mut parts);
         let path = self.locations.strip(parts.uri.path());
         let offers = self.offers();
         let endpoint = match path {
@@ -419,6 +407,24 @@ impl Settings {
         let limits = &self.limits;
         let patience = Patience::new(limits.write_idle, limits.write_grace, limits.write_min_rate);
         response.map(|body| body.attended(exchange, place, patience))
+    }
+
+    /// Takes what a trusted proxy says of its client for what is known of the request.
+    fn hear_proxies(&self, parts: &mut Parts) {
+        let Some(&peer) = parts.extensions.get::<Peer>() else {
+            return;
+        };
+        let (headers, trusted) = (&parts.headers, &self.trusted_proxies);
+        let client = forwarded::client(peer, headers, trusted);
+        let scheme = forwarded::scheme(peer, headers, trusted);
+        // A proxy proves who it is itself, not for whom it asks.
+        if forwarded::is_trusted(peer.address, trusted) {
+            parts.extensions.remove::<ClientCertificate>();
+        }
+        parts.extensions.insert(client);
+        if let Some(scheme) = scheme {
+            parts.extensions.insert(scheme);
+        }
     }
 
     /// Does what a request asks for, if that is allowed. Nothing of the body of an

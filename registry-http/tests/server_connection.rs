@@ -23,7 +23,6 @@ use hyper::body::Incoming;
 use registry_core::{Access, Algorithm, Blob, BlobBody, Digest, OpenOptions, Registry, Result};
 use registry_http::{Limits, Peer, RegistryService, Server, TestServer};
 use server_support::{Seen, echo, exchange, get, http1, http2, statuses, text};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
@@ -107,36 +106,6 @@ async fn a_length_set_by_hand_stays() {
         length(&two.send_request(get("http://a/empty")).await.unwrap()),
         "0"
     );
-}
-
-/// RFC 9112, section 9.6: who closes one half of a connection may wait for the
-/// answer on the other.
-#[tokio::test]
-async fn a_client_that_has_said_all_it_has_to_say_gets_its_answer() {
-    let server = TestServer::start(registry_storage::Engine::memory()).await;
-    let content = vec![7; 16 << 20];
-    let digest = Algorithm::Sha256.digest(&content);
-    let length = content.len();
-    let push = format!(
-        "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: a\r\n\
-         Content-Length: {length}\r\n\r\n"
-    );
-    let pushed = half_closed(&server, &[push.as_bytes(), &content].concat()).await;
-    assert!(pushed.starts_with(b"HTTP/1.1 201 "), "{}", pushed.len());
-
-    let pull = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\n\r\n");
-    let pulled = half_closed(&server, pull.as_bytes()).await;
-    assert!(pulled.ends_with(&content), "{}", pulled.len());
-}
-
-/// Sends a request, says that nothing follows, and reads until the server closes.
-async fn half_closed(server: &TestServer, request: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(server.address()).await.unwrap();
-    stream.write_all(request).await.unwrap();
-    stream.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    answer
 }
 
 /// RFC 9112, sections 3.2 and 3.2.3.

@@ -158,13 +158,12 @@ impl Protocol {
     }
 
     /// Time is kept by [`Activity`], which tells a slow head from a connection
-    /// at rest. A client that has said all it has to say may still listen; one that
-    /// is gone takes nothing, which [`Activity`] notices.
+    /// at rest. A client that closes its half of the connection counts as gone: the
+    /// two can't be told apart, and whoever leaves shouldn't keep work going.
     fn http1(&self) -> http1::Builder {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .half_close(true)
             .header_read_timeout(None)
             .max_headers(self.limits.max_headers)
             .max_buf_size(HTTP1_BUFFER.max(self.limits.max_head));
