@@ -29,9 +29,12 @@
 //!
 //! * `server`: `serve` and `Server`, the listener for HTTP/1.1 and 2, with or without TLS.
 //! * `acme`: certificates from an ACME server, such as Let's Encrypt, for the listener.
+//! * `certificate`: clients that log in with certificates, a feature of
+//!   `registry_auth`.
 //! * `client`: registries across the network, as registries; and `HttpFetch`,
 //!   by which `registry_auth` asks others.
 //! * `htpasswd`: users from a password file, a feature of `registry_auth`.
+//! * `issuer`: tokens of another service, a feature of `registry_auth`.
 //! * `keys`: API keys and accounts for programs, a feature of `registry_auth`.
 //! * `ldap`: users of a directory, a feature of `registry_auth`.
 //! * `management`: robots, keys, explanations and more at `/api/v1/`.

@@ -147,6 +147,33 @@ async fn a_damaged_change_log_is_skipped_only_when_asked() {
 }
 
 #[tokio::test]
+async fn a_torn_end_of_the_change_log_is_told_and_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("data");
+    let program = on(root.to_str().unwrap()).start();
+    push(&program).await;
+    assert_eq!(program.push_blob("a/b", b"z").await, StatusCode::CREATED);
+    program.end(Signal::TERM);
+    let log = std::fs::read_dir(&root).unwrap();
+    let mut log = log.map(|entry| entry.unwrap().path());
+    let log = log.find(|path| path.extension().is_some_and(|end| end == "log"));
+    let log = log.unwrap();
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 40]).unwrap();
+    std::fs::remove_file(root.join("metadata.redb")).unwrap();
+
+    let end = Setup::new()
+        .arguments(&["rebuild", root.to_str().unwrap()])
+        .run();
+    assert!(end.status.success(), "{end:?}");
+    let kept = format!("{}.damaged", log.display());
+    assert!(end.stdout.contains("is torn"), "{}", end.stdout);
+    assert!(end.stdout.contains(&kept), "{}", end.stdout);
+    assert!(is_there(Path::new(&kept)));
+    assert_there(&on(root.to_str().unwrap()).start()).await;
+}
+
+#[tokio::test]
 async fn an_upload_that_nobody_finishes_is_forgotten() {
     let program = Setup::new()
         .arguments(&["--addr", "127.0.0.1:0"])

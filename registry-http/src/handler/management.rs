@@ -128,7 +128,11 @@ impl Request<'_> {
                 let Rotation { replace } = self.document(body).await?;
                 self.settings.access.rotate_signing_keys(replace).await?;
                 let actor = grant.principal();
-                tracing::info!(%actor, replace, "another key signs tokens from now on");
+                if replace {
+                    tracing::info!(%actor, "a new key signs tokens, and the others are gone");
+                } else {
+                    tracing::info!(%actor, "there is another key, which signs tokens in ten minutes");
+                }
                 Ok(done())
             }
             Op::DeleteRepository { .. } => self.delete_repository(grant).await,

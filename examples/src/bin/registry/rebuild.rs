@@ -26,11 +26,24 @@ pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
             }
             Failure::from(error)
         })?;
+    let kept = match rebuilt.kept.last() {
+        Some(name) => format!(
+            "; the change log before is kept, up to {}",
+            options.root.join(name).display()
+        ),
+        None => String::new(),
+    };
     let damage = match rebuilt.skipped {
-        0 => String::new(),
-        1 => "one damaged place was left out; pushes from that time may be missing\n".to_owned(),
+        0 if rebuilt.kept.is_empty() => String::new(),
+        0 => format!(
+            "the end of the change log is torn and was left out: if that was no crash but the \
+             disk, the last pushes or deletions are missing{kept}\n"
+        ),
+        1 => {
+            format!("one damaged place was left out; pushes from that time may be missing{kept}\n")
+        }
         skipped => format!(
-            "{skipped} damaged places were left out; pushes from that time may be missing\n"
+            "{skipped} damaged places were left out; pushes from that time may be missing{kept}\n"
         ),
     };
     let records = rebuilt.records;

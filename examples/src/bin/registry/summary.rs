@@ -107,7 +107,7 @@ pub(crate) fn summary(configuration: &Configuration, address: SocketAddr) -> Str
     };
     let auth = &configuration.auth;
     let users = match (&auth.policy_file, &auth.password_file) {
-        (Some(file), _) => format!("whom {} names", file.value.display()),
+        (Some(file), _) => format!("whom {} allows it", file.value.display()),
         (None, Some(file)) => format!("those in {}", file.path.value.display()),
         (None, None) if auth.certificate_name.is_some() => "those with a certificate".to_owned(),
         (None, None) if auth.has_logins() => "those with a token for it".to_owned(),

@@ -28,6 +28,10 @@ pub struct Rebuilt {
     /// What the database before, if there was one, is called now. It is kept in
     /// its directory until somebody removes it.
     pub replaced: Option<String>,
+    /// What the files of the change log are called now, if one of them wasn't as it
+    /// was written, if only at its end, where a crash leaves what nobody was told of.
+    /// They are kept until somebody removes them.
+    pub kept: Vec<String>,
 }
 
 /// Rebuilds the database from the change log on `disk`.
@@ -82,6 +86,7 @@ pub(super) fn rebuild(disk: &Arc<dyn Disk>, options: &RedbOptions) -> Result<Reb
         if damaged {
             let kept = format!("{name}.damaged");
             disk.rename(&name, &kept).map_err(unusable)?;
+            found.kept.push(kept);
         } else {
             disk.remove(&name).map_err(unusable)?;
         }
