@@ -381,7 +381,7 @@ impl Settings {
                 ) {
                     failure.error = failure.error.with_detail(ErrorDetail::Limit(max));
                 }
-                log_failure(&failure.error, &identity);
+                log_failure(&failure.error, &identity, &parts);
                 let mut methods = self.methods(path, offers);
                 if endpoint.is_some() {
                     // What was refused as unsupported, the path doesn't have.
@@ -618,11 +618,11 @@ fn panicked() -> Failure {
 }
 
 /// Causes are for the operator; clients only see the sentence.
-fn log_failure(error: &Error, identity: &RequestIdentity) {
+fn log_failure(error: &Error, identity: &RequestIdentity, parts: &Parts) {
     if error.kind().is_server_fault() {
-        let id = identity.as_str();
+        let (id, path) = (identity.as_str(), parts.uri.path());
         let kind = error.kind();
-        tracing::error!(error = %Causes(error), ?kind, id, "a request failed");
+        tracing::error!(error = %Causes(error), ?kind, id, path, "a request failed");
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Op
         "others than this machine reach {address}, and {what} unencrypted; name a certificate \
          (`http.tls.certificate` and `http.tls.key`), or set `http.addr` to 127.0.0.1:{port}, or \
          name the proxies that encrypt (`http.trustedproxies`), or ask for plain HTTP \
-         (`--plain-http`, or `http.plaintext: true`)",
+         (`http.plaintext: true`, or `serve --plain-http`)",
         port = address.port()
     )))
 }
