@@ -242,7 +242,7 @@ async fn a_rule_is_enforced_however_content_is_asked_for() {
             assert_eq!(answer, *status, "{method} {path} {header:?}");
         }
     }
-    let denial = format!("{POLICY}  - nobody may pull people/**\n");
+    let denial = format!("{POLICY}  - nobody may pull, list people/**\n");
     std::fs::write(program.path("policy.yml"), denial).unwrap();
     eventually("the rule counts", async || {
         send(Method::GET, "tags/list", none, Vec::new()).await == 403
