@@ -438,8 +438,8 @@ async fn the_right_password_of_somebody_disabled_counts_as_a_wrong_one() {
     assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wait(1));
 }
 
-#[tokio::test]
-async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_guess() {
+/// A door that remembers right passwords, and the directory of its password file.
+fn remembering() -> (AccessControl, TempDir) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("users");
     fs::write(
@@ -450,6 +450,12 @@ async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_gu
     let access = AccessControl::new(Rules::new().sentence("users are readers of **"))
         .authenticator(Htpasswd::open(path).unwrap())
         .clock(Watch::new());
+    (access, directory)
+}
+
+#[tokio::test]
+async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_guess() {
+    let (access, _directory) = remembering();
     let knock = async |pair: &str, address: &str| outcome(knock(&access, pair, address).await);
     assert_eq!(knock("ann:right", HERE).await, Outcome::In);
     for address in [HERE, THERE] {
@@ -472,16 +478,7 @@ async fn a_remembered_password_is_good_at_its_own_addresses_only_while_others_gu
 
 #[tokio::test]
 async fn a_remembered_password_makes_an_address_one_of_the_names_own() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("users");
-    fs::write(
-        &path,
-        format!("ann:{}\n", bcrypt::hash("right", 4).unwrap()),
-    )
-    .unwrap();
-    let access = AccessControl::new(Rules::new().sentence("users are readers of **"))
-        .authenticator(Htpasswd::open(path).unwrap())
-        .clock(Watch::new());
+    let (access, _directory) = remembering();
     let knock = async |pair: &str, address: &str| outcome(knock(&access, pair, address).await);
     for address in [HERE, THERE] {
         assert_eq!(knock("ann:right", address).await, Outcome::In);
