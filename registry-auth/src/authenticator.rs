@@ -24,6 +24,7 @@ pub struct Caller<'a> {
     pub certificate: Option<&'a ClientCertificate>,
     pub(crate) attempt: Option<&'a Attempt<'a>>,
     pub(crate) exchanges: bool,
+    pub(crate) lets_in: &'a (dyn Fn(&Principal) -> bool + Sync),
 }
 
 impl Caller<'_> {
@@ -44,6 +45,13 @@ impl Caller<'_> {
         self.attempt.map_or(Ok(()), Attempt::admit)
     }
 
+    /// Whether `found` is let in by the right password. Where it isn't, since it is
+    /// disabled for example, that is refused later; until then a right password has to
+    /// take what a wrong one takes, so that nobody learns that it is right.
+    pub fn lets_in(&self, found: &Principal) -> bool {
+        !self.is_refused() && (self.lets_in)(found)
+    }
+
     /// The password wasn't found right, before the answer says so.
     pub(crate) fn doubt(&self) {
         if let Some(attempt) = self.attempt {
@@ -53,7 +61,6 @@ impl Caller<'_> {
 
     /// Whether the password is wrong, whatever comes of another look at it: somebody
     /// who knows the name has said so.
-    #[cfg(feature = "ldap")]
     pub(crate) fn is_refused(&self) -> bool {
         self.attempt.is_some_and(Attempt::is_refused)
     }

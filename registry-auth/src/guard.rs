@@ -286,7 +286,6 @@ impl Attempt<'_> {
     }
 
     /// Whether the password is wrong, whatever others say.
-    #[cfg(feature = "ldap")]
     pub(crate) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }

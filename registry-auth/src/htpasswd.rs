@@ -2,6 +2,7 @@
 
 mod argon2;
 mod file;
+mod refusal;
 mod threads;
 mod users;
 mod work;
@@ -48,7 +49,11 @@ const FILE_MAX: u64 = 16 << 20;
 /// is remembered for two minutes by a fingerprint under a key that never leaves
 /// the process. When too many wait,
 /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is the
-/// answer. A name that isn't in the file costs as much as one that is.
+/// answer.
+///
+/// Each refusal takes the same work, whatever is wrong: that of the dearest hash of
+/// the file. With bcrypt and argon2id, or with argon2id of several costs, it is that
+/// of each kind together, so it is best to have all hashes alike.
 ///
 /// It needs a Tokio runtime.
 pub struct Htpasswd {
@@ -90,47 +95,31 @@ impl Htpasswd {
         caller: &Caller<'_>,
     ) -> Result<Option<Principal>> {
         let users = self.users.current().await;
+        let known = users.get(user);
+        let principal = known.map(|known| known.principal(user));
+        let is_let_in = principal.as_ref().is_none_or(|known| caller.lets_in(known));
         let fingerprint = self.fingerprints.of(user, password);
-        match users.get(user) {
-            Some(known) if !known.cost().takes(password) => {
-                caller.admit()?;
-                Err(wrong_credentials())
+        // What was found out before would tell that it is right.
+        let is_verified = |known: &Arc<Known>| is_let_in && known.is_verified(&fingerprint);
+        if known.is_some_and(is_verified) {
+            return Ok(principal);
+        }
+        caller.admit()?;
+        let work = users.work(known.map(AsRef::as_ref), is_let_in);
+        if work.is_any(password) {
+            let place = self.workers.place().await?;
+            // While this waited, somebody else may have checked the same.
+            if known.is_some_and(is_verified) {
+                return Ok(principal);
             }
-            Some(known) => {
-                if !known.is_verified(&fingerprint) {
-                    caller.admit()?;
-                    self.verify(known, password, fingerprint).await?;
+            if place.check(work, password.clone()).await? {
+                if is_let_in && let Some(known) = known {
+                    known.set_verified(fingerprint);
                 }
-                Ok(Some(known.principal(user)))
-            }
-            None => {
-                let cost = users.cost_for_stranger(&self.fingerprints, user);
-                caller.admit()?;
-                if cost.takes(password) {
-                    self.workers.pretend(cost, password.clone()).await?;
-                }
-                Ok(None)
+                return Ok(principal);
             }
         }
-    }
-
-    async fn verify(
-        &self,
-        known: &Arc<Known>,
-        password: &Secret,
-        fingerprint: users::Fingerprint,
-    ) -> Result<()> {
-        let place = self.workers.place().await?;
-        // While this waited, somebody else may have checked the same.
-        if known.is_verified(&fingerprint) {
-            return Ok(());
-        }
-        if place.verify(known.hash(), password.clone()).await? {
-            known.set_verified(fingerprint);
-            Ok(())
-        } else {
-            Err(wrong_credentials())
-        }
+        known.map_or(Ok(None), |_| Err(wrong_credentials()))
     }
 }
 

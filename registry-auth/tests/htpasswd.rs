@@ -15,6 +15,7 @@ mod sender;
 use std::fs;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -351,7 +352,8 @@ fn kinds() -> [(File, String); 2] {
 
 #[test]
 fn s_46_a_name_that_is_not_known_takes_the_same_work() {
-    // Which work that is, `s_46_a_stranger_has_a_cost_of_its_own` says.
+    // Which work that is,
+    // `s_46_each_refusal_takes_the_same_whoever_is_refused` says.
     Stuck::run(async || {
         for (file, _) in kinds() {
             let access = access(&file.path());
@@ -377,6 +379,34 @@ fn s_46_a_name_that_is_not_known_takes_the_same_work() {
                     assert_eq!(attempt.await, WRONG, "{user}");
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn s_46_a_right_password_of_somebody_disabled_is_checked_each_time() {
+    Stuck::run(async || {
+        for (file, right) in kinds() {
+            let users = Arc::new(Htpasswd::open(file.path()).unwrap());
+            let access = |rules: Rules| {
+                AccessControl::new(rules)
+                    .authenticator(Arc::clone(&users))
+                    .guard(GuardLimits::NONE)
+            };
+            let enabled = access(Rules::new());
+            assert_eq!(login(&enabled, "alice", &right).await, Ok(()));
+            // It is known to be right, and that would be seen.
+            let disabled = access(Rules::new().disable("alice"));
+            for password in [&right, "wrong", &right] {
+                let stuck = Stuck::begin();
+                let mut attempt = Box::pin(login(&disabled, "alice", password));
+                assert_eq!(at_once(&mut attempt).await, None, "{password}");
+                stuck.end();
+                assert_eq!(attempt.await, WRONG, "{password}");
+            }
+            // Others go on.
+            let mut known = Box::pin(login(&enabled, "alice", &right));
+            assert_eq!(at_once(&mut known).await, Some(Ok(())));
         }
     });
 }

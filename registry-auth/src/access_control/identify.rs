@@ -55,6 +55,7 @@ impl Inner {
             certificate: sender.client_certificate(),
             attempt: attempt.as_ref(),
             exchanges,
+            lets_in: &|_| true,
         };
         let known = match self.find(&caller).await {
             Ok(Some(principal)) => Ok(Some(principal)),
@@ -132,9 +133,16 @@ impl Inner {
         }
         let mut refusal = None;
         for authenticator in &self.authenticators {
-            let found = authenticator.authenticate(caller).await;
+            let source = authenticator.source();
+            let lets_in =
+                |known: &Principal| self.refuses(&known.clone().found_by(source)).is_none();
+            let caller = Caller {
+                lets_in: &lets_in,
+                ..*caller
+            };
+            let found = authenticator.authenticate(&caller).await;
             let admitted = found.and_then(|found| {
-                let found = found.map(|known| known.found_by(authenticator.source()));
+                let found = found.map(|known| known.found_by(source));
                 found.map(|known| self.admit(known)).transpose()
             });
             match admitted {
@@ -157,14 +165,32 @@ impl Inner {
 
     /// Nobody learns that the credentials of somebody disabled were right.
     pub(super) fn admit(&self, principal: Principal) -> Result<Principal> {
-        if !principal.is_sound() {
-            tracing::warn!(%principal, "nobody is let in who is called like a robot or `anonymous`, or has too many claims");
-            return Err(wrong_credentials());
+        match self.refuses(&principal) {
+            None => Ok(principal),
+            Some(Refuses::Unsound) => {
+                tracing::warn!(%principal, "nobody is let in who is called like a robot or `anonymous`, or has too many claims");
+                Err(wrong_credentials())
+            }
+            Some(Refuses::Disabled) => {
+                tracing::info!(%principal, "somebody disabled tried to log in");
+                Err(wrong_credentials())
+            }
         }
-        if self.policies.disable(&principal) {
-            tracing::info!(%principal, "somebody disabled tried to log in");
-            return Err(wrong_credentials());
-        }
-        Ok(principal)
     }
+
+    /// Why nobody is let in as `principal`, whatever it shows.
+    fn refuses(&self, principal: &Principal) -> Option<Refuses> {
+        if !principal.is_sound() {
+            return Some(Refuses::Unsound);
+        }
+        self.policies
+            .disable(principal)
+            .then_some(Refuses::Disabled)
+    }
+}
+
+/// Why somebody is refused whose credentials are right.
+enum Refuses {
+    Unsound,
+    Disabled,
 }

@@ -116,6 +116,11 @@ impl Cost {
             && self.memory >= self.lanes.saturating_mul(MEMORY_OF_LANE)
     }
 
+    /// How much is filled in all: about how long it takes.
+    pub(super) fn volume(self) -> u64 {
+        u64::from(self.memory).saturating_mul(self.passes.into())
+    }
+
     /// Does the work of a check, for nothing.
     pub(super) fn spend(self, password: &Secret) -> Result<(), argon2::Error> {
         self.digest(password, &[0; 16]).map(drop)

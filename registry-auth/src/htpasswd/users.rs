@@ -9,7 +9,8 @@ use registry_core::{Randomness, Result};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::file::{self, Cost, Hash};
+use super::file::{self, Hash};
+use super::refusal::{Costs, Work};
 use crate::{Principal, Secret};
 
 /// How long a password that was found right isn't checked again.
@@ -19,8 +20,7 @@ const REMEMBERED: Duration = Duration::from_mins(2);
 /// passwords goes away with it.
 pub(super) struct Users {
     known: HashMap<String, Arc<Known>>,
-    /// The costs of all users' hashes, in the order of their names.
-    costs: Vec<Cost>,
+    costs: Costs,
 }
 
 /// A user of the file.
@@ -40,7 +40,7 @@ impl Users {
     pub(super) fn parse(content: &[u8]) -> Result<Self> {
         let users = file::parse(content)?;
         Ok(Self {
-            costs: users.values().map(Hash::cost).collect(),
+            costs: Costs::of(users.values().map(Hash::cost)),
             known: users
                 .into_iter()
                 .map(|(name, hash)| {
@@ -59,32 +59,15 @@ impl Users {
         self.known.get(user)
     }
 
-    /// The cost to spend on a name that isn't known: that of some user, always
-    /// the same for the same name, as for one that is known. Which password
-    /// comes with it makes no difference.
-    pub(super) fn cost_for_stranger(&self, fingerprints: &Fingerprints, user: &str) -> Cost {
-        let [a, b, c, d, ..] = fingerprints.of(user, &Secret::new("")).0;
-        let draw = u32::from_le_bytes([a, b, c, d]);
-        let index = usize::try_from(draw)
-            .unwrap_or_default()
-            .checked_rem(self.costs.len())
-            .unwrap_or_default();
-        self.costs
-            .get(index)
-            .copied()
-            .unwrap_or(Cost::Bcrypt(bcrypt::DEFAULT_COST))
+    /// What it takes to check the password of `known`, or of nobody.
+    /// `is_let_in` is whether a right one is of any use.
+    pub(super) fn work(&self, known: Option<&Known>, is_let_in: bool) -> Work {
+        let hash = known.map(|known| known.hash.clone());
+        Work::new(hash, is_let_in, &self.costs)
     }
 }
 
 impl Known {
-    pub(super) fn cost(&self) -> Cost {
-        self.hash.cost()
-    }
-
-    pub(super) fn hash(&self) -> Hash {
-        self.hash.clone()
-    }
-
     /// Whoever logs in with the password of `user`, which this is.
     pub(super) fn principal(&self, user: &str) -> Principal {
         Principal::new(user).with_stamp(self.stamp)
@@ -163,28 +146,6 @@ mod tests {
         }
         let others = Fingerprints::new(&SystemRandomness).unwrap();
         assert_ne!(of("ab", "c"), others.of("ab", &Secret::new("c")).0);
-    }
-
-    #[test]
-    fn s_46_a_stranger_has_a_cost_of_its_own() {
-        let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
-        let argon2id =
-            "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        let content = format!(
-            "a:$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.\n\
-             b:$2y$10$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.\n\
-             c:{argon2id}"
-        );
-        let users = Users::parse(content.as_bytes()).unwrap();
-        let cost = |name: &str| users.cost_for_stranger(&fingerprints, name);
-        let names: Vec<_> = (0..64).map(|number| format!("user{number}")).collect();
-        let costs: Vec<_> = names.iter().map(|name| cost(name)).collect();
-        for user in ["a", "b", "c"] {
-            let known = users.get(user).unwrap().cost();
-            assert!(costs.contains(&known), "{known:?} in {costs:?}");
-        }
-        let again: Vec<_> = names.iter().map(|name| cost(name)).collect();
-        assert_eq!(costs, again);
     }
 
     #[tokio::test(start_paused = true)]

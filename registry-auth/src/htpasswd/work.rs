@@ -8,7 +8,8 @@ use registry_core::{Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::file::{Cost, Hash, unfinished};
+use super::file::unfinished;
+use super::refusal::Work;
 use super::threads::Threads;
 use crate::Secret;
 
@@ -59,19 +60,13 @@ impl Workers {
             threads: Arc::clone(&self.threads),
         })
     }
-
-    /// Does the work of checking a password against a hash of `cost`, for a
-    /// user who doesn't exist.
-    pub(super) async fn pretend(&self, cost: Cost, password: Secret) -> Result<()> {
-        let place = self.place().await?;
-        place.run(move || cost.spend(&password)).await
-    }
 }
 
 impl Place {
-    /// Whether `password` fits `hash`.
-    pub(super) async fn verify(self, hash: Hash, password: Secret) -> Result<bool> {
-        self.run(move || hash.verify(&password)).await
+    /// Whether `password` is right.
+    pub(super) async fn check(self, work: Work, password: Secret) -> Result<bool> {
+        self.run(move || work.finish(&password, |step| step.take(&password)))
+            .await
     }
 
     /// What `work` comes to. The place stays taken until it is done, even if
