@@ -3,6 +3,7 @@
 mod document;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -77,12 +78,32 @@ impl PolicyFile {
     /// If the file can't be read or something in it is wrong, of which the
     /// error tells everything with its lines; or outside of a Tokio runtime.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        Self::watch(path.into(), None)
+    }
+
+    /// The same, where a rule about workloads is wrong if it names none of these
+    /// issuers: it would hold for nobody, or keep nobody out.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_issuers<I: Into<String>>(
+        path: impl Into<PathBuf>,
+        issuers: impl IntoIterator<Item = I>,
+    ) -> Result<Self> {
+        let issuers = issuers.into_iter().map(Into::into).collect();
+        Self::watch(path.into(), Some(issuers))
+    }
+
+    fn watch(path: PathBuf, issuers: Option<BTreeSet<String>>) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|source| {
             Error::internal("a policy file is opened inside of a Tokio runtime", source)
         })?;
-        let path = path.into();
         let name = name(&path);
-        let parse = move |content: &[u8]| Self::parse(&name, content).map_err(|all| as_error(&all));
+        let parse = move |content: &[u8]| {
+            let rules = document::rules(&name, content, issuers.as_ref());
+            rules.map_err(|all| as_error(&all))
+        };
         let file = Arc::new(WatchedFile::open("policy file", path, parse, FILE_MAX)?);
         let kept = Arc::clone(&file);
         let watcher = runtime.spawn(async move { kept.watch().await });
@@ -98,7 +119,27 @@ impl PolicyFile {
     ///
     /// Everything that is wrong with it.
     pub fn read(path: impl AsRef<Path>) -> Result<Rules, Vec<PolicyProblem>> {
-        let path = path.as_ref();
+        Self::read_once(path.as_ref(), None)
+    }
+
+    /// The same, where a rule about workloads is wrong if it names none of these
+    /// issuers.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_with_issuers<I: Into<String>>(
+        path: impl AsRef<Path>,
+        issuers: impl IntoIterator<Item = I>,
+    ) -> Result<Rules, Vec<PolicyProblem>> {
+        let issuers = issuers.into_iter().map(Into::into).collect();
+        Self::read_once(path.as_ref(), Some(&issuers))
+    }
+
+    fn read_once(
+        path: &Path,
+        issuers: Option<&BTreeSet<String>>,
+    ) -> Result<Rules, Vec<PolicyProblem>> {
         let unreadable = |error: std::io::Error| {
             vec![PolicyProblem {
                 file: path.display().to_string(),
@@ -114,7 +155,7 @@ impl PolicyFile {
         if u64::try_from(content.len()).unwrap_or(u64::MAX) > FILE_MAX {
             return Err(unreadable(std::io::ErrorKind::FileTooLarge.into()));
         }
-        Self::parse(&name(path), &content)
+        document::rules(&name(path), &content, issuers)
     }
 
     /// The rules that a file called `name` with this content has.
@@ -123,7 +164,7 @@ impl PolicyFile {
     ///
     /// Everything that is wrong with it.
     pub fn parse(name: &str, content: &[u8]) -> Result<Rules, Vec<PolicyProblem>> {
-        document::rules(name, content)
+        document::rules(name, content, None)
     }
 }
 

@@ -1,12 +1,17 @@
 //! Principals: somebody whose identity is established.
 
+mod called;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use registry_core::{RepositoryEpoch, RepositoryName, Scopes};
+use registry_core::{ErrorKind, RepositoryEpoch, RepositoryName, Result, Scopes};
+
+use self::called::Called;
+pub(crate) use self::called::nobody_in_particular;
 
 /// What the names of robots start with where users have theirs.
 pub(crate) const ROBOT: &str = "robot$";
@@ -134,6 +139,19 @@ impl Principal {
             Called::Robot(name) => Self::robot(name),
             Called::Workload(issuer, subject) => Self::workload(issuer, subject),
         })
+    }
+
+    /// The same, for a name that somebody wrote who means one in particular.
+    ///
+    /// # Errors
+    ///
+    /// If it is that of many, such as `group web` or `users`, or of nothing. Who is
+    /// really called so is named with its kind, as in `user users`.
+    pub fn named(name: &str) -> Result<Option<Self>> {
+        match nobody_in_particular(name) {
+            Some(reason) => Err(ErrorKind::RequestInvalid.error(reason)),
+            None => Ok(Self::called(name)),
+        }
     }
 
     fn of(kind: PrincipalKind, name: String) -> Self {
@@ -316,42 +334,6 @@ impl Principal {
             sum.saturating_add(name.len()).saturating_add(value.len())
         });
         self.claims.len() <= CLAIMS_MAX && bytes <= CLAIM_BYTES_MAX
-    }
-}
-
-/// Whom a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Called<'a> {
-    Nobody,
-    User(&'a str),
-    Robot(&'a str),
-    Workload(&'a str, &'a str),
-}
-
-impl<'a> Called<'a> {
-    fn read(name: &'a str) -> Self {
-        if name == ANONYMOUS {
-            return Self::Nobody;
-        }
-        match name.split_once(' ') {
-            Some((USER, name)) => return Self::User(name),
-            Some(("robot", name)) => return Self::Robot(name),
-            Some((WORKLOAD, of)) => {
-                if let Some((issuer, subject)) = of.split_once(' ') {
-                    return Self::Workload(issuer, subject);
-                }
-            }
-            _ => {}
-        }
-        match (name.strip_prefix(ROBOT), name.split_once(':')) {
-            (Some(robot), _) => Self::Robot(robot),
-            // Who has a password has no colon in its name: there that begins. But
-            // certificates have URLs.
-            (None, Some((issuer, subject))) if !subject.starts_with("//") => {
-                Self::Workload(issuer, subject)
-            }
-            (None, _) => Self::User(name),
-        }
     }
 }
 
@@ -613,6 +595,34 @@ mod tests {
             Principal::called("user anonymous"),
             Some(Principal::new("anonymous"))
         );
+    }
+
+    #[test]
+    fn who_is_many_or_nothing_is_no_name() {
+        for (name, advice) in [
+            ("", "`user NAME`"),
+            (" ", "`user NAME`"),
+            ("users", "such as `user ann`"),
+            ("robots", "such as `user ann`"),
+            ("anyone", "such as `user ann`"),
+            ("nobody except ann", "such as `user ann`"),
+            ("group web", "who is in the group"),
+            ("group", "who is in the group"),
+            ("user", "write `user NAME`"),
+            ("user ", "write `user NAME`"),
+            ("robot", "write `robot NAME`"),
+            ("robot$", "lacks a name"),
+            ("workload github", "ISSUER SUBJECT"),
+            ("workload github ", "ISSUER SUBJECT"),
+            (":subject", "lacks a name"),
+        ] {
+            let error = Principal::named(name).unwrap_err().to_string();
+            assert!(error.contains(advice), "{name:?}: {error}");
+        }
+        for name in ["ann", "user users", "user group web", "ann of users", "a:"] {
+            assert_eq!(Principal::named(name).unwrap(), Principal::called(name));
+        }
+        assert_eq!(Principal::named("anonymous").unwrap(), None);
     }
 
     #[test]

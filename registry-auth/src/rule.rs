@@ -240,6 +240,17 @@ impl Rule {
             })
     }
 
+    /// The issuers of the workloads that it is about, or not.
+    #[cfg(feature = "policy")]
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.who)
+            .chain(&self.except)
+            .filter_map(|who| match who {
+                Who::Workload { issuer, .. } => Some(issuer.as_str()),
+                _ => None,
+            })
+    }
+
     pub(crate) fn repositories(&self) -> &[Pattern] {
         &self.repositories
     }

@@ -412,7 +412,79 @@ fn a_rule_for_a_name_that_nobody_can_have_is_wrong() {
         assert_eq!(problem.line(), Some(4), "{rule}");
         assert!(problem.reason().contains(advice), "{problem}");
     }
+    for (names, advice) in [
+        ("disabled: [group web]", "who is in the group"),
+        ("disabled: [users]", "such as `user ann`"),
+        ("disabled: ['robot$']", "lacks a name"),
+        ("disabled: ['github:']", "add its subject"),
+        ("groups: {web: [group ops]}", "who is in the group"),
+        ("groups: {web: [workload ci job]}", "users and robots"),
+    ] {
+        let text = format!("version: 1\nrules: [anyone may pull a]\n{names}\n");
+        let problems = PolicyFile::parse("policy.yml", text.as_bytes()).unwrap_err();
+        let [problem] = problems.as_slice() else {
+            panic!("{names}: {problems:?}");
+        };
+        assert_eq!(problem.line(), Some(3), "{names}");
+        assert!(problem.reason().contains(advice), "{problem}");
+    }
     // Users may be called as they like otherwise.
     let text = "version: 1\nrules: [user CI may push a, robot ci may push a]";
     assert!(PolicyFile::parse("policy.yml", text.as_bytes()).is_ok());
+}
+
+#[test]
+fn a_rule_for_an_issuer_that_is_not_known_is_wrong_where_somebody_knows_them() {
+    let text = "version: 1\nrules:\n  - workload github ref=a may pull a\n  \
+                - workload githubb ref=a may pull a\n  - nobody except workload x may push a\n";
+    let file = File::new(text);
+    assert!(PolicyFile::read(file.path()).is_ok());
+    let told = |issuers: &[&str]| {
+        let read = PolicyFile::read_with_issuers(file.path(), issuers.iter().copied());
+        let problems = read.err().unwrap_or_default();
+        let told = problems.iter().map(ToString::to_string);
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&["gitlab", "github"]),
+        [
+            "policy.yml:4: no issuer is called `githubb` here; did you mean `github`?",
+            "policy.yml:5: no issuer is called `x` here; configured are github, gitlab",
+        ]
+    );
+    let none = told(&[]);
+    assert_eq!(none.len(), 3);
+    assert!(none[0].contains("none is configured"), "{none:?}");
+    assert!(told(&["github", "githubb", "x"]).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_names_an_unknown_issuer_changes_nothing() {
+    let workload = |issuer: &str| format!("  - workload {issuer} ref=a may pull b\n");
+    let file = File::new(&format!("{}{}", pulls("a"), workload("ci")));
+    assert!(PolicyFile::open_with_issuers(file.path(), ["github"]).is_err());
+    let policy = PolicyFile::open_with_issuers(file.path(), ["ci"]).unwrap();
+    let may = |repository| !granted(&policy, None, repository).is_empty();
+    assert!(may("a"));
+    fs::write(file.path(), format!("{}{}", pulls("c"), workload("cj"))).unwrap();
+    for _ in 0..40 {
+        pass().await;
+        assert!(may("a") && !may("c"));
+    }
+    fs::write(file.path(), format!("{}{}", pulls("c"), workload("ci"))).unwrap();
+    for _ in 0..10_000 {
+        if may("c") {
+            break;
+        }
+        pass().await;
+    }
+    assert!(may("c") && !may("a"));
+}
+
+#[test]
+fn whoever_begins_a_rule_otherwise_is_told_all_that_it_may_begin_with() {
+    let told = problems("version: 1\nrules: [somebody may pull a]\n").join("");
+    assert!(told.contains("`nobody`"), "{told}");
+    let told = problems("version: 1\nrules: [users except nobody may pull a]\n").join("");
+    assert!(!told.contains("`anyone`, `nobody`"), "{told}");
 }

@@ -678,6 +678,7 @@ fn a_job_is_explained_by_its_claims_and_a_webhook_is_told_of() {
             .file(
                 "c.yml",
                 "version: 0.1\nstorage: inmemory\nauth:\n  policy: {path: policy.yml}\n  \
+                 oidc: {ci: {issuer: 'https://ci.example.com', audience: a}}\n  \
                  webhook: {url: 'http://127.0.0.1:1/'}\n",
             );
         let setup = setup.arguments(&["auth", "explain"]);

@@ -13,6 +13,7 @@ mod authorized;
 mod configured;
 mod enforced;
 mod exit_codes;
+mod guided;
 mod headers;
 mod lasting;
 mod managed;

@@ -1,5 +1,6 @@
 //! From the text of a policy file to rules.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -7,9 +8,9 @@ use registry_core::{Actions, Error};
 
 use super::PolicyProblem;
 use super::yaml::{self, Node, Value};
-use crate::principal::is_anonymous;
+use crate::principal::{is_anonymous, nobody_in_particular};
 use crate::suggestion::suggestion;
-use crate::{Effect, Role, Rule, Rules, rule};
+use crate::{Effect, Principal, PrincipalKind, Role, Rule, Rules, rule};
 
 /// What may stand at the top.
 const KEYS: [&str; 5] = ["version", "groups", "roles", "disabled", "rules"];
@@ -17,11 +18,17 @@ const KEYS: [&str; 5] = ["version", "groups", "roles", "disabled", "rules"];
 /// What may stand beside a rule.
 const CONDITIONS: [&str; 6] = ["rule", "name", "from", "times", "until", "reason"];
 
-/// Reads a policy: all of it, or everything that is wrong with it.
-pub(super) fn rules(file: &str, content: &[u8]) -> Result<Rules, Vec<PolicyProblem>> {
+/// Reads a policy: all of it, or everything that is wrong with it. Its rules name no
+/// other issuers than these, if somebody knows them.
+pub(super) fn rules(
+    file: &str,
+    content: &[u8],
+    issuers: Option<&BTreeSet<String>>,
+) -> Result<Rules, Vec<PolicyProblem>> {
     let breaks = content.iter().filter(|byte| matches!(byte, b'\n' | b'\r'));
     let mut reader = Reader {
         file,
+        issuers,
         last_line: breaks.count().saturating_add(1),
         problems: Vec::new(),
         roles: Vec::new(),
@@ -37,6 +44,7 @@ pub(super) fn rules(file: &str, content: &[u8]) -> Result<Rules, Vec<PolicyProbl
 
 struct Reader<'a> {
     file: &'a str,
+    issuers: Option<&'a BTreeSet<String>>,
     /// No line is behind it. What is missing at the end is missing there.
     last_line: usize,
     problems: Vec<PolicyProblem>,
@@ -79,12 +87,23 @@ impl Reader<'_> {
             let members = self.texts(members);
             for (line, name) in &members {
                 self.require_name(*line, name);
+                if name.starts_with("workload ") {
+                    let reason = "groups have users and robots; write the rule about the workload";
+                    self.wrong(*line, reason);
+                }
             }
             let members: Vec<_> = members.iter().map(|(_, name)| name.as_str()).collect();
             rules = rules.group_members(&group, &members);
         }
         for (line, name) in disabled.map(|node| self.texts(node)).unwrap_or_default() {
             self.require_name(line, &name);
+            let is_no_job = |known: &Principal| {
+                known.kind() == PrincipalKind::Workload && known.name().is_empty()
+            };
+            if Principal::called(&name).as_ref().is_some_and(is_no_job) {
+                let reason = format!("`{name}` names no job; add its subject");
+                self.wrong(line, reason);
+            }
             rules = rules.disable(&name);
         }
         for entry in entries.map(|node| self.list(node)).unwrap_or_default() {
@@ -98,6 +117,8 @@ impl Reader<'_> {
     fn require_name(&mut self, line: usize, name: &str) {
         if is_anonymous(name) {
             self.wrong(line, "nobody who is known is called `anonymous`");
+        } else if let Some(reason) = nobody_in_particular(name) {
+            self.wrong(line, reason);
         }
     }
 
@@ -182,6 +203,9 @@ impl Reader<'_> {
                 if let Some(reason) = rule.impossible_name() {
                     self.wrong(line, reason);
                 }
+                for issuer in rule.issuers() {
+                    self.require_issuer(line, issuer);
+                }
                 Some(rule.at(format!("{}:{line}", self.file)))
             }
             Err(error) => {
@@ -189,6 +213,22 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn require_issuer(&mut self, line: usize, issuer: &str) {
+        let Some(known) = self.issuers.filter(|known| !known.contains(issuer)) else {
+            return;
+        };
+        let names = || known.iter().map(String::as_str);
+        let advice = if let Some(name) = suggestion(issuer, names()) {
+            format!("; did you mean `{name}`?")
+        } else if known.is_empty() {
+            ", and none is configured; configure it, or leave the rule out".to_owned()
+        } else {
+            let names: Vec<_> = names().collect();
+            format!("; configured are {}", names.join(", "))
+        };
+        self.wrong(line, format!("no issuer is called `{issuer}` here{advice}"));
     }
 
     /// The values of these keys. Others are wrong.

@@ -17,6 +17,11 @@ const SENTENCE_MAX: usize = 4096;
 const HELP: &str = "write a rule such as `group web may push, pull team/**`, `users are readers of \
                     **` or `nobody may delete v* in products/**`";
 
+/// Whom a rule may be about, where it begins and behind `except`.
+const SUBJECTS: &str =
+    "`anyone`, `nobody`, `users`, `robots`, `user`, `group`, `robot` or `workload`";
+const OTHER_SUBJECTS: &str = "`anyone`, `users`, `robots`, `user`, `group`, `robot` or `workload`";
+
 /// Words that mean something wherever a repository, tag or subject may stand.
 const WORDS: [&str; 8] = ["may", "not", "is", "are", "of", "to", "in", "except"];
 
@@ -54,7 +59,11 @@ pub(crate) fn parse(text: &str, roles: &[(String, Actions)]) -> Result<Rule> {
     let tokens = tokens(text)?;
     let mut words = Words { rest: &tokens };
     let nobody = words.take("nobody");
-    let who = if nobody { Who::Anyone } else { words.who()? };
+    let who = if nobody {
+        Who::Anyone
+    } else {
+        words.who_of(SUBJECTS)?
+    };
     let except = if words.take("except") {
         words.list(Words::who)?
     } else {
@@ -129,7 +138,11 @@ impl<'a> Words<'a> {
     }
 
     fn who(&mut self) -> Result<Who> {
-        let subjects = "`anyone`, `users`, `robots`, `user`, `group`, `robot` or `workload`";
+        self.who_of(OTHER_SUBJECTS)
+    }
+
+    /// One of these subjects.
+    fn who_of(&mut self, subjects: &str) -> Result<Who> {
         let Some(word) = self.keyword() else {
             return Err(self.unexpected(subjects));
         };

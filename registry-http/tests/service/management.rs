@@ -454,6 +454,7 @@ async fn everybody_hears_about_itself_and_auditors_about_all() {
         json!({"actions": ["pull"], "at": "2027-01-31T12:00:00Z"}),
         json!({"actions": ["pull"], "from": "10.0.0.1"}),
         json!({"who": "ann", "actions": ["pull"], "at": "noon"}),
+        json!({"who": "group web", "actions": ["pull"]}),
     ] {
         assert_eq!(explain("root", question.clone()).await.0, 400, "{question}");
     }
@@ -504,6 +505,7 @@ async fn tokens_of_somebody_end_and_so_do_all_of_them() {
     }
     for nobody in [
         json!({"who": "anonymous"}),
+        json!({"who": "users"}),
         json!({}),
         json!({"everybody": false}),
         json!({"who": "ann", "everybody": true}),

@@ -64,6 +64,7 @@ fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
 
 /// Says whether somebody could do something, and which rule decides.
 fn explain(options: Explain) -> Result<ExitCode, Failure> {
+    let named = Principal::named(&options.who).map_err(|error| Failure::usage(&error))?;
     // Files are watched by tasks.
     let runtime = runtime::current_thread()?;
     let _inside = runtime.enter();
@@ -82,7 +83,7 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         }
     };
     let mut inquiry = Inquiry::new(options.actions);
-    inquiry.principal = Principal::called(&options.who).map(|principal| {
+    inquiry.principal = named.map(|principal| {
         let groups = options.groups.into_iter();
         groups.fold(principal, Principal::member_of)
     });

@@ -182,7 +182,11 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
     let has_users =
         auth.password_file.is_some() || auth.certificate_name.is_some() || auth.directory.is_some();
     let access = match &auth.policy_file {
-        Some(path) => AccessControl::new(PolicyFile::open(&path.value).map_err(wrong(path))?),
+        Some(path) => {
+            let issuers = auth.workloads.iter().map(|of| &of.name.value);
+            let policy = PolicyFile::open_with_issuers(&path.value, issuers);
+            AccessControl::new(policy.map_err(wrong(path))?)
+        }
         None if has_users => {
             // A login is for content. Who manages the registry is said elsewhere.
             let content = [

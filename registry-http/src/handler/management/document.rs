@@ -202,7 +202,7 @@ impl Revocation {
     pub(super) fn holder(&self) -> Result<Option<Principal>> {
         match (&self.who, self.everybody) {
             (None, true) => Ok(None),
-            (Some(who), false) => Principal::called(who).map(Some).ok_or_else(|| {
+            (Some(who), false) => Principal::named(who)?.map(Some).ok_or_else(|| {
                 ErrorKind::RequestInvalid.error("nobody in particular has no tokens")
             }),
             _ => Err(ErrorKind::RequestInvalid

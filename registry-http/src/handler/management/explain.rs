@@ -48,7 +48,7 @@ pub(super) async fn explain(
             .error("you may not ask this about others; leave out who to ask about yourself"));
     }
     let mut stopped = false;
-    let mut principal = Principal::called(who);
+    let mut principal = Principal::named(who)?;
     if let (Some(robot), Some(keys)) = (&principal, keys)
         && robot.kind() == PrincipalKind::Robot
         && let Some(known) = keys.robot(robot.name()).await?

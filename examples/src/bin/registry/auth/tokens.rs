@@ -78,7 +78,8 @@ async fn rotate(keys: PathBuf, algorithm: &str, replaces: bool) -> Result<Done> 
 }
 
 fn holder(who: &str) -> Result<Principal, Failure> {
-    Principal::called(who).ok_or_else(|| {
+    let named = Principal::named(who).map_err(|error| Failure::usage(&error))?;
+    named.ok_or_else(|| {
         let reason = "nobody in particular holds no tokens; name who does";
         Failure::usage(&ErrorKind::RequestInvalid.error(reason))
     })
