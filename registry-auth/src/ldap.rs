@@ -40,9 +40,9 @@ const REMEMBER_MAX: Duration = Duration::from_mins(1);
 /// How many logins, and how many users, are remembered at least.
 const REMEMBERED: usize = 4096;
 
-/// When a refusal is given, whatever it took to find out. A directory answers
-/// sooner about a name that it doesn't know than about a password that is wrong,
-/// and nobody is to see that.
+/// When a refusal is given, whatever it took to find out. Though it is asked the
+/// same, a directory answers sooner about a name that it doesn't know than about a
+/// password that is wrong, and nobody is to see that.
 const REFUSAL: Duration = Duration::from_secs(1);
 
 /// The most groups of a user.
@@ -82,8 +82,9 @@ const TROUBLE: [u32; 8] = [1, 2, 3, 8, 11, 13, 51, 52];
 /// (`pwdChangedTime` or `pwdLastSet`). Where it doesn't, there are no refresh
 /// tokens for its users, and others end by their time.
 ///
-/// A refusal takes a second, so that nobody sees from its time whether there is
-/// a user of that name.
+/// A refusal takes a second, and asks the directory for the same, whatever is wrong:
+/// nobody sees from its time whether there is a user of that name, nor whether the
+/// password of somebody disabled is right.
 ///
 /// It needs a Tokio runtime.
 pub struct Ldap {
@@ -292,23 +293,34 @@ enum Checked {
 impl Ldap {
     async fn check(&self, user: &str, password: &Secret) -> Result<Checked, Unanswered> {
         let mut session = self.pool.session().await?;
-        let Some((entry, name)) = self.entry(&mut session, user).await? else {
-            session.release();
-            return Ok(Checked::Unknown);
-        };
+        let found = self.entry(&mut session, user).await?;
+        // Whatever is refused takes each step that a right password does: a directory
+        // that is slow tells no more than one that isn't.
+        let is_known = found.is_some();
+        let (entry, name) = found.unwrap_or_else(|| (self.nobody(), user.to_owned()));
         let Outcome { code, message } = session.bind(&entry.name, password).await?;
-        if TROUBLE.contains(&code) {
+        if is_known && TROUBLE.contains(&code) {
             let outcome = Outcome { code, message };
             return Err(Failure::Refused("a login", outcome).into());
         }
-        let checked = if code == SUCCESS {
-            Checked::Right(self.principal(&mut session, &entry, name).await?)
-        } else {
-            tracing::debug!(code, message, "the directory refuses a login");
-            Checked::Wrong
-        };
+        let principal = self.principal(&mut session, &entry, name).await?;
         session.release();
-        Ok(checked)
+        Ok(match code {
+            _ if !is_known => Checked::Unknown,
+            SUCCESS => Checked::Right(principal),
+            _ => {
+                tracing::debug!(code, message, "the directory refuses a login");
+                Checked::Wrong
+            }
+        })
+    }
+
+    /// What is asked about in place of somebody who isn't there: an entry that a
+    /// directory doesn't have. If it has one, nobody is let in by it.
+    fn nobody(&self) -> Entry {
+        let base = &self.users.base;
+        let comma = if base.is_empty() { "" } else { "," };
+        Entry::named(format!("cn=nobody{comma}{base}"))
     }
 
     async fn look_up(&self, user: &str) -> Result<Option<Principal>, Unanswered> {
@@ -515,10 +527,9 @@ impl Authenticator for Ldap {
             return Ok(None);
         }
         let fingerprint = self.fingerprint(user, password.expose());
-        let is_refused = caller.is_refused();
         if let Some((principal, since)) = self.logins.get(&fingerprint)
             && self.is_fresh(since)
-            && !is_refused
+            && caller.lets_in(&principal)
         {
             return Ok(Some(principal));
         }
@@ -527,12 +538,13 @@ impl Authenticator for Ldap {
         let (now, started) = (self.clock.now(), Instant::now());
         let checked = self.within(self.check(user, password)).await?;
         let refusal = match checked {
-            Checked::Right(principal) if !is_refused => {
+            Checked::Right(principal) if caller.lets_in(&principal) => {
                 self.logins.insert(fingerprint, (principal.clone(), now));
                 return Ok(Some(principal));
             }
+            Checked::Right(principal) => Ok(Some(principal)),
+            Checked::Wrong => Err(wrong_credentials()),
             Checked::Unknown => Ok(None),
-            Checked::Right(_) | Checked::Wrong => Err(wrong_credentials()),
         };
         caller.doubt();
         if let Some(then) = started.checked_add(REFUSAL) {

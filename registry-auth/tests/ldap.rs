@@ -26,6 +26,7 @@ use registry_auth::{
 use registry_core::{Action, ErrorKind, RequestOrigin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use self::directory::{BOUND, DONE, Tap, entry, find};
 
@@ -45,14 +46,22 @@ fn access(ldap: LdapBuilder) -> AccessControl {
         .guard(GuardLimits::NONE)
 }
 
-fn basic(user: &str) -> HeaderValue {
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:secret"));
+fn basic(user: &str, password: &str) -> HeaderValue {
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     HeaderValue::from_str(&format!("Basic {pair}")).unwrap()
 }
 
 async fn login(access: &AccessControl, user: &str) -> Result<Option<Principal>, ErrorKind> {
+    login_by(access, user, "secret").await
+}
+
+async fn login_by(
+    access: &AccessControl,
+    user: &str,
+    password: &str,
+) -> Result<Option<Principal>, ErrorKind> {
     let mut headers = HeaderMap::new();
-    headers.insert("authorization", basic(user));
+    headers.insert("authorization", basic(user, password));
     let sender = Sender::new(&headers, RequestOrigin::default());
     let known = access.identify(&sender).await;
     known.map_err(|refusal| refusal.error.kind())
@@ -188,6 +197,116 @@ async fn an_account_that_ended_is_of_no_use_whatever_it_is_asked_for() {
     }
 }
 
+/// Knows `entry` and nobody else, whose password is `right`. Says what it was asked
+/// for, one after the other, once nobody asks any more.
+async fn steps(listener: TcpListener, entry: Option<Vec<u8>>) -> Vec<u8> {
+    let mut asked = Vec::new();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut request).await {
+        let start = if request[1] < 0x80 {
+            2
+        } else {
+            2 + usize::from(request[1] & 0x7f)
+        };
+        let (id, operation) = (request[start + 2], request[start + 3]);
+        let is_wrong = request[..read].ends_with(b"wrong");
+        let answer = match operation {
+            0x60 => BOUND
+                .to_vec()
+                .tap(4, id)
+                .tap(9, if is_wrong { 49 } else { 0 }),
+            0x63 => {
+                let entry = entry.clone().map(|entry| entry.tap(4, id));
+                [entry.unwrap_or_default(), DONE.to_vec().tap(4, id)].concat()
+            }
+            _ => break,
+        };
+        asked.push(operation);
+        stream.write_all(&answer).await.unwrap();
+    }
+    asked
+}
+
+#[tokio::test]
+async fn s_46_each_refusal_asks_the_directory_for_the_same_and_takes_its_time() {
+    let ann = || Some(entry("ann", &[]));
+    let refusals = [
+        ("wrong", ann(), "wrong"),
+        ("unknown", None, "wrong"),
+        ("unknown, with a password of others", None, "right"),
+        (
+            "ended",
+            Some(entry("ann", &[("userAccountControl", "514")])),
+            "wrong",
+        ),
+        (
+            "ended, though right",
+            Some(entry("ann", &[("userAccountControl", "514")])),
+            "right",
+        ),
+        ("disabled", Some(entry("eve", &[])), "wrong"),
+        ("disabled, though right", Some(entry("eve", &[])), "right"),
+    ];
+    for groups in [false, true] {
+        let asked = join_all(refusals.clone().map(async |(what, entry, password)| {
+            let (listener, ldap) = directory().await;
+            let served = tokio::spawn(steps(listener, entry));
+            let ldap = if groups {
+                ldap.groups("", "(member={dn})", "cn")
+            } else {
+                ldap
+            };
+            let access = AccessControl::new(Rules::new().disable("eve"))
+                .authenticator(ldap.build().unwrap())
+                .guard(GuardLimits::NONE);
+            let user = if what.starts_with("disabled") {
+                "eve"
+            } else {
+                "ann"
+            };
+            let began = Instant::now();
+            assert_eq!(
+                login_by(&access, user, password).await,
+                Err(ErrorKind::Unauthorized),
+                "{what}"
+            );
+            assert!(began.elapsed() >= Duration::from_secs(1), "{what}");
+            drop(access);
+            served.await.unwrap()
+        }))
+        .await;
+        assert_eq!(asked[0].len(), if groups { 5 } else { 3 }, "{asked:?}");
+        for (asked_then, (what, ..)) in asked.iter().zip(&refusals) {
+            assert_eq!(asked_then, &asked[0], "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s_46_that_the_password_of_somebody_disabled_was_right_is_not_remembered() {
+    let (listener, ldap) = directory().await;
+    let served = tokio::spawn(steps(listener, Some(entry("eve", &[]))));
+    let ldap = Arc::new(ldap.build().unwrap());
+    let access = |rules: Rules| {
+        AccessControl::new(rules)
+            .authenticator(Arc::clone(&ldap))
+            .guard(GuardLimits::NONE)
+    };
+    for _ in 0..2 {
+        assert!(
+            login_by(&access(Rules::new()), "eve", "right")
+                .await
+                .is_ok()
+        );
+    }
+    let refused = login_by(&access(Rules::new().disable("eve")), "eve", "right").await;
+    assert_eq!(refused, Err(ErrorKind::Unauthorized));
+    drop(ldap);
+    // Once for who is let in, and once more.
+    assert_eq!(served.await.unwrap(), [0x60, 0x63, 0x60].repeat(2));
+}
+
 #[tokio::test]
 async fn who_gets_a_name_later_is_told_from_who_had_it() {
     let mut identities = Vec::new();
@@ -239,7 +358,7 @@ async fn refresh_tokens_are_for_users_whose_new_passwords_are_seen() {
                 .records(MemoryRecords::new()),
         );
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", basic("ann"));
+        headers.insert("authorization", basic("ann", "secret"));
         let sender = Sender::new(&headers, RequestOrigin::default());
         let answer = access.issue(&sender, &request).await.unwrap();
         assert_eq!(answer.refresh_token.is_some(), lasts, "{values:?}");

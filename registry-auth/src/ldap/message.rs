@@ -51,6 +51,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// One of which nothing but the name is known.
+    pub(super) fn named(name: String) -> Self {
+        Self {
+            name,
+            attributes: BTreeMap::new(),
+        }
+    }
+
     /// The values of an attribute.
     pub(super) fn values(&self, attribute: &str) -> &[Vec<u8>] {
         let values = self.attributes.get(&attribute.to_ascii_lowercase());
