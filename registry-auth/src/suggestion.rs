@@ -54,6 +54,8 @@ mod tests {
         assert_eq!(suggestion("overrwite", known), Some("overwrite"));
         assert_eq!(suggestion("fetch", known), None);
         assert_eq!(suggestion("px", known), None);
+        assert_eq!(suggestion("ovrwrt", known), None);
+        assert_eq!(suggestion("x", ["y"]), None);
         assert_eq!(suggestion("form", ["rule", "from"]), Some("from"));
     }
 }

@@ -593,6 +593,212 @@ async fn a_token_gives_no_more_than_it_covers_and_its_holder_may() {
     assert!(!catalog.permits(&"other".parse().unwrap()) && !catalog.is_unlimited());
 }
 
+/// A policy of a program's own, which says nothing of lists.
+#[derive(Debug)]
+struct Own;
+
+impl Policy for Own {
+    fn decide(&self, question: &Question<'_>) -> Decision {
+        if question.tags.iter().any(|tag| tag.as_str() == "secret") {
+            return Decision::deny_silently(Actions::ALL);
+        }
+        Decision::allow(Action::Pull).and(Decision::allow(Action::List))
+    }
+}
+
+#[tokio::test]
+async fn s_15_a_list_of_tags_shows_those_that_may_be_listed() {
+    let rules = || {
+        Rules::new()
+            .sentence("user vic may list, pull v* in team/**")
+            .sentence("user ann may pull team/**")
+            .sentence("user ben may pull team/**")
+            .sentence("user ben may push v* to team/**")
+    };
+    let login = || Login::new(|_, _| async { true });
+    let shown = async |access: &AccessControl, user: &str| {
+        let target = "/v2/team/app/tags/list";
+        let grant = ask(access, Some(&basic(user, "x")), Method::GET, target).await;
+        let access = grant.unwrap().target.unwrap();
+        let tags = ["v1", "latest", "secret"].into_iter();
+        let tags: Vec<_> = tags
+            .filter(|tag| access.shows(&tag.parse().unwrap()))
+            .collect();
+        (access.shows_all_tags(), tags)
+    };
+    for access in [
+        AccessControl::new(rules()),
+        AccessControl::new(std::sync::Arc::new(rules())),
+    ] {
+        let access = access.authenticator(login());
+        assert_eq!(shown(&access, "vic").await, (false, vec!["v1"]));
+        for user in ["ann", "ben"] {
+            let all = vec!["v1", "latest", "secret"];
+            assert_eq!(shown(&access, user).await, (true, all), "{user}");
+        }
+    }
+    let own = AccessControl::new(Own).authenticator(login());
+    assert_eq!(shown(&own, "ann").await, (false, vec!["v1", "latest"]));
+    assert!(shown(&AccessControl::open(), "ann").await.0);
+}
+
+#[tokio::test]
+async fn a_list_is_looked_for_below_the_names_of_groups_that_names_may_begin_with() {
+    let reach = async |groups: Vec<String>| {
+        let access = AccessControl::new(Rules::new().sentence("users may pull teams/{group}/**"))
+            .authenticator(Login::new(move |user, _| {
+                let member = groups.iter().fold(Principal::new(user), |member, group| {
+                    member.member_of(group)
+                });
+                async { Some(member) }
+            }));
+        let catalog = ask(
+            &access,
+            Some(&basic("ann", "x")),
+            Method::GET,
+            "/v2/_catalog",
+        )
+        .await;
+        let catalog = catalog.unwrap().catalog.unwrap();
+        let looks = |name: &&str| catalog.reach().contains(&name.parse().unwrap());
+        ["teams/web/a", "teams/ops/hidden/a", "teams/other/a"]
+            .into_iter()
+            .filter(looks)
+            .collect::<Vec<_>>()
+    };
+    let groups = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let odd = groups(&["web", "ops/hidden", ""]);
+    assert_eq!(reach(odd).await, ["teams/web/a"]);
+    // Beyond so many, everything that the pattern begins with is looked through.
+    let many = |count: usize| (0..count).map(|number| format!("g{number}")).collect();
+    assert!(reach(many(1024)).await.is_empty());
+    for count in [1025, 1026] {
+        assert_eq!(reach(many(count)).await.len(), 3, "{count}");
+    }
+}
+
+/// Lets in whoever calls itself so, and says where that comes from.
+#[derive(Debug)]
+struct Front;
+
+#[async_trait::async_trait]
+impl Authenticator for Front {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let name = caller
+            .headers
+            .get("x-user")
+            .map(|name| name.to_str().unwrap());
+        Ok(name.map(Principal::new))
+    }
+
+    fn source(&self) -> &'static str {
+        "front"
+    }
+}
+
+#[tokio::test]
+async fn everybody_is_said_to_come_from_who_knows_them() {
+    let front: std::sync::Arc<dyn Authenticator> = std::sync::Arc::new(Front);
+    let access = AccessControl::new(Rules::new())
+        .authenticator(Session)
+        .authenticator(front);
+    for (header, value, source) in [("x-session", "7", "custom"), ("x-user", "ann", "front")] {
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static(header),
+            HeaderValue::from_static(value),
+        )]);
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let known = access.identify(&sender).await.unwrap().unwrap();
+        assert_eq!(known.source(), source);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_who_was_refused() {
+    let access = private_registry();
+    let refusal = ask(
+        &access,
+        Some(&basic("guest", "secret")),
+        Method::GET,
+        "/v2/team/app/tags/list",
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(refusal.error.kind(), ErrorKind::Denied);
+    assert_eq!(refusal.actor.unwrap().name.as_deref(), Some("guest"));
+}
+
+#[tokio::test]
+async fn a_login_may_fail() {
+    let access = AccessControl::new(Rules::new()).authenticator(Login::new(|user, _| async move {
+        match user.as_str() {
+            "ann" => Ok(true),
+            "ben" => Ok(false),
+            _ => Err(ErrorKind::Unavailable.error("the directory is down")),
+        }
+    }));
+    for (user, expected) in [
+        ("ann", None),
+        ("ben", Some(ErrorKind::Unauthorized)),
+        ("cyn", Some(ErrorKind::Unavailable)),
+    ] {
+        let headers = headers(Some(&basic(user, "x")));
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let known = access.identify(&sender).await;
+        assert_eq!(known.err().map(|refusal| refusal.error.kind()), expected);
+    }
+}
+
+/// Refuses everybody, having checked a password or not, or remembers whether it was to
+/// let somebody in.
+#[derive(Debug, Clone)]
+enum Guard {
+    Refuses { checks: bool },
+    Second(std::sync::Arc<std::sync::Mutex<Vec<bool>>>),
+}
+
+#[async_trait::async_trait]
+impl Authenticator for Guard {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        match self {
+            Self::Refuses { checks } => {
+                if *checks {
+                    caller.admit()?;
+                }
+                Err(wrong_credentials())
+            }
+            Self::Second(asked) => {
+                caller.admit()?;
+                let ann = Principal::new("ann");
+                asked.lock().unwrap().push(caller.lets_in(&ann));
+                Ok(Some(ann))
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_later_is_asked_about_a_password_that_was_checked_and_lets_nobody_in() {
+    for (checks, expected) in [(true, &[false][..]), (false, &[])] {
+        let asked = std::sync::Arc::default();
+        let access = AccessControl::new(Rules::new())
+            .authenticator(Guard::Refuses { checks })
+            .authenticator(Guard::Second(std::sync::Arc::clone(&asked)));
+        let headers = headers(Some(&basic("ann", "x")));
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let refusal = access.identify(&sender).await.unwrap_err();
+        assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
+        assert_eq!(*asked.lock().unwrap(), expected);
+    }
+    let asked = std::sync::Arc::default();
+    let second = Guard::Second(std::sync::Arc::clone(&asked));
+    let access = AccessControl::new(Rules::new()).authenticator(second);
+    let headers = headers(Some(&basic("ann", "x")));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    assert!(access.identify(&sender).await.unwrap().is_some());
+    assert_eq!(*asked.lock().unwrap(), [true]);
+}
+
 #[tokio::test]
 async fn a_mount_asks_for_a_token_that_covers_its_source() {
     let rules = || Rules::new().user("ann", "team/*", &[Action::Pull, Action::Push]);
@@ -746,6 +952,18 @@ async fn clients_can_be_sent_to_a_path_beside_the_registry() {
         refused_with.unwrap(),
         r#"Bearer realm="https://shop.example/auth/token",service="shop""#
     );
+}
+
+#[cfg(feature = "token")]
+#[test]
+fn it_is_known_whether_clients_are_sent_to_the_host_that_they_asked() {
+    let elsewhere = Challenge::bearer("https://login.example/token", "shop").unwrap();
+    let beside = Challenge::bearer_beside("auth/token", "shop");
+    let tokens = registry_auth::TokenServer::ephemeral().unwrap();
+    assert!(!private_registry().names_its_host());
+    assert!(!private_registry().challenge(elsewhere).names_its_host());
+    assert!(private_registry().challenge(beside).names_its_host());
+    assert!(private_registry().tokens(tokens).names_its_host());
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod sender;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -493,6 +493,78 @@ async fn a_remembered_password_makes_an_address_one_of_the_names_own() {
     assert_eq!(knock("ann:right", "203.0.113.9").await, Outcome::Wait(900));
 }
 
+/// Checks the right password once, and remembers it for ever.
+#[derive(Debug, Default)]
+struct Remembering(AtomicBool);
+
+#[async_trait]
+impl Authenticator for Remembering {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        let Credentials::Basic { user, password } = caller.credentials else {
+            return Ok(None);
+        };
+        let is_right = password.matches("right");
+        if !is_right || !self.0.load(Ordering::Relaxed) {
+            caller.admit()?;
+        }
+        self.0.fetch_or(is_right, Ordering::Relaxed);
+        Ok(is_right.then(|| Principal::new(user)))
+    }
+}
+
+/// A door behind which a right password is remembered, and what its clock shows.
+fn remembering_for_ever() -> (AccessControl, Watch) {
+    let watch = Watch::new();
+    let access = AccessControl::new(Rules::new().sentence("users are readers of **"))
+        .authenticator(Remembering::default())
+        .clock(watch.clone());
+    (access, watch)
+}
+
+#[tokio::test]
+async fn how_often_somebody_had_to_wait_is_forgotten_with_the_guesses() {
+    let (access, watch) = remembering_for_ever();
+    let knock = async |pair: &str| outcome(knock(&access, pair, HERE).await);
+    assert_eq!(knock("ann:right").await, Outcome::In);
+    for _ in 0..5 {
+        assert_eq!(knock("ann:wrong").await, Outcome::Wrong);
+    }
+    for _ in 0..9_998 {
+        assert_eq!(knock("ann:wrong").await, Outcome::Wait(1));
+    }
+    // Not with the second.
+    watch.go(Duration::from_secs(1));
+    assert_eq!(knock("ann:wrong").await, Outcome::Wrong);
+    assert_eq!(knock("ann:wrong").await, Outcome::Wait(2));
+    assert_eq!(knock("ann:right").await, Outcome::In);
+    assert_eq!(knock("ann:wrong").await, Outcome::Wait(2));
+    assert_eq!(knock("ann:right").await, Outcome::Wait(2));
+
+    watch.go(Duration::from_mins(15));
+    for _ in 0..5 {
+        assert_eq!(knock("ann:wrong").await, Outcome::Wrong);
+    }
+    assert_eq!(knock("ann:wrong").await, Outcome::Wait(1));
+    assert_eq!(knock("ann:right").await, Outcome::In);
+}
+
+#[tokio::test]
+async fn a_remembered_password_prolongs_a_day_of_which_half_is_over() {
+    for (hours, outcome_later) in [(11, Outcome::Wait(900)), (13, Outcome::In)] {
+        let (access, watch) = remembering_for_ever();
+        let knock = async |pair: &str, address: &str| outcome(knock(&access, pair, address).await);
+        assert_eq!(knock("ann:right", HERE).await, Outcome::In);
+        watch.go(Duration::from_hours(hours));
+        assert_eq!(knock("ann:right", HERE).await, Outcome::In);
+        watch.go(Duration::from_hours(30 - hours));
+        for number in 0..100 {
+            let address = format!("198.51.100.{number}");
+            assert_eq!(knock("ann:wrong", &address).await, Outcome::Wrong);
+        }
+        assert_eq!(knock("ann:right", HERE).await, outcome_later, "{hours}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_has_to_wait_ends_neither_its_own_waiting_nor_the_trust_in_others() {
     let door = Door::new();
@@ -543,6 +615,21 @@ async fn an_address_and_an_identity_ask_at_their_rate() {
         per_address.outcome("", "2001:db8::1").await,
         Outcome::Wait(1)
     );
+
+    // Also what is no operation, such as a page of the program's own.
+    let headers = headers(None);
+    let sender = |address: &str| {
+        let origin = RequestOrigin {
+            address: Some(address.parse().unwrap()),
+            ..RequestOrigin::default()
+        };
+        Sender::new(&headers, origin)
+    };
+    for _ in 0..3 {
+        per_address.access.count(&sender(THERE)).unwrap();
+    }
+    let refused = per_address.access.count(&sender(THERE)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooManyRequests);
 
     let per_identity = Door::new().limited(RateLimits {
         per_address: None,

@@ -25,8 +25,8 @@ use http::Method;
 use rcgen::{CertificateParams, PublicKeyData};
 use registry_auth::jwt::{Algorithm, KeySet, VerificationKey};
 use registry_auth::{
-    AccessControl, Challenge, Grant, Issuer, Login, Refusal, Sender, TokenRequest, TokenServer,
-    TrustIssuer,
+    AccessControl, Challenge, Grant, Issuer, Login, Refusal, Rules, Sender, TokenRequest,
+    TokenServer, TrustIssuer,
 };
 use registry_core::{Action, Clock, ErrorKind, Operation, RequestOrigin, SystemClock};
 use serde_json::{Value, json};
@@ -328,6 +328,35 @@ async fn whoever_holds_a_token_of_another_issuer_is_said_to() {
     let sender = Sender::new(&headers, RequestOrigin::default());
     let ann = access.identify(&sender).await.unwrap().unwrap();
     assert_eq!((ann.name(), ann.source()), ("ann", "issuer"));
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_shows_all_tags_and_no_list_by_itself() {
+    let service = Service::new();
+    let issuer = Issuer::new("login", "registry");
+    let access = access(issuer.certificates(service.certificate()).unwrap());
+    let token = service.token(&service.public().thumbprint(), &claims("ann"));
+    let tags = ask(&access, Some(&token), Method::GET, "/v2/team/app/tags/list").await;
+    assert!(tags.unwrap().target.unwrap().shows_all_tags());
+
+    // What the rules let somebody see is looked for there alone.
+    let access = access
+        .policy(Rules::new().sentence("users may pull team/**"))
+        .authenticator(Login::new(|_, _| async { true }));
+    let headers = headers(Some(&basic("ben", "x")));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let operation = Operation::parse(&Method::GET, "/v2/_catalog", None).unwrap();
+    let catalog = access
+        .authorize(&sender, &operation)
+        .await
+        .unwrap()
+        .catalog
+        .unwrap();
+    let names = ["team/app", "other/app"].map(|name| name.parse().unwrap());
+    assert_eq!(
+        names.map(|name| catalog.reach().contains(&name)),
+        [true, false]
+    );
 }
 
 #[tokio::test]

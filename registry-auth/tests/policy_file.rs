@@ -369,7 +369,15 @@ async fn an_open_file_is_a_policy_in_every_respect() {
     assert!(!policy.is_disabled(&Principal::new("ann")));
     assert!(policy.rewards_login());
     let public = File::new(&pulls("**"));
-    assert!(!PolicyFile::open(public.path()).unwrap().rewards_login());
+    let public = PolicyFile::open(public.path()).unwrap();
+    assert!(!public.rewards_login());
+
+    let names = ["library/alpine", "team/app"].map(|name| name.parse().unwrap());
+    let looked_at = names.map(|name| policy.horizon(&question).allowed.contains(&name));
+    assert_eq!(looked_at, [true, false]);
+    let some = File::new("version: 1\nrules: [anyone may pull v* in library/**]\n");
+    let some = PolicyFile::open(some.path()).unwrap();
+    assert!(some.lists_by_tag(&question) && !public.lists_by_tag(&question));
 }
 
 #[tokio::test]

@@ -553,3 +553,23 @@ fn a_group_without_members_and_changes_by_everybody_are_remarked_on() {
         assert!(found.starts_with(expected), "{found}");
     }
 }
+
+#[test]
+fn what_holds_under_a_condition_is_not_sure_to_hold() {
+    let (ann, ben) = (Principal::new("ann"), Principal::new("ben"));
+    let rule = || "user ann may pull team/**".parse::<Rule>().unwrap();
+    let repository = "team/app".parse().unwrap();
+    let origin = RequestOrigin::default();
+    let question = Question::new(Some(&ann), &repository, &origin, UNIX_EPOCH);
+    for (rule, is_sure) in [
+        (rule(), true),
+        (rule().from("10.0.0.0/8".parse().unwrap()), false),
+        (rule().during("mon-fri 08:00-18:00".parse().unwrap()), false),
+        (rule().until(UNIX_EPOCH + Duration::from_hours(1)), false),
+    ] {
+        let told = rule.to_string();
+        let rules = Rules::new().rule(rule).check().unwrap();
+        let sure = rules.at_least(&question, &ben).granted();
+        assert_eq!(sure.contains(Action::Pull.into()), is_sure, "{told}");
+    }
+}
