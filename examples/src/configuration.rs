@@ -15,7 +15,7 @@ mod validate;
 mod yaml;
 
 pub use self::address::Address;
-pub use self::load::{Sources, Text, load, understand};
+pub use self::load::{Examined, Sources, Text, examine, is_one, load, understand};
 pub use self::problem::{Origin, Problem};
 pub use registry_storage::UploadExpiry;
 
@@ -125,6 +125,8 @@ pub struct Auth {
     pub directory: Option<Directory>,
     /// The systems that vouch for the programs which they run.
     pub workloads: Vec<WorkloadIssuer>,
+    /// What rules may call such systems, unless a key that isn't known may say more.
+    pub issuers: Option<Vec<String>>,
     /// Whether robots and users have keys.
     pub keys: bool,
     /// What each may do; without it, whoever is logged in may do everything with

@@ -7,12 +7,14 @@ mod threads;
 mod users;
 mod work;
 
+use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use registry_core::{Randomness, Result, SystemRandomness};
+use registry_core::{Error, ErrorKind, Randomness, Result, SystemRandomness};
 
 use self::users::{Fingerprints, Known, Users};
 use self::work::Workers;
@@ -69,8 +71,8 @@ impl Htpasswd {
     ///
     /// # Errors
     ///
-    /// If the file can't be read, names no user, or has a malformed line, which
-    /// the error names.
+    /// If the file can't be read, names no user, or has malformed lines, of which
+    /// the error tells, each in a line of its own.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         Self::with_randomness(path, &SystemRandomness)
     }
@@ -81,8 +83,25 @@ impl Htpasswd {
     ///
     /// As [`open`](Self::open), and if there is no randomness.
     pub fn with_randomness(path: impl Into<PathBuf>, randomness: &dyn Randomness) -> Result<Self> {
+        let path = path.into();
+        let name = path.display().to_string();
+        let is_missing = |error: &Error| {
+            let source = error.source().and_then(|source| source.downcast_ref());
+            source.is_some_and(|source: &io::Error| source.kind() == io::ErrorKind::NotFound)
+        };
+        let shown = name.clone();
+        let parse = move |content: &[u8]| Users::parse(&shown, content);
+        let users = WatchedFile::open("password file", path, parse, FILE_MAX).map_err(|error| {
+            if is_missing(&error) {
+                let advice = format!(
+                    "there is no password file {name}; make it with `htpasswd -cB {name} USER`"
+                );
+                return ErrorKind::Unavailable.error(advice);
+            }
+            error
+        })?;
         Ok(Self {
-            users: WatchedFile::open("password file", path.into(), Users::parse, FILE_MAX)?,
+            users,
             fingerprints: Fingerprints::new(randomness)?,
             workers: Workers::new(),
         })

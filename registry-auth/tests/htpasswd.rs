@@ -521,7 +521,7 @@ fn a_user_is_never_called_like_a_robot() {
     let file = File::new(&line("robot$ci", "one", 4));
     let error = Htpasswd::open(file.path()).unwrap_err().to_string();
     assert!(
-        error.contains("robot$") && error.contains("line 1"),
+        error.contains("robot$") && error.contains("htpasswd:1: "),
         "{error}"
     );
 }

@@ -1,6 +1,7 @@
 //! Sections in which one of several things is chosen: the kind of storage, and
 //! how users log in.
 
+use super::keys;
 use super::problem::{Origin, Problem};
 use super::tree::{Node, Step, Value};
 
@@ -26,8 +27,9 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "limits",
 ];
 
-fn is_choice(name: &str) -> bool {
-    !FOR_ANY_CHOICE.contains(&name)
+/// A key that isn't known is none: it is told as such, and nobody knows what it would be.
+fn is_choice(section: &str, name: &str) -> bool {
+    !FOR_ANY_CHOICE.contains(&name) && keys::find_in(section, name).is_some()
 }
 
 /// Turns choices that stand alone into sections.
@@ -50,7 +52,7 @@ pub(crate) fn choose(tree: &mut Node, path: &str, chosen: &str, origin: &Origin)
     if let Value::Section(entries) = &mut section.value {
         entries.extend(
             kept.iter()
-                .filter(|entry| entry.name == chosen || !is_choice(&entry.name))
+                .filter(|entry| entry.name == chosen || !is_choice(path, &entry.name))
                 .cloned(),
         );
     }
@@ -72,7 +74,7 @@ pub(crate) fn choose(tree: &mut Node, path: &str, chosen: &str, origin: &Origin)
 /// If it is more than one thing.
 pub(crate) fn chosen<'a>(tree: &'a Node, path: &str) -> Result<Option<&'a str>, Problem> {
     let entries = tree.at(path).map(Node::entries).unwrap_or_default();
-    let mut choices = entries.iter().filter(|entry| is_choice(&entry.name));
+    let mut choices = entries.iter().filter(|entry| is_choice(path, &entry.name));
     match (choices.next(), choices.next()) {
         (Some(first), Some(second)) => Err(second.origin.problem(format!(
             "`{path}` can't be {} and {} at once; leave one out",

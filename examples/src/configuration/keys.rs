@@ -5,7 +5,7 @@ mod lookup;
 #[cfg(test)]
 mod own;
 
-pub(crate) use self::lookup::{advice, find_in, join};
+pub(crate) use self::lookup::{advice, find_in, is_near, join};
 
 /// What a key's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

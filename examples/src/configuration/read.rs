@@ -19,7 +19,7 @@ use super::problem::{Origin, Problem};
 use super::tree::{Entry, Node, Value};
 use super::{
     Address, CertificateSource, Changes, Configuration, Debug, Http, HttpLimits, LetsEncrypt, Log,
-    LogFormat, Said, Storage, TlsOptions, UploadExpiry, choice, duration, validate,
+    LogFormat, Said, Storage, TlsOptions, UploadExpiry, choice, duration, keys, validate,
 };
 
 /// Where the Docker registry keeps its data.
@@ -48,14 +48,15 @@ pub(crate) struct Flags {
 }
 
 /// Reads a tree that holds only known keys with values of their kind; others
-/// count as absent, since they were reported before.
+/// count as absent, since they were reported before. What has a problem is left at
+/// something harmless, so that the rest can be looked at: nobody serves it.
 pub(crate) fn read(
     tree: &Node,
     has_file: bool,
     flags: Flags,
     notes: Vec<Problem>,
     problems: &mut Vec<Problem>,
-) -> Option<Configuration> {
+) -> Configuration {
     let mut reader = Reader {
         tree,
         has_file,
@@ -69,9 +70,11 @@ pub(crate) fn read(
     } else {
         Changes::Pushes
     };
-    let http = reader.http(flags.address, flags.plaintext);
-    let debug = reader.debug(http.as_ref());
-    Some(Configuration {
+    let address = reader.address(flags.address);
+    let is_known = address.is_some();
+    let http = reader.http(address, flags.plaintext);
+    let debug = reader.debug(is_known.then_some(&http));
+    Configuration {
         log: reader.log(),
         upload_expiry: reader.upload_expiry().filter(|_| changes != Changes::None),
         auth: reader.auth(),
@@ -83,11 +86,11 @@ pub(crate) fn read(
             .verify_reads(reader.is("storage.verifyreads", false)),
         storage_health: reader.is("health.storagedriver.enabled", true),
         changes,
-        storage: storage?,
-        http: http?,
+        storage: storage.unwrap_or(Storage::Memory),
+        http,
         has_file,
         notes,
-    })
+    }
 }
 
 struct Reader<'a> {
@@ -153,9 +156,31 @@ impl Reader<'_> {
             return Some(said);
         }
         let origin = self.origin_of(section)?;
-        self.problems
-            .push(origin.problem(format!("`{section}` needs `{name}`")));
+        if !self.is_misspelt(section, name) {
+            self.problems
+                .push(origin.problem(format!("`{section}` needs `{name}`")));
+        }
         None
+    }
+
+    /// Whether a key that isn't known may be meant as `name` in this section, or in the
+    /// whole document: that was reported, and is no lack of it.
+    fn is_misspelt(&self, section: &str, name: &str) -> bool {
+        let entries = self.unknown_in(section);
+        entries.into_iter().any(|entry| keys::is_near(entry, name))
+    }
+
+    /// The keys of a section, or of the whole document, that aren't known.
+    fn unknown_in(&self, section: &str) -> Vec<&str> {
+        let node = match section {
+            "" => Some(self.tree),
+            _ => self.tree.at(section),
+        };
+        let names = node.map(Node::entries).unwrap_or_default().iter();
+        names
+            .map(|entry| entry.name.as_str())
+            .filter(|name| keys::find_in(section, name).is_none())
+            .collect()
     }
 
     fn origin_of(&self, path: &str) -> Option<Origin> {
@@ -213,6 +238,11 @@ impl Reader<'_> {
             (_, Some(root)) => Some(Storage::Filesystem(root)),
             (Some("inmemory"), None) => Some(Storage::Memory),
             (Some(_), None) => Some(Storage::Filesystem(DOCKER_ROOT.into())),
+            (None, None)
+                if !self.unknown_in("storage").is_empty() || self.is_misspelt("", "storage") =>
+            {
+                None
+            }
             (None, None) if self.has_file => {
                 self.problems.push(self.tree.origin.problem(
                     "`storage` is missing; say where to keep the data with \
@@ -245,12 +275,14 @@ impl Reader<'_> {
         })
     }
 
-    fn http(&mut self, address: Option<String>, plaintext: bool) -> Option<Http> {
-        let address = self.address(address);
+    fn http(&mut self, address: Option<Said<Address>>, plaintext: bool) -> Http {
         let tls = self.tls();
         let plain_http2 = self.is("http.h2c.enabled", !self.has_file);
-        Some(Http {
-            address: address?,
+        Http {
+            address: address.unwrap_or_else(|| Said {
+                value: Address::new("127.0.0.1", PORT),
+                origin: self.tree.origin.clone(),
+            }),
             prefix: self.text("http.prefix").unwrap_or_default().to_owned(),
             host: self.said("http.host"),
             headers: self.headers(),
@@ -265,7 +297,7 @@ impl Reader<'_> {
                 .and_then(|text| text.parse().ok())
                 // As in the Docker registry, none would be a list of nothing.
                 .filter(|most| *most > 0),
-        })
+        }
     }
 
     /// Numbers out of bounds were reported before.

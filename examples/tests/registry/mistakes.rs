@@ -336,7 +336,7 @@ const UNUSABLE: &[(&str, usize, &str)] = &[
     (
         "auth:\n  htpasswd:\n    realm: r\n    path: missing\n",
         6,
-        "the password file missing can't be read",
+        "there is no password file missing; make it with `htpasswd -cB missing USER`",
     ),
     (
         "auth:\n  htpasswd:\n    realm: \"\\x01\"\n    path: users\n",
@@ -528,7 +528,7 @@ fn what_can_not_be_used_leaves_no_data_directory() {
     for (rest, sentence) in [
         (
             "auth:\n  htpasswd:\n    realm: r\n    path: users\n",
-            "users can't be read",
+            "there is no password file users",
         ),
         (
             "http:\n  host: registry.example\n",
@@ -611,11 +611,11 @@ fn what_can_not_be_used_is_told_in_one_sentence() {
         ),
         (
             password_file("missing"),
-            "the password file missing can't be read".to_owned(),
+            "there is no password file missing".to_owned(),
         ),
         (
             password_file("users").file("users", "alice:secret\n"),
-            "line 1 of the password file".to_owned(),
+            "REGISTRY_AUTH_HTPASSWD_PATH: users:1: the hash is neither bcrypt".to_owned(),
         ),
         (
             tls(one.cert.pem(), another.signing_key.serialize_pem()),

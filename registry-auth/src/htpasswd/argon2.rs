@@ -41,7 +41,7 @@ pub(super) struct Cost {
 impl Argon2id {
     /// Reads what follows `$argon2id$`.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        let malformed = "the argon2id hash is malformed or cut off";
+        let malformed = "the argon2id hash is malformed or cut off; make it anew";
         let fields: Vec<_> = text.split('$').collect();
         let [version, costs, salt, digest] = fields.as_slice() else {
             return Err(malformed);

@@ -10,6 +10,9 @@ use super::argon2::{self, Argon2id};
 use crate::Secret;
 use crate::principal::ROBOT;
 
+/// How many lines an error tells of.
+const PROBLEMS_MAX: usize = 20;
+
 /// A well-formed hash that takes no more work than is allowed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Hash {
@@ -60,7 +63,7 @@ impl Hash {
         {
             return Err("the hash is neither bcrypt nor argon2id; make it with htpasswd -B");
         }
-        let malformed = "the bcrypt hash is malformed or cut off";
+        let malformed = "the bcrypt hash is malformed or cut off; make it anew with htpasswd -B";
         // As a number, a cost may have a sign.
         let cost = text.get(4..6).ok_or(malformed)?;
         if !cost.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -72,7 +75,10 @@ impl Hash {
                 text: text.into(),
                 cost,
             }),
-            _ => Err("the cost of the bcrypt hash must be from 4 to 14"),
+            _ => Err(
+                "the cost of the bcrypt hash must be from 4 to 14; make it anew, such as with \
+                 htpasswd -B -C 10",
+            ),
         }
     }
 }
@@ -103,42 +109,62 @@ pub(super) fn unfinished(source: impl std::error::Error + Send + Sync + 'static)
     Error::internal("the password could not be checked", source)
 }
 
-/// Reads a whole file: all of it, or an error that names the line.
-pub(super) fn parse(content: &[u8]) -> Result<BTreeMap<String, Hash>> {
+/// Reads the whole of the file called `name`: all of it, or an error that says of each line
+/// that is wrong which it is, and never what is in it.
+pub(super) fn parse(name: &str, content: &[u8]) -> Result<BTreeMap<String, Hash>> {
     let mut users = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut more: usize = 0;
     for (line, number) in content.split(|byte| *byte == b'\n').zip(1_usize..) {
-        let wrong = |what: &str| malformed(number, what);
-        let line = std::str::from_utf8(line).map_err(|_| wrong("it isn't UTF-8"))?;
-        let line = line.trim_end_matches([' ', '\t', '\r']);
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (user, hash) = line
-            .split_once(':')
-            .ok_or_else(|| wrong("there is no colon between user and hash"))?;
-        if user.is_empty() || user.chars().any(char::is_control) {
-            return Err(wrong("the user name is empty or has control characters"));
-        }
-        if user.starts_with(ROBOT) {
-            return Err(wrong(
-                "names that start with robot$ are for robots; choose another",
-            ));
-        }
-        let hash = Hash::parse(hash).map_err(wrong)?;
-        if users.insert(user.to_owned(), hash).is_some() {
-            return Err(wrong("the user was named before"));
+        let read = user(line).and_then(|found| {
+            let Some((user, hash)) = found else {
+                return Ok(());
+            };
+            match users.insert(user.to_owned(), hash) {
+                None => Ok(()),
+                Some(_) => Err("the user was named before; leave one of the two out"),
+            }
+        });
+        match read {
+            Err(what) if problems.len() < PROBLEMS_MAX => {
+                problems.push(format!("{name}:{number}: {what}"));
+            }
+            Err(_) => more = more.saturating_add(1),
+            Ok(()) => {}
         }
     }
-    if users.is_empty() {
-        return Err(ErrorKind::RequestInvalid
-            .error("the password file names no user; add one with htpasswd -B"));
+    if more > 0 {
+        problems.push(format!("{name}: {more} more lines are wrong"));
     }
-    Ok(users)
+    if users.is_empty() && problems.is_empty() {
+        problems.push(format!(
+            "{name}: there is no user in it; add one with `htpasswd -B {name} USER`"
+        ));
+    }
+    if problems.is_empty() {
+        Ok(users)
+    } else {
+        Err(ErrorKind::RequestInvalid.error(problems.join("\n")))
+    }
 }
 
-/// Says which line, and never what is in it.
-fn malformed(line: usize, what: &str) -> Error {
-    ErrorKind::RequestInvalid.error(format!("line {line} of the password file is wrong: {what}"))
+/// The user of a line, if one is in it, or what is wrong with it.
+fn user(line: &[u8]) -> Result<Option<(&str, Hash)>, &'static str> {
+    let line = std::str::from_utf8(line).map_err(|_| "this isn't UTF-8; save the file as such")?;
+    let line = line.trim_end_matches([' ', '\t', '\r']);
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let (user, hash) = line
+        .split_once(':')
+        .ok_or("there is no colon between user and hash; make the line with htpasswd -B")?;
+    if user.is_empty() || user.chars().any(char::is_control) {
+        return Err("the user name is empty or has control characters; choose another");
+    }
+    if user.starts_with(ROBOT) {
+        return Err("names that start with robot$ are for robots; choose another");
+    }
+    Ok(Some((user, Hash::parse(hash)?)))
 }
 
 #[cfg(test)]
@@ -150,7 +176,7 @@ mod tests {
     const HASH: &str = "$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.";
 
     fn names(content: impl AsRef<[u8]>) -> Result<Vec<String>> {
-        parse(content.as_ref()).map(|users| users.into_keys().collect())
+        parse("users", content.as_ref()).map(|users| users.into_keys().collect())
     }
 
     #[test]
@@ -206,7 +232,7 @@ mod tests {
         ] {
             let error = names(format!("# users\nbob:{HASH}\n{line}\n")).expect_err(line);
             let shown = format!("{error} {error:?}");
-            assert!(shown.contains("line 3 "), "{shown}");
+            assert!(shown.contains("users:3: "), "{shown}");
             assert!(shown.contains(what), "{line}: {shown}");
             assert!(
                 !shown.contains("canary") && !shown.contains("alice"),
@@ -217,8 +243,22 @@ mod tests {
             names(b"a\xff:x")
                 .unwrap_err()
                 .to_string()
-                .contains("line 1 ")
+                .contains("users:1: ")
         );
+    }
+
+    #[test]
+    fn all_lines_that_are_wrong_are_told_up_to_a_bound() {
+        let error = names(format!("alice\nbob:{HASH}\nbob:{HASH}\ncarol:x\n"));
+        let error = error.unwrap_err().to_string();
+        let lines: Vec<_> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{error}");
+        assert!(lines[0].starts_with("users:1: there is no colon"));
+        assert!(lines[1].starts_with("users:3: the user was named before"));
+        assert!(lines[2].starts_with("users:4: the hash is neither"));
+        let error = names("x\n".repeat(50)).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 21);
+        assert!(error.ends_with("users: 30 more lines are wrong"), "{error}");
     }
 
     #[test]
@@ -231,12 +271,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_content_panics(content in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&content);
+            let _ = parse("users", &content);
         }
 
         #[test]
         fn no_hash_panics(hash in "\\$2[aby]\\$[0-9]{2}\\$\\PC{40,60}") {
-            let _ = parse(format!("a:{hash}").as_bytes());
+            let _ = parse("users", format!("a:{hash}").as_bytes());
         }
     }
 }

@@ -160,7 +160,7 @@ mod tests {
         let lines = (0..)
             .zip(hashes)
             .map(|(number, hash)| format!("user{number}:{hash}\n"));
-        Users::parse(lines.collect::<String>().as_bytes()).unwrap()
+        Users::parse("users", lines.collect::<String>().as_bytes()).unwrap()
     }
 
     /// What is spent in all until `password` is answered, where a check says

@@ -37,8 +37,8 @@ struct Verified {
 }
 
 impl Users {
-    pub(super) fn parse(content: &[u8]) -> Result<Self> {
-        let users = file::parse(content)?;
+    pub(super) fn parse(name: &str, content: &[u8]) -> Result<Self> {
+        let users = file::parse(name, content)?;
         Ok(Self {
             costs: Costs::of(users.values().map(Hash::cost)),
             known: users
@@ -153,7 +153,7 @@ mod tests {
         let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
         let of = |password| fingerprints.of("a", &Secret::new(password));
         let content = b"a:$2y$05$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.";
-        let users = Users::parse(content).unwrap();
+        let users = Users::parse("users", content).unwrap();
         let known = users.get("a").unwrap();
         assert!(!known.is_verified(&of("right")));
         known.set_verified(of("right"));

@@ -110,7 +110,7 @@ fuzz_target!(|content: &[u8]| {
             let shown = format!("{error} {error:?}");
             let line = expected.expect_err(&shown);
             if let Some(line) = line {
-                assert!(shown.contains(&format!("line {line} ")), "{shown}");
+                assert!(shown.contains(&format!("htpasswd:{line}: ")), "{shown}");
             }
             // Never a hash, nor a password that somebody took for one. With
             // spaces, it can be the sentence itself, which gets into the file

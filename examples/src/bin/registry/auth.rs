@@ -33,7 +33,15 @@ pub(crate) fn auth(command: AuthCommand) -> Result<ExitCode, Failure> {
 
 /// Says everything that is wrong with a policy file, with its lines.
 fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
-    let (problems, remarks) = match PolicyFile::read(&options.file) {
+    let read = PolicyFile::read(&options.file);
+    if read.is_err() && configuration::is_one(&options.file) {
+        return Err(Failure::Usage(format!(
+            "{file} is a configuration and no policy file; `registry check {file}` says what is \
+             wrong with it, and with the policy file that it names",
+            file = options.file.display()
+        )));
+    }
+    let (problems, remarks) = match read {
         // A directory is in the configuration, which isn't looked at here.
         Ok(rules) => (Vec::new(), remarks::of_policy(&options.file, &rules, false)),
         Err(problems) => (problems, Vec::new()),
@@ -69,6 +77,12 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     let runtime = runtime::current_thread()?;
     let _inside = runtime.enter();
     let access = match (options.policy, options.config) {
+        (Some(path), _) if configuration::is_one(&path) => {
+            return Err(Failure::Usage(format!(
+                "{file} is a configuration and no policy file; write `--config {file}`",
+                file = path.display()
+            )));
+        }
         (Some(path), _) => {
             AccessControl::new(PolicyFile::open(path).map_err(|error| Failure::usage(&error))?)
         }

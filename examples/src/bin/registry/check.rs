@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::command_line::Check;
-use crate::problem::{Failure, MISTAKEN};
+use crate::problem::{Failure, Found, MISTAKEN};
 use crate::remarks;
 use crate::runtime;
 use crate::setup;
@@ -22,22 +22,22 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
         variables: std::env::vars_os().collect(),
         ..Sources::default()
     };
-    let (problems, notes) = match configuration::load(sources) {
-        Ok(configuration) => {
-            // Files are watched by tasks.
-            let runtime = runtime::current_thread()?;
-            let _inside = runtime.enter();
-            let problems = uses(&configuration);
-            let mut notes = configuration.notes.clone();
-            if problems.is_empty() {
-                notes.extend(remarks::of_configuration(&configuration, &origin));
-            }
-            let address = configuration.http.address.value.resolve().ok();
-            notes.extend(address.and_then(|address| remark(&configuration, address)));
-            (problems, notes)
+    let examined = configuration::examine(sources);
+    let mut found = Found::default();
+    let mut notes = Vec::new();
+    let is_whole = examined.problems.is_empty();
+    found.add(examined.problems);
+    if let Some(configuration) = &examined.configuration {
+        // Files are watched by tasks.
+        let runtime = runtime::current_thread()?;
+        let _inside = runtime.enter();
+        notes.extend(configuration.notes.iter().cloned());
+        look_at_files(configuration, &mut found);
+        if is_whole {
+            look_at_the_whole(configuration, &origin, &mut found, &mut notes);
         }
-        Err(problems) => (problems, Vec::new()),
-    };
+    }
+    let problems = found.into_problems();
     let answer = if options.json {
         as_json(&problems, &notes)
     } else {
@@ -54,20 +54,29 @@ pub(crate) fn check(options: Check) -> Result<ExitCode, Failure> {
 }
 
 /// What is wrong with the files that a configuration names, and with what else
-/// only shows when it is used.
-fn uses(configuration: &Configuration) -> Vec<Problem> {
+/// only shows when it is used. It may have mistakes itself.
+fn look_at_files(configuration: &Configuration, found: &mut Found) {
     let http = &configuration.http;
-    let files = [
-        setup::tls(http).err(),
-        setup::access(&configuration.auth).err(),
-    ];
-    let mut problems: Vec<_> = files.into_iter().flatten().collect();
-    problems.extend(setup::tokens(&configuration.auth));
+    found.take(setup::tls(http));
+    found.take_all(setup::access(&configuration.auth));
+    found.add(setup::tokens(&configuration.auth));
+    found.add(setup::answers(http));
+}
+
+/// What is wrong with a configuration, or worth a remark, in which nothing is missing.
+fn look_at_the_whole(
+    configuration: &Configuration,
+    origin: &Origin,
+    found: &mut Found,
+    notes: &mut Vec<Problem>,
+) {
     // A host that has no address can't be said to be reached by others.
-    let address = http.address.value.resolve().ok();
-    problems.extend(address.and_then(|address| exposure(configuration, address)));
-    problems.extend(setup::answers(http));
-    problems
+    let address = configuration.http.address.value.resolve().ok();
+    found.add(address.and_then(|address| exposure(configuration, address)));
+    if found.is_empty() {
+        notes.extend(remarks::of_configuration(configuration, origin));
+    }
+    notes.extend(address.and_then(|address| remark(configuration, address)));
 }
 
 fn as_text(origin: &Origin, problems: &[Problem], notes: &[Problem]) -> String {

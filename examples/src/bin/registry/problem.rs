@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use registry_core::Error;
-use registry_examples::configuration::Problem;
+use registry_examples::configuration::{Origin, Problem};
 
 /// Why the program ends.
 #[derive(Debug)]
@@ -67,6 +67,46 @@ impl From<Error> for Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Configuration(vec![problem])
+    }
+}
+
+impl From<Vec<Problem>> for Failure {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Configuration(problems)
+    }
+}
+
+/// What is wrong so far, while the rest is looked at all the same: whoever mends one
+/// mistake isn't to learn of the next only then.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Vec<Problem>);
+
+impl Found {
+    /// What came of it, or nothing and one problem more.
+    pub(crate) fn take<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        self.take_all(result.map_err(|problem| vec![problem]))
+    }
+
+    /// The same of what may have several.
+    pub(crate) fn take_all<T>(&mut self, result: Result<T, Vec<Problem>>) -> Option<T> {
+        result.map_err(|problems| self.add(problems)).ok()
+    }
+
+    pub(crate) fn add(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.0.extend(problems);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, in the order of the lines of the configuration.
+    pub(crate) fn into_problems(mut self) -> Vec<Problem> {
+        self.0.sort_by_key(|problem| match problem.origin {
+            Origin::Line { line, .. } => line,
+            _ => 0,
+        });
+        self.0
     }
 }
 

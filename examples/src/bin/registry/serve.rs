@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::command_line::Serve;
 use crate::health::Health;
 use crate::log;
-use crate::problem::Failure;
+use crate::problem::{Failure, Found};
 use crate::setup::{self, Keyed};
 use crate::shutdown::Signals;
 use crate::side_door::SideDoor;
@@ -86,14 +86,15 @@ async fn run(configuration: &Configuration, logs: &log::Guard) -> Result<(), Fai
     }
     let http = &configuration.http;
     // What can't be used is found before the data directory is made.
-    if let Some(problem) = setup::answers(http).into_iter().next() {
-        return Err(problem.into());
-    }
-    let tls = setup::tls(http)?;
-    let access = setup::access(&configuration.auth)?;
-    if let Some(problem) = setup::tokens(&configuration.auth).into_iter().next() {
-        return Err(problem.into());
-    }
+    let mut found = Found::default();
+    found.add(setup::answers(http));
+    found.add(setup::tokens(&configuration.auth));
+    let tls = found.take(setup::tls(http));
+    let access = found.take_all(setup::access(&configuration.auth));
+    let problems = found.into_problems();
+    let (Some(tls), Some(access), []) = (tls, access, &*problems) else {
+        return Err(problems.into());
+    };
     let listener = bind(&http.address.value).await?;
     let address = address_of(&listener)?;
     if let Some(problem) = exposure(configuration, address) {

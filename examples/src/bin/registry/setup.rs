@@ -20,7 +20,7 @@ use registry_http::{
 use registry_storage::{ColdReads, Engine, MemoryBlobs, MemoryMetadata, RedbOptions};
 
 use crate::open_files;
-use crate::problem::{Failure, sentence};
+use crate::problem::{Failure, Found, sentence};
 use registry_examples::configuration::{
     Auth, CertificateSource, Changes, Configuration, DecisionService, Directory, Http, KeySource,
     LetsEncrypt, PasswordFile, Problem, Said, Storage, TokenService, WorkloadIssuer,
@@ -118,6 +118,17 @@ fn wrong<T>(said: &Said<T>) -> impl Fn(Error) -> Problem {
     |error| said.origin.problem(sentence(&error))
 }
 
+/// The same of a file that may have several mistakes, each in a line of the error.
+fn wrong_lines<T>(said: &Said<T>) -> impl Fn(Error) -> Vec<Problem> {
+    |error| {
+        let lines = sentence(&error);
+        lines
+            .lines()
+            .map(|line| said.origin.problem(line))
+            .collect()
+    }
+}
+
 fn with_registry(registry: impl Registry) -> RegistryService {
     RegistryService::new(registry).catalog(true)
 }
@@ -177,15 +188,21 @@ pub(crate) fn connections(limits: Limits) -> Limits {
 ///
 /// # Errors
 ///
-/// If a file can't be used, or the realm isn't plain text.
-pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
+/// All that can't be used, such as a file, or a realm that isn't plain text.
+pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Vec<Problem>> {
+    let mut found = Found::default();
     let has_users =
         auth.password_file.is_some() || auth.certificate_name.is_some() || auth.directory.is_some();
     let access = match &auth.policy_file {
         Some(path) => {
-            let issuers = auth.workloads.iter().map(|of| &of.name.value);
-            let policy = PolicyFile::open_with_issuers(&path.value, issuers);
-            AccessControl::new(policy.map_err(wrong(path))?)
+            let opened = match &auth.issuers {
+                Some(issuers) => PolicyFile::open_with_issuers(&path.value, issuers),
+                None => PolicyFile::open(&path.value),
+            };
+            match found.take_all(opened.map_err(wrong_lines(path))) {
+                Some(policy) => AccessControl::new(policy),
+                None => AccessControl::new(Rules::new()),
+            }
         }
         None if has_users => {
             // A login is for content. Who manages the registry is said elsewhere.
@@ -206,17 +223,21 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
         access = access.authenticator(Certificates::new(name));
     }
     if let Some(service) = &auth.issuer {
-        access = access
-            .authenticator(issuer(service)?)
-            .challenge(if service.beside {
-                Challenge::bearer_beside(&service.realm.value, &service.service)
-            } else {
-                let realm = &service.realm;
-                Challenge::bearer(&realm.value, &service.service).map_err(wrong(realm))?
-            });
+        let realm = &service.realm;
+        let challenge = if service.beside {
+            Ok(Challenge::bearer_beside(&realm.value, &service.service))
+        } else {
+            Challenge::bearer(&realm.value, &service.service).map_err(wrong(realm))
+        };
+        let issuer = found.take(issuer(service));
+        if let (Some(issuer), Some(challenge)) = (issuer, found.take(challenge)) {
+            access = access.authenticator(issuer).challenge(challenge);
+        }
     }
     for (index, of) in auth.workloads.iter().enumerate() {
-        let mut known = workload(of)?;
+        let Some(mut known) = found.take(workload(of)) else {
+            continue;
+        };
         let mut later = auth.workloads.iter().skip(index.saturating_add(1));
         if later.any(|other| other.issuer.value == of.issuer.value) {
             known = known.leave_other_audiences();
@@ -224,17 +245,26 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Problem> {
         access = access.authenticator(known);
     }
     if let Some(PasswordFile { realm, path }) = &auth.password_file {
-        let users = Htpasswd::open(&path.value).map_err(wrong(path))?;
-        let challenge = Challenge::basic(&realm.value).map_err(wrong(realm))?;
-        access = access.authenticator(users).challenge(challenge);
+        let users = found.take_all(Htpasswd::open(&path.value).map_err(wrong_lines(path)));
+        let challenge = found.take(Challenge::basic(&realm.value).map_err(wrong(realm)));
+        if let (Some(users), Some(challenge)) = (users, challenge) {
+            access = access.authenticator(users).challenge(challenge);
+        }
     }
-    if let Some(directory) = &auth.directory {
-        access = access.authenticator(ldap(directory)?);
+    let directory = auth.directory.as_ref().map(ldap);
+    if let Some(directory) = directory.and_then(|built| found.take(built)) {
+        access = access.authenticator(directory);
     }
-    if let Some(service) = &auth.webhook {
-        access = access.review(webhook(service)?);
+    let service = auth.webhook.as_ref().map(webhook);
+    if let Some(service) = service.and_then(|built| found.take(built)) {
+        access = access.review(service);
     }
-    Ok(access)
+    let problems = found.into_problems();
+    if problems.is_empty() {
+        Ok(access)
+    } else {
+        Err(problems)
+    }
 }
 
 /// The directory whose users may log in.

@@ -53,6 +53,12 @@ pub(crate) fn join(path: &str, name: &str) -> String {
     }
 }
 
+/// Whether `name` may be `known`, misspelt.
+pub(crate) fn is_near(name: &str, known: &str) -> bool {
+    let most = name.len().max(known.len()).div_ceil(3);
+    name.len() <= NAME_MAX && strsim::damerau_levenshtein(name, known) <= most
+}
+
 /// What to write in place of `name` in the section at `path`.
 pub(crate) fn advice(path: &str, name: &str) -> String {
     if let Some((section, _)) = name.split_once('.')
@@ -64,12 +70,8 @@ pub(crate) fn advice(path: &str, name: &str) -> String {
         return "no key is that long".to_owned();
     }
     let last = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
-    let is_near = |known: &str| {
-        let most = name.len().max(known.len()).div_ceil(3);
-        strsim::damerau_levenshtein(name, known) <= most
-    };
     let sibling = names_in(path)
-        .filter(|known| is_near(known))
+        .filter(|known| is_near(name, known))
         .min_by_key(|known| strsim::damerau_levenshtein(name, known));
     if let Some(known) = sibling {
         return format!("did you mean `{}`?", join(path, known));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use registry_auth::jwt::Algorithm;
 use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
 
+use super::super::keys;
 use super::super::tree::Node;
 use super::super::{
     Auth, DecisionService, Directory, DirectoryGroups, KeySource, PasswordFile, Said, TokenService,
@@ -35,12 +36,18 @@ impl Reader<'_> {
         };
         let certificate_name = self.certificate_name();
         let directory = self.directory();
-        let workloads = self.workloads(policy_file.is_some());
+        // What isn't known may be meant as what is missing.
+        let is_clear = self.unknown_in("auth").is_empty();
+        let names = self.tree.at(OIDC).map(Node::entries).unwrap_or_default();
+        let names = names.iter().map(|entry| entry.name.clone());
+        let issuers = is_clear.then(|| names.collect());
+        let workloads = self.workloads(policy_file.is_some() || !is_clear);
         let has_users =
             password_file.is_some() || certificate_name.is_some() || directory.is_some();
-        let keys = self.keys(has_users, policy_file.is_some());
+        let keys = self.keys(has_users, policy_file.is_some() || !is_clear);
         // Where another service gives out tokens, clients ask that one.
-        let has_logins = (has_users || keys || !workloads.is_empty()) && issuer.is_none();
+        let has_logins =
+            (has_users || keys || !workloads.is_empty() || !is_clear) && issuer.is_none();
         let tokens = self.tokens(has_logins, policy_file.is_some());
         Auth {
             password_file,
@@ -48,6 +55,7 @@ impl Reader<'_> {
             certificate_name,
             directory,
             workloads,
+            issuers,
             keys,
             policy_file,
             tokens,
@@ -69,7 +77,8 @@ impl Reader<'_> {
             .map(|entry| (String::new(), entry))
             .chain(own.iter().map(|entry| (format!(".{}", entry.name), entry)));
         for (name, entry) in named {
-            if entry.node.says_nothing() && entry.name != "none" {
+            let is_known = name.is_empty() || keys::find_in("auth", &entry.name).is_some();
+            if entry.node.says_nothing() && is_known && entry.name != "none" {
                 let sentence = format!("`auth{name}` says nothing; fill it in, or leave it out");
                 self.problems.push(entry.origin.problem(sentence));
             }
