@@ -47,7 +47,8 @@ const REFUSED_MAX: u32 = 10_000;
 /// one household has.
 ///
 /// Names that nobody has count alike. Keys, and tokens of jobs, are taken whatever
-/// is guessed for the name that they are shown with.
+/// is guessed for the name that they are shown with; false ones are no guesses, and
+/// don't count, unless somebody [checks](crate::Caller::admit) them as passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardLimits {
     /// For a name from an address, before it has to wait: 5.

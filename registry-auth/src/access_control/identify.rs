@@ -37,11 +37,13 @@ impl Inner {
         sender: &Sender<'_>,
         exchanges: bool,
     ) -> Result<Option<Principal>, Refused> {
+        let mut is_guess = false;
         let attempt = match credentials {
             Credentials::Basic { user, password } => {
                 let address = sender.origin().address;
                 let attempt = self.guard.attempt(user, address, &self.clock);
-                if !self.is_no_guess(password) {
+                is_guess = !self.is_no_guess(password);
+                if is_guess {
                     attempt.begin()?;
                 }
                 Some(attempt)
@@ -66,7 +68,11 @@ impl Inner {
         // Of one that breaks off before anybody has looked, nothing came.
         match (attempt, &known) {
             (Some(attempt), Ok(_)) => attempt.right(),
-            (Some(attempt), Err(error)) if error.kind() == ErrorKind::Unauthorized => {
+            // Nor of what wasn't tried as a password either: there is no end of made-up keys,
+            // and nothing is found out by them.
+            (Some(attempt), Err(error))
+                if error.kind() == ErrorKind::Unauthorized && (is_guess || attempt.is_asked()) =>
+            {
                 attempt.wrong();
             }
             _ => {}
