@@ -149,10 +149,12 @@ impl fmt::Debug for Actions {
     }
 }
 
-/// Who is behind an operation, for events and audit. Grants nothing.
+/// Who is behind an operation, for events and audit. Grants nothing: it only
+/// tells who began an upload, which is nobody else's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// The name of the user or robot; absent if anonymous.
+    /// The name of the user or robot; absent if anonymous. Nobody else has it,
+    /// whatever kind they are of.
     pub name: Option<String>,
     /// The request that carries the operation, if one does.
     pub request: Option<RequestOrigin>,

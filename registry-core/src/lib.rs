@@ -249,4 +249,4 @@ pub use operation::Operation;
 pub use page::{Page, PageRequest};
 pub use records::{Expected, RECORD_KEY_MAX, RECORD_VALUE_MAX, Record, Records};
 pub use registry::Registry;
-pub use upload::{Chunk, Upload, UploadId, UploadOptions};
+pub use upload::{Chunk, Upload, UploadId, UploadOptions, UploadOwner};

@@ -76,7 +76,10 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Starts an upload.
+    /// Starts an upload. It is of its repository and of whoever begins it
+    /// ([`UploadOwner`](crate::UploadOwner)): for everybody else, whatever they may
+    /// do there, it is unknown, and nothing that they ask of it changes it or how
+    /// it goes on.
     ///
     /// # Errors
     ///
@@ -91,7 +94,7 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`UploadUnknown`](crate::ErrorKind::UploadUnknown) if there is no such
+    /// [`UploadUnknown`](crate::ErrorKind::UploadUnknown) if the caller has no such
     /// upload in this repository.
     async fn upload(&self, access: &Access, id: &UploadId) -> Result<Upload> {
         let _ = (access, id);

@@ -48,13 +48,14 @@ pub mod uploads;
 pub use image::{ImageBuilder, Package};
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 
 use crate::{
-    Access, Algorithm, Blob, BlobBody, Chunk, Digest, Error, ErrorKind, OpenOptions, Page,
-    PageRequest, Reference, Registry, Result, UploadOptions,
+    Access, Actions, Actor, Algorithm, Blob, BlobBody, Chunk, Digest, Error, ErrorKind, Need,
+    OpenOptions, Page, PageRequest, Reference, Registry, RequestOrigin, Result, UploadOptions,
 };
 
 /// A registry to test, and what has to live as long, such as a directory.
@@ -78,6 +79,25 @@ impl<R: Registry, G> Fixture for (R, G) {
 /// Every right in the repository `name`.
 pub fn trusted(name: &str) -> Access {
     Access::trusted(name.parse().expect("a repository name"))
+}
+
+/// Every right in the repository `name` for whoever is called `who`, by a program
+/// that calls itself `program`.
+pub fn acting(name: &str, who: Option<&str>, program: &str) -> Access {
+    let need = Need {
+        repository: name.parse().expect("a repository name"),
+        actions: Actions::ALL,
+        tags: Vec::new(),
+    };
+    let request = RequestOrigin {
+        user_agent: Some(program.to_owned()),
+        ..RequestOrigin::default()
+    };
+    let actor = Actor {
+        name: who.map(str::to_owned),
+        request: Some(request),
+    };
+    Access::granted(&need, Actions::ALL, Arc::new(actor)).expect("what is needed is granted")
 }
 
 /// A tag or digest as a reference.

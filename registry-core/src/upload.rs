@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::{Algorithm, ByteStream, Error, ErrorKind, Result};
+use crate::{Actor, Algorithm, ByteStream, Error, ErrorKind, Result};
 
 /// The identity of an upload session: 128 random bits, written as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +69,37 @@ impl<'de> Deserialize<'de> for UploadId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Whose an upload is: only whoever began it goes on with it.
+///
+/// Two actors are the same owner if they have the same [name](Actor::name), or
+/// both have none, however and from where they come: with another token, after
+/// the password changed, or from another machine. It is a hash, so it is short
+/// however long the name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UploadOwner([u8; 32]);
+
+impl UploadOwner {
+    /// The owner of what `actor` begins.
+    pub fn of(actor: &Actor) -> Self {
+        let hasher = match &actor.name {
+            Some(name) => Sha256::new_with_prefix("name ").chain_update(name),
+            None => Sha256::new_with_prefix("nobody"),
+        };
+        Self(hasher.finalize().into())
+    }
+
+    /// The owner whose [bytes](Self::as_bytes) these are.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, which stay the same from one version to the next.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

@@ -24,13 +24,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_core::{ErrorKind, ManifestRules, Result, UploadId};
+use registry_core::{ErrorKind, ManifestRules, Result};
 use url::Url;
 
 use self::authorization::Authorization;
 pub use self::fetch::{HttpFetch, HttpFetchBuilder};
 use self::outbound::Outbound;
-use self::uploads::RemoteUpload;
+use self::uploads::{RemoteUpload, UploadKey};
 
 /// How many uploads one [`RemoteRegistry`] remembers, and for how long while
 /// nothing is sent.
@@ -73,7 +73,7 @@ pub struct RemoteRegistry {
 struct Inner {
     outbound: Outbound,
     authorization: Authorization,
-    uploads: moka::sync::Cache<UploadId, Arc<RemoteUpload>>,
+    uploads: moka::sync::Cache<UploadKey, Arc<RemoteUpload>>,
     rules: ManifestRules,
 }
 

@@ -165,6 +165,7 @@ macro_rules! registry_clauses {
             a_cancelled_upload_is_gone
             an_unknown_upload_is_unknown
             an_upload_belongs_to_its_repository
+            an_upload_belongs_to_who_began_it
             a_wrong_digest_ends_the_upload
             an_upload_ends_with_any_algorithm
             a_repeated_end_succeeds

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, future, stream};
 
-use crate::testkit::{content, pull_blob, push_blob, refused, trusted};
+use crate::testkit::{acting, content, pull_blob, push_blob, refused, trusted};
 use crate::{
     Access, Algorithm, Chunk, Digest, ErrorDetail, ErrorKind, Registry, Upload, UploadId,
     UploadOptions,
@@ -193,6 +193,38 @@ pub async fn an_upload_belongs_to_its_repository(registry: &dyn Registry) {
     unknown(registry, &other, &id).await;
     let last = chunk(400, &blob.slice(400..));
     finish(registry, &owner, &id, &blob, Some(last)).await;
+}
+
+/// The identity of an upload is worth nothing to somebody else, whatever they may
+/// do in the repository. Who comes again is the same, by whatever request.
+pub async fn an_upload_belongs_to_who_began_it(registry: &dyn Registry) {
+    let everybody = [Some("ann"), Some("robot$ann"), Some("nobody"), None];
+    for who in everybody {
+        let owner = acting("team/app", who, "docker");
+        let blob = content(&format!("of {who:?}"), 1000);
+        let id = begin(registry, &owner).await;
+        let first = Chunk::from_bytes(blob.slice(..400));
+        let again = acting("team/app", who, "podman");
+        registry
+            .append_upload(&again, &id, first)
+            .await
+            .expect("a chunk");
+        for other in everybody.into_iter().filter(|other| *other != who) {
+            unknown(registry, &acting("team/app", other, "docker"), &id).await;
+            let upload = registry.upload(&again, &id).await.expect("the upload");
+            assert_eq!(upload.offset, 400, "{other:?}");
+        }
+        let last = chunk(400, &blob.slice(400..));
+        finish(registry, &owner, &id, &blob, Some(last)).await;
+    }
+    // It is up to its owner to give it up.
+    let (ann, ben) = (Some("ann"), Some("ben"));
+    let id = begin(registry, &acting("team/app", ann, "docker")).await;
+    unknown(registry, &acting("team/app", ben, "docker"), &id).await;
+    registry
+        .cancel_upload(&acting("team/app", ann, "podman"), &id)
+        .await
+        .expect("the upload is given up");
 }
 
 /// Bytes that don't match are forgotten.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use registry_core::{
     Access, Action, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind, Operation,
     Randomness, RepositoryName, Result, SystemRandomness, Upload, UploadId, UploadOptions,
+    UploadOwner,
 };
 use reqwest::Response;
 use url::Url;
@@ -19,10 +20,28 @@ use super::authorization::Payload;
 use super::failure::{failure, upload_offset};
 use super::outbound::Outbound;
 
+/// What finds an upload: so it is there for nobody but its owner, and in no other
+/// repository, and nobody else keeps it from being forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct UploadKey {
+    repository: RepositoryName,
+    owner: UploadOwner,
+    id: UploadId,
+}
+
+impl UploadKey {
+    fn of(access: &Access, id: &UploadId) -> Self {
+        Self {
+            repository: access.repository().clone(),
+            owner: UploadOwner::of(access.actor()),
+            id: *id,
+        }
+    }
+}
+
 /// An upload as the remote registry knows it.
 #[derive(Debug)]
 pub(super) struct RemoteUpload {
-    repository: RepositoryName,
     /// Where to go on; the registry may name another place each time.
     location: Mutex<Url>,
     /// How many bytes the registry is known to have.
@@ -90,27 +109,28 @@ impl RemoteRegistry {
             None => UploadId::from_random(SystemRandomness.bytes()?),
         };
         let upload = RemoteUpload {
-            repository: access.repository().clone(),
             location: Mutex::new(location),
             offset: AtomicU64::new(0),
             certain: AtomicBool::new(true),
         };
-        self.inner.uploads.insert(id, Arc::new(upload));
+        let key = UploadKey::of(access, &id);
+        self.inner.uploads.insert(key, Arc::new(upload));
         Ok(Upload { id, offset: 0 })
     }
 
     pub(super) async fn upload(&self, access: &Access, id: &UploadId) -> Result<Upload> {
         access.require(Action::Push)?;
-        let upload = self.find(access, id)?;
+        let key = UploadKey::of(access, id);
+        let upload = self.find(&key)?;
         let operation = Operation::UploadStatus {
-            repository: upload.repository.clone(),
+            repository: access.repository().clone(),
             id: *id,
         };
         let (url, headers) = (upload.location(), HeaderMap::new());
         let answer = self
             .request_at(&operation, Method::GET, url, headers, Payload::Empty)
             .await?;
-        upload.update(&self.accepted(&operation, id, answer).await?)?;
+        upload.update(&self.accepted(&operation, &key, answer).await?)?;
         Ok(Upload {
             id: *id,
             offset: upload.offset(),
@@ -128,10 +148,11 @@ impl RemoteRegistry {
             repository: access.repository().clone(),
             id: *id,
         };
-        let upload = self.find(access, id)?;
+        let key = UploadKey::of(access, id);
+        let upload = self.find(&key)?;
         self.send_chunk(access, &operation, id, chunk).await?;
         // It may have been forgotten meanwhile.
-        self.inner.uploads.insert(*id, Arc::clone(&upload));
+        self.inner.uploads.insert(key, Arc::clone(&upload));
         Ok(Upload {
             id: *id,
             offset: upload.offset(),
@@ -147,7 +168,8 @@ impl RemoteRegistry {
     ) -> Result<Descriptor> {
         access.require(Action::Push)?;
         // It may have ended well before, and only the answer was lost.
-        if let Err(unknown) = self.find(access, id) {
+        let key = UploadKey::of(access, id);
+        if let Err(unknown) = self.find(&key) {
             let size = self.blob_size(access.repository(), digest).await;
             return size
                 .map(|size| Descriptor::blob(*digest, size))
@@ -161,10 +183,10 @@ impl RemoteRegistry {
         let last = last.unwrap_or_else(|| Chunk::from_bytes(""));
         let finished = self.send_chunk(access, &operation, id, last).await;
         if matches!(&finished, Err(error) if error.kind() == ErrorKind::DigestInvalid) {
-            self.inner.uploads.invalidate(id);
+            self.inner.uploads.invalidate(&key);
         }
         let size = finished?;
-        self.inner.uploads.invalidate(id);
+        self.inner.uploads.invalidate(&key);
         let size = match size {
             Some(size) => size,
             None => self.blob_size(access.repository(), digest).await?,
@@ -174,17 +196,18 @@ impl RemoteRegistry {
 
     pub(super) async fn cancel_upload(&self, access: &Access, id: &UploadId) -> Result<()> {
         access.require(Action::Push)?;
-        let upload = self.find(access, id)?;
+        let key = UploadKey::of(access, id);
+        let upload = self.find(&key)?;
         let operation = Operation::CancelUpload {
-            repository: upload.repository.clone(),
+            repository: access.repository().clone(),
             id: *id,
         };
         let (url, headers) = (upload.location(), HeaderMap::new());
         let answer = self
             .request_at(&operation, Method::DELETE, url, headers, Payload::Empty)
             .await?;
-        self.accepted(&operation, id, answer).await?;
-        self.inner.uploads.invalidate(id);
+        self.accepted(&operation, &key, answer).await?;
+        self.inner.uploads.invalidate(&key);
         Ok(())
     }
 
@@ -197,11 +220,10 @@ impl RemoteRegistry {
             .map(drop)
     }
 
-    fn find(&self, access: &Access, id: &UploadId) -> Result<Arc<RemoteUpload>> {
+    fn find(&self, key: &UploadKey) -> Result<Arc<RemoteUpload>> {
         self.inner
             .uploads
-            .get(id)
-            .filter(|upload| upload.repository == *access.repository())
+            .get(key)
             .ok_or_else(|| ErrorKind::UploadUnknown.error("there is no such upload; start again"))
     }
 
@@ -209,7 +231,7 @@ impl RemoteRegistry {
     async fn accepted(
         &self,
         operation: &Operation,
-        id: &UploadId,
+        key: &UploadKey,
         answer: Response,
     ) -> Result<Response> {
         if answer.status().is_success() {
@@ -217,7 +239,7 @@ impl RemoteRegistry {
         }
         let error = failure(&self.inner.outbound, answer, operation).await;
         if error.kind() == ErrorKind::UploadUnknown {
-            self.inner.uploads.invalidate(id);
+            self.inner.uploads.invalidate(key);
         }
         Err(error)
     }
@@ -231,7 +253,8 @@ impl RemoteRegistry {
         id: &UploadId,
         chunk: Chunk,
     ) -> Result<Option<u64>> {
-        let upload = self.find(access, id)?;
+        let key = UploadKey::of(access, id);
+        let upload = self.find(&key)?;
         let is_elsewhere = |offset| chunk.start.is_some_and(|start| start != offset);
         if !upload.is_certain() || is_elsewhere(upload.offset()) {
             let offset = self.upload(access, id).await?.offset;
@@ -263,8 +286,8 @@ impl RemoteRegistry {
             Payload::Bytes(bytes::Bytes::new())
         } else {
             // An upload of which something is sent isn't idle.
-            let (uploads, id) = (self.inner.uploads.clone(), *id);
-            Payload::Stream(body.clone().watch(chunk, move || drop(uploads.get(&id))))
+            let (uploads, key) = (self.inner.uploads.clone(), key.clone());
+            Payload::Stream(body.clone().watch(chunk, move || drop(uploads.get(&key))))
         };
         upload.set_certain(false);
         let answer = self
@@ -274,7 +297,7 @@ impl RemoteRegistry {
         if let Some(error) = body.failure() {
             return Err(error);
         }
-        let answer = self.accepted(operation, id, answer?).await?;
+        let answer = self.accepted(operation, &key, answer?).await?;
         let end = start.saturating_add(body.sent());
         upload.offset.store(end, Ordering::Relaxed);
         upload.set_certain(was_certain);

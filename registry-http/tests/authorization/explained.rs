@@ -47,7 +47,7 @@ async fn what_is_explained_is_what_requests_get() {
                 };
                 inquiry.principal = principal.clone();
                 let told = access.explain(&inquiry);
-                let path = world.path(route.path, repository, repository);
+                let path = world.path(route.path, who.name, repository, repository);
                 let mut headers = world.headers(who).await;
                 headers.extend(route.headers.iter().map(|header| (*header).to_owned()));
                 let answer = world.send(route.method, &path, &headers, route.body).await;

@@ -44,7 +44,9 @@ impl Trial {
     async fn ask(&mut self, case: Case<'_>) -> Answer {
         self.cases += 1;
         let Case { route, who, .. } = case;
-        let path = self.world.path(route.path, case.repository, case.spelled);
+        let path = self
+            .world
+            .path(route.path, who.name, case.repository, case.spelled);
         let mut headers = self.world.headers(who).await;
         let token = headers.iter().find_map(|header| {
             let (_, token) = header.split_once(": Bearer ")?;
@@ -124,7 +126,7 @@ async fn every_route_means_what_its_row_says() {
     let world = World::new(Logins::Tokens).await;
     for (named, routes) in ROUTES {
         for route in *routes {
-            let path = world.path(route.path, "secret/there", "secret/there");
+            let path = world.path(route.path, "root", "secret/there", "secret/there");
             let (path, query) = path.split_once('?').unwrap_or((&path, ""));
             let method = route.method.parse().unwrap();
             let offers = Offers {
@@ -222,7 +224,8 @@ async fn refusals_are_alike(logins: Logins, who: impl IntoIterator<Item = &Someb
                 if !is_of_them || !expected.refused || moves {
                     continue;
                 }
-                let upload = trial.world.upload(repository).to_string();
+                let upload = trial.world.upload(repository, who.name).to_string();
+                let foreign = trial.world.foreign_upload(repository).to_string();
                 let case = Case {
                     route,
                     who,
@@ -230,7 +233,10 @@ async fn refusals_are_alike(logins: Logins, who: impl IntoIterator<Item = &Someb
                     spelled: repository,
                 };
                 let answer = trial.ask(case).await;
-                refusals.insert(*repository, answer.without(&[repository, &upload]));
+                refusals.insert(
+                    *repository,
+                    answer.without(&[repository, &upload, &foreign]),
+                );
             }
             // Who may do something there learns that a token is no longer for it.
             let Some(absent) = refusals.get("secret/never").cloned() else {

@@ -158,7 +158,12 @@ pub(crate) fn expected(
         _ => {}
     }
     let is_there = is_there(repository);
-    let answer = Expected::answer(if is_there { route.there } else { route.absent });
+    let status = if is_there { route.there } else { route.absent };
+    // Where there is nothing, nothing comes of it.
+    let answer = Expected {
+        refused: status == 404,
+        ..Expected::answer(status)
+    };
     if let Some(expected) = managed(route, who, repository, logins, &answer) {
         return expected;
     }

@@ -131,7 +131,7 @@ async fn s_03_a_digest_is_no_key() {
     }
     assert_eq!(world.state().await, state);
     // It is known, and not theirs: neither for nothing nor for a reference.
-    let upload = world.upload("secret/there");
+    let upload = world.upload("secret/there", "writer");
     let finish = format!("/v2/secret/there/blobs/uploads/{upload}?digest={hidden}");
     let answer = world.send("PUT", &finish, &writer, "").await;
     assert_eq!(answer.status, 400, "{answer:?}");
@@ -239,7 +239,7 @@ async fn s_05_deletes_off_is_405_everywhere() {
         }
     }
     // To give an upload up is part of pushing.
-    let upload = world.upload("secret/there");
+    let upload = world.upload("secret/there", "writer");
     let path = format!("/v2/secret/there/blobs/uploads/{upload}");
     let answer = world.send("DELETE", &path, &user("writer"), "").await;
     assert_eq!(answer.status, 204);
@@ -280,7 +280,7 @@ async fn s_06_a_protected_tag_survives_every_way_to_delete() {
 #[tokio::test]
 async fn s_07_an_upload_is_of_its_repository() {
     let world = World::new(Logins::Passwords).await;
-    let upload = world.upload("secret/there");
+    let upload = world.upload("secret/there", "writer");
     let state = world.state().await;
     let whole = digest("whole");
     // Who pushes elsewhere, and who pushes here too, by another name.
@@ -311,8 +311,62 @@ async fn s_07_an_upload_is_of_its_repository() {
         }
     }
     let path = format!("/v2/secret/there/blobs/uploads/{upload}?digest={whole}");
-    let answer = world.send("PUT", &path, &user("dropper"), "more").await;
+    let answer = world.send("PUT", &path, &user("writer"), "more").await;
     assert_eq!(answer.status, 201);
+}
+
+/// Whoever pushes there, and whoever may do everything, are told what they are told
+/// of an upload that never was.
+#[tokio::test]
+async fn s_07_an_upload_is_of_who_began_it() {
+    for logins in [Logins::Passwords, Logins::Tokens] {
+        let world = World::new(logins).await;
+        let (upload, never) = (
+            world.upload("secret/there", "writer").to_string(),
+            world.upload("secret/never", "writer").to_string(),
+        );
+        let state = world.state().await;
+        let whole = digest("whole");
+        for who in ["root", "member", "creator", "dropper"] {
+            let scope = "repository:secret/there:pull,push,delete".to_owned();
+            let headers = match logins {
+                Logins::Passwords => user(who),
+                Logins::Tokens => bearer(&world.service, &user(who), &[scope]).await,
+            };
+            for (method, query, range, body) in [
+                ("GET", String::new(), "", ""),
+                ("HEAD", String::new(), "", ""),
+                ("PATCH", String::new(), "", "more"),
+                ("PATCH", String::new(), "4-7", "more"),
+                ("PATCH", String::new(), "5-8", "more"),
+                ("PUT", format!("?digest={whole}"), "", "more"),
+                ("PUT", format!("?digest={whole}"), "5-8", "more"),
+                ("PUT", format!("?digest={}", digest("some")), "", ""),
+                ("PUT", format!("?digest={}", digest("new")), "", ""),
+                ("DELETE", String::new(), "", ""),
+            ] {
+                let mut headers = headers.clone();
+                if !range.is_empty() {
+                    headers.push(format!("content-range: {range}"));
+                }
+                let mut answers = Vec::new();
+                for id in [&upload, &never] {
+                    let path = format!("/v2/secret/there/blobs/uploads/{id}{query}");
+                    let answer = world.send(method, &path, &headers, body).await;
+                    assert_eq!(answer.status, 404, "{who} {method} {range}");
+                    assert!(!answer.was_read, "{who} {method} {range}");
+                    answers.push(answer.without(&[id]));
+                }
+                assert_eq!(answers[0], answers[1], "{who} {method} {range}");
+                assert_eq!(world.state().await, state, "{who} {method} {range}");
+            }
+        }
+        let path = format!("/v2/secret/there/blobs/uploads/{upload}?digest={whole}");
+        let range = "content-range: 4-7".to_owned();
+        let headers: Vec<_> = user("writer").into_iter().chain([range]).collect();
+        let answer = world.send("PUT", &path, &headers, "more").await;
+        assert_eq!(answer.status, 201);
+    }
 }
 
 /// The headers of somebody who may do everything, as far as `scope` goes.
@@ -332,7 +386,7 @@ async fn s_08_a_pull_token_uploads_nothing() {
             if !uploads && !["PUT", "DELETE"].contains(&route.method) {
                 continue;
             }
-            let path = world.path(route.path, "secret/there", "secret/there");
+            let path = world.path(route.path, "root", "secret/there", "secret/there");
             let headers = headers.iter().cloned();
             let more = route.headers.iter().map(|header| (*header).to_owned());
             let headers: Vec<_> = headers.chain(more).collect();
@@ -373,7 +427,7 @@ async fn s_09_scope_subset_by_verb() {
                         Needs::Whole => "administer",
                         _ => continue,
                     };
-                    let path = world.path(route.path, "secret/there", "secret/there");
+                    let path = world.path(route.path, "root", "secret/there", "secret/there");
                     let more = route.headers.iter().map(|header| (*header).to_owned());
                     let headers: Vec<_> = shown.iter().cloned().chain(more).collect();
                     let answer = world.send(route.method, &path, &headers, route.body).await;

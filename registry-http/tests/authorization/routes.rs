@@ -268,13 +268,20 @@ table! { {
         mount("/v2/{name}/blobs/uploads/?mount={blob}", "", "blob");
     UploadStatus:
         push("GET", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404),
-        push("HEAD", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404);
+        push("HEAD", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404),
+        // What somebody else began is unknown.
+        push("GET", "/v2/{name}/blobs/uploads/{foreign upload}", "").answered(404, 404),
+        push("HEAD", "/v2/{name}/blobs/uploads/{foreign upload}", "").answered(404, 404);
     AppendUpload:
-        push("PATCH", "/v2/{name}/blobs/uploads/{upload}", "more").answered(202, 404);
+        push("PATCH", "/v2/{name}/blobs/uploads/{upload}", "more").answered(202, 404),
+        push("PATCH", "/v2/{name}/blobs/uploads/{foreign upload}", "more").answered(404, 404);
     FinishUpload:
-        push("PUT", "/v2/{name}/blobs/uploads/{upload}?digest={whole}", "more").answered(201, 404);
+        push("PUT", "/v2/{name}/blobs/uploads/{upload}?digest={whole}", "more").answered(201, 404),
+        push("PUT", "/v2/{name}/blobs/uploads/{foreign upload}?digest={whole}", "more")
+            .answered(404, 404);
     CancelUpload:
-        push("DELETE", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404);
+        push("DELETE", "/v2/{name}/blobs/uploads/{upload}", "").answered(204, 404),
+        push("DELETE", "/v2/{name}/blobs/uploads/{foreign upload}", "").answered(404, 404);
     StatManifest:
         pull("HEAD", "/v2/{name}/manifests/v1").tags(&["v1"]),
         pull("HEAD", "/v2/{name}/manifests/{image}"),

@@ -1,6 +1,6 @@
 //! A registry with repositories in every state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use registry_auth::{
     GuardLimits, Keys, MemoryRecords, NewKey, Principal, RobotChange, Secret, TokenServer,
 };
-use registry_core::testkit::trusted;
+use registry_core::testkit::{acting, trusted};
 use registry_core::{
     Algorithm, Chunk, Clock, Management, ManifestRules, PageRequest, PutManifest, Records,
     Reference, Registry, Scopes, SystemClock, UploadId, UploadOptions,
@@ -18,6 +18,7 @@ use registry_http::{Administration, RegistryService};
 use registry_storage::{Engine, MemoryBlobs, MemoryMetadata};
 
 use crate::exchange::{Answer, send};
+use crate::model;
 use crate::principals::{
     EVERYBODY, Given, HOLDERS, Shows, Somebody, Token, Way, access_control, user,
 };
@@ -36,6 +37,9 @@ pub(crate) const REPOSITORIES: &[(&str, bool)] = &[
     ("secret/again", true),
     ("kept/there", true),
 ];
+
+/// Who has an upload in each repository, and is none of those who ask.
+const SOMEBODY_ELSE: &str = "somebody else";
 
 /// What only those see who see everything.
 pub(crate) const VAULT: &str = "vault/there";
@@ -79,8 +83,8 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     metadata: Arc<MemoryMetadata>,
     blobs: MemoryBlobs,
-    /// The open upload of each repository.
-    uploads: BTreeMap<&'static str, UploadId>,
+    /// The open uploads of each repository, and who began them.
+    uploads: BTreeMap<(&'static str, &'static str), UploadId>,
 }
 
 impl World {
@@ -243,14 +247,20 @@ impl World {
         self.put_manifest(name, content("image"), &tags).await;
         let about = index("referrer", Some("image"));
         self.put_manifest(name, about.into(), &[]).await;
-        let access = trusted(name);
-        let upload = self.engine.begin_upload(&access, UploadOptions::default());
-        let upload = upload.await.unwrap();
-        let appended = self
-            .engine
-            .append_upload(&access, &upload.id, Chunk::from_bytes("some"));
-        appended.await.unwrap();
-        self.uploads.insert(name, upload.id);
+        let everybody = EVERYBODY.iter().map(|somebody| somebody.name);
+        let pushing: BTreeSet<_> = everybody
+            .filter(|who| model::may(who, "push", name, &[]))
+            .chain([SOMEBODY_ELSE])
+            .collect();
+        for who in pushing {
+            let access = acting(name, Some(who), "an earlier request");
+            let upload = self.engine.begin_upload(&access, UploadOptions::default());
+            let upload = upload.await.unwrap();
+            let chunk = Chunk::from_bytes("some");
+            let appended = self.engine.append_upload(&access, &upload.id, chunk);
+            appended.await.unwrap();
+            self.uploads.insert((name, who), upload.id);
+        }
     }
 
     pub(crate) async fn put_blob(&self, name: &str, what: &str) {
@@ -293,15 +303,23 @@ impl World {
         format!("{:?} {:?} {records:?}", self.metadata, self.blobs)
     }
 
-    /// The upload that is open in a repository, or one that never was.
-    pub(crate) fn upload(&self, name: &str) -> UploadId {
-        let never = UploadId::from_random([7; 16]);
-        self.uploads.get(name).copied().unwrap_or(never)
+    /// The upload that somebody has in a repository: who has none knows somebody
+    /// else's, and where there is none, one that never was.
+    pub(crate) fn upload(&self, name: &str, who: &str) -> UploadId {
+        let own = self.uploads.get(&(name, who)).copied();
+        own.unwrap_or_else(|| self.foreign_upload(name))
     }
 
-    /// A path with its places filled in. `name` is where the repository's name
-    /// belongs, `spelled` what is to be there.
-    pub(crate) fn path(&self, template: &str, name: &str, spelled: &str) -> String {
+    /// The one that somebody else has there.
+    pub(crate) fn foreign_upload(&self, name: &str) -> UploadId {
+        let never = UploadId::from_random([7; 16]);
+        let theirs = self.uploads.get(&(name, SOMEBODY_ELSE)).copied();
+        theirs.unwrap_or(never)
+    }
+
+    /// A path with its places filled in for `who`. `name` is where the repository's
+    /// name belongs, `spelled` what is to be there.
+    pub(crate) fn path(&self, template: &str, who: &str, name: &str, spelled: &str) -> String {
         let (path, query) = template.split_once('?').unwrap_or((template, ""));
         let mark = if query.is_empty() { "" } else { "?" };
         let query = query.replace("{name}", name);
@@ -315,7 +333,8 @@ impl World {
         for (called, id) in &self.key_ids {
             path = path.replace(&format!("{{{called}}}"), id);
         }
-        path.replace("{upload}", &self.upload(name).to_string())
+        path.replace("{upload}", &self.upload(name, who).to_string())
+            .replace("{foreign upload}", &self.foreign_upload(name).to_string())
     }
 
     pub(crate) async fn send(

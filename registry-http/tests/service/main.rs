@@ -27,4 +27,5 @@ mod manifests;
 mod observed;
 mod read_only;
 mod tokens;
+mod upload_owners;
 mod uploads;

@@ -19,7 +19,7 @@ use crate::exchange::{Answer, INDEX, call, index, nothing, pieces, request, send
 
 /// Knows everybody whose password is `right`.
 #[derive(Debug)]
-struct People;
+pub(crate) struct People;
 
 #[async_trait]
 impl Authenticator for People {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use registry_core::{
     Access, Action, Actor, ErrorKind, Hasher, RepositoryName, Result, Upload, UploadId,
-    UploadOptions,
+    UploadOptions, UploadOwner,
 };
 
 use super::Engine;
@@ -224,6 +224,7 @@ impl Engine {
         let record = UploadRecord {
             id,
             repository: access.repository().clone(),
+            owner: Some(UploadOwner::of(access.actor())),
             offset: 0,
             hasher: Hasher::new(options.algorithm.unwrap_or_default()).state(),
             active_at: self.steady_now().await?,

@@ -2,7 +2,7 @@
 
 use registry_core::{
     Access, Action, Admission, Algorithm, Chunk, Descriptor, Digest, Error, ErrorDetail, ErrorKind,
-    EventAction, EventTarget, Hasher, Result, Upload, UploadId, Verified,
+    EventAction, EventTarget, Hasher, Result, Upload, UploadId, UploadOwner, Verified,
 };
 
 use super::content::{Stored, keep_one};
@@ -85,11 +85,13 @@ impl Engine {
         }
     }
 
+    /// The record of an upload that was begun there, by the same actor.
     async fn upload_record(&self, access: &Access, id: &UploadId) -> Result<UploadRecord> {
         self.metadata()
             .upload(id)
             .await?
             .filter(|record| record.repository == *access.repository())
+            .filter(|record| is_owner(access, record))
             .ok_or_else(unknown)
     }
 
@@ -101,6 +103,9 @@ impl Engine {
         id: &UploadId,
         start: Option<u64>,
     ) -> Result<(Session, UploadRecord)> {
+        // Nobody stands in the door of an upload that isn't theirs, not even for as
+        // long as it takes to find that out.
+        self.upload_record(access, id).await?;
         let session = self.inner.sessions.enter(*id);
         // Read behind the door: nobody else moves the offset now.
         let record = self.upload_record(access, id).await?;
@@ -374,6 +379,13 @@ pub(super) fn upload_at(record: &UploadRecord) -> Requirement {
         id: record.id,
         offset: record.offset,
     }
+}
+
+/// Whether an upload was begun by who is behind `access`, or by whom isn't known.
+fn is_owner(access: &Access, record: &UploadRecord) -> bool {
+    record
+        .owner
+        .is_none_or(|owner| owner == UploadOwner::of(access.actor()))
 }
 
 fn unknown() -> Error {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use registry_core::{Digest, Event, MediaType, RepositoryName, UploadId, Usage};
+use registry_core::{Digest, Event, MediaType, RepositoryName, UploadId, UploadOwner, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::timestamp;
@@ -87,6 +87,11 @@ pub struct UploadRecord {
     pub id: UploadId,
     /// The repository it was started in; it means nothing elsewhere.
     pub repository: RepositoryName,
+    /// Who started it; it means nothing to others. None if an earlier version of
+    /// the program did, which didn't write it down: then it is anybody's who may
+    /// push to the repository.
+    #[serde(default)]
+    pub owner: Option<UploadOwner>,
     /// The number of bytes received.
     pub offset: u64,
     /// The state of the hasher behind those bytes.

@@ -6,6 +6,8 @@ mod checkpoint;
 mod comparison;
 mod damage;
 mod disk;
+#[cfg(test)]
+mod earlier_versions;
 mod facts;
 mod facts_mut;
 mod key;
@@ -52,7 +54,7 @@ use self::facts::{Bytes, Facts, failed};
 use self::key::{Family, Key, StoreFact, digest_bytes};
 use self::known_epochs::KnownEpochs;
 use self::shared::{SharedDatabase, closed};
-use self::value::{Emitted, Referrer, Repository, TagTarget, Upload, decode};
+use self::value::{Emitted, Referrer, Repository, TagTarget, decode};
 use self::writer::{FACTS, Pending};
 use super::timestamp::{from_nanoseconds, to_nanoseconds};
 use super::{
@@ -527,7 +529,7 @@ impl MetadataStore for RedbMetadata {
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
         self.read(|facts| {
-            let upload: Option<Upload> = facts.get(&Key::upload(id))?;
+            let upload = facts.upload(id)?;
             Ok(upload.map(|upload| upload.record(*id)))
         })
     }
@@ -543,7 +545,7 @@ impl MetadataStore for RedbMetadata {
         self.read(|facts| {
             facts.list(&prefix, after, limit, |id, _| {
                 let id = key::read_upload(id)?;
-                let upload: Option<Upload> = facts.get(&Key::upload(&id))?;
+                let upload = facts.upload(&id)?;
                 Ok(upload.ok_or_else(key::unreadable)?.record(id))
             })
         })
@@ -563,7 +565,7 @@ impl MetadataStore for RedbMetadata {
                     return Ok(false);
                 }
                 let id = key::read_upload(id)?;
-                let upload: Option<Upload> = facts.get(&Key::upload(&id))?;
+                let upload = facts.upload(&id)?;
                 idle.push(upload.ok_or_else(key::unreadable)?.record(id));
                 Ok(true)
             })?;

@@ -4,13 +4,17 @@ use std::io;
 use std::ops::Bound;
 
 use redb::ReadableTable;
-use registry_core::{Digest, Error, ErrorKind, RepositoryEpoch, RepositoryName, Result, Tag};
+use registry_core::{
+    Digest, Error, ErrorKind, RepositoryEpoch, RepositoryName, Result, Tag, UploadId,
+};
 use serde::de::DeserializeOwned;
 
 use super::damage::DAMAGED;
 use super::key::{self, Family, Key, StoreFact};
 use super::replay::IDENTITIES_LEFT_OUT;
-use super::value::{Blob, Content, Counters, Departed, Manifest, Repository, TagTarget, decode};
+use super::value::{
+    Blob, Content, Counters, Departed, Manifest, Repository, TagTarget, Upload, decode,
+};
 use crate::metadata::timestamp::from_nanoseconds;
 
 pub(super) type Bytes = &'static [u8];
@@ -21,8 +25,13 @@ pub(super) struct Facts<'t, T>(pub(super) &'t T);
 
 impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
     pub(super) fn get<V: DeserializeOwned>(&self, key: &Key) -> Result<Option<V>> {
+        self.get_as(key, decode)
+    }
+
+    /// What `read` makes of the value of a key.
+    fn get_as<V>(&self, key: &Key, read: impl FnOnce(&[u8]) -> Result<V>) -> Result<Option<V>> {
         let value = self.0.get(key.as_bytes()).map_err(failed)?;
-        value.map(|value| decode(value.value())).transpose()
+        value.map(|value| read(value.value())).transpose()
     }
 
     /// Whether any key starts with `prefix`.
@@ -123,6 +132,10 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
 
     pub(super) fn manifest(&self, identity: u64, digest: &Digest) -> Result<Option<Manifest>> {
         self.get(&Key::within(Family::Manifest, identity).digest(digest))
+    }
+
+    pub(super) fn upload(&self, id: &UploadId) -> Result<Option<Upload>> {
+        self.get_as(&Key::upload(id), Upload::decode)
     }
 
     pub(super) fn tag(&self, identity: u64, tag: &Tag) -> Result<Option<TagTarget>> {

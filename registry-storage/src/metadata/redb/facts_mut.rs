@@ -29,14 +29,16 @@ impl<'txn> FactsMut<'_, 'txn> {
     }
 
     pub(super) fn put<V: Serialize>(&mut self, key: &Key, value: &V) -> Result<()> {
-        let value = encode(value)?;
-        let replaced = self.0.insert(key.as_bytes(), value.as_slice());
-        replaced.map_err(failed).map(drop)
+        self.put_bytes(key, &encode(value)?)
     }
 
     /// Records that something is so, where the key says it all.
     fn mark(&mut self, key: &Key) -> Result<()> {
-        let replaced = self.0.insert(key.as_bytes(), [].as_slice());
+        self.put_bytes(key, &[])
+    }
+
+    fn put_bytes(&mut self, key: &Key, value: &[u8]) -> Result<()> {
+        let replaced = self.0.insert(key.as_bytes(), value);
         replaced.map_err(failed).map(drop)
     }
 
@@ -428,15 +430,14 @@ impl<'txn> FactsMut<'_, 'txn> {
         self.mark(&Key::uploads_in(&upload.repository).bytes(id.as_bytes()))?;
         let idle = Key::new(Family::UploadIdle).number(upload.active_at);
         self.mark(&idle.bytes(id.as_bytes()))?;
-        self.put(&Key::upload(&id), &upload)
+        self.put_bytes(&Key::upload(&id), &upload.encode()?)
     }
 
     fn delete_upload(&mut self, id: &UploadId) -> Result<()> {
-        let key = Key::upload(id);
-        let Some(upload) = self.view().get::<Upload>(&key)? else {
+        let Some(upload) = self.view().upload(id)? else {
             return Ok(());
         };
-        self.remove(&key)?;
+        self.remove(&Key::upload(id))?;
         self.remove(&Key::uploads_in(&upload.repository).bytes(id.as_bytes()))?;
         let idle = Key::new(Family::UploadIdle).number(upload.active_at);
         self.remove(&idle.bytes(id.as_bytes()))?;

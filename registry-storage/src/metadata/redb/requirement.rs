@@ -7,7 +7,7 @@ use registry_core::{Digest, RepositoryName, Result};
 
 use super::facts::{Bytes, Facts};
 use super::key::{Family, Key};
-use super::value::{Content, Upload};
+use super::value::Content;
 use crate::metadata::timestamp::to_nanoseconds;
 use crate::metadata::{BlobState, Change, Requirement};
 
@@ -101,7 +101,7 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
                 id,
                 offset,
             } => self
-                .get::<Upload>(&Key::upload(id))?
+                .upload(id)?
                 .is_some_and(|upload| upload.repository == *repository && upload.offset == *offset),
             Requirement::UploadsBelow { repository, count } => {
                 let limit = usize::try_from(*count).unwrap_or(usize::MAX);

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use registry_core::{
-    Descriptor, Digest, Error, Event, MediaType, RepositoryName, Result, UploadId, Usage,
+    Descriptor, Digest, Error, Event, MediaType, RepositoryName, Result, UploadId, UploadOwner,
+    Usage,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,22 +20,32 @@ use crate::metadata::{
     UploadRecord,
 };
 
+/// How facts are written, but for those that say otherwise.
 const POSTCARD: u8 = 1;
+
+/// How uploads are written: with their owner, which the first way leaves out.
+const OWNED: u8 = 2;
 
 /// The bytes of a fact.
 pub(super) fn encode<T: Serialize>(fact: &T) -> Result<Vec<u8>> {
-    postcard::to_extend(fact, vec![POSTCARD])
+    encode_as(POSTCARD, fact)
+}
+
+fn encode_as<T: Serialize>(way: u8, fact: &T) -> Result<Vec<u8>> {
+    postcard::to_extend(fact, vec![way])
         .map_err(|source| Error::internal("a metadata record can't be written", source))
 }
 
 /// The fact that `bytes` hold.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     match bytes.split_first() {
-        Some((&POSTCARD, bytes)) => {
-            postcard::from_bytes(bytes).map_err(|source| unreadable().with_source(source))
-        }
+        Some((&POSTCARD, bytes)) => read(bytes),
         _ => Err(unreadable()),
     }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|source| unreadable().with_source(source))
 }
 
 /// What was given last.
@@ -256,6 +267,17 @@ pub(super) struct Upload {
     hasher: Vec<u8>,
     pub(super) active_at: u64,
     incarnation: [u8; 16],
+    owner: Option<[u8; 32]>,
+}
+
+/// An upload as it was written before it had an owner.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct UnownedUpload {
+    repository: RepositoryName,
+    offset: u64,
+    hasher: Vec<u8>,
+    active_at: u64,
+    incarnation: [u8; 16],
 }
 
 impl Upload {
@@ -266,6 +288,20 @@ impl Upload {
             hasher: record.hasher,
             active_at: to_nanoseconds(record.active_at),
             incarnation: *record.incarnation.as_bytes(),
+            owner: record.owner.map(|owner| *owner.as_bytes()),
+        }
+    }
+
+    /// Its bytes.
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+        encode_as(OWNED, self)
+    }
+
+    /// The upload that `bytes` hold.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        match bytes.split_first() {
+            Some((&OWNED, bytes)) => read(bytes),
+            _ => decode::<UnownedUpload>(bytes).map(Self::from),
         }
     }
 
@@ -273,10 +309,24 @@ impl Upload {
         UploadRecord {
             id,
             repository: self.repository,
+            owner: self.owner.map(UploadOwner::from_bytes),
             offset: self.offset,
             hasher: self.hasher,
             active_at: from_nanoseconds(self.active_at),
             incarnation: UploadId::from_bytes(self.incarnation),
+        }
+    }
+}
+
+impl From<UnownedUpload> for Upload {
+    fn from(upload: UnownedUpload) -> Self {
+        Self {
+            repository: upload.repository,
+            offset: upload.offset,
+            hasher: upload.hasher,
+            active_at: upload.active_at,
+            incarnation: upload.incarnation,
+            owner: None,
         }
     }
 }

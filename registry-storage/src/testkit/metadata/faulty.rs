@@ -8,6 +8,7 @@ use registry_core::{
     Descriptor, Digest, Error, ErrorKind, Page, Reference, RepositoryEpoch, RepositoryName, Result,
     Tag, UploadId,
 };
+use tokio::sync::Notify;
 
 use crate::{
     Batch, BlobRecord, CommitError, ManifestRecord, MetadataStore, OutboxEntry, RepositoryRecord,
@@ -27,6 +28,9 @@ pub struct FaultyMetadata<S> {
     answer: AtomicI64,
     /// How many reads go well before one fails.
     read: AtomicI64,
+    /// How many reads go well before one waits.
+    stall: AtomicI64,
+    goes_on: Notify,
     /// How many commits go well before one is refused.
     refusal: AtomicI64,
     /// Whether the store says that it takes nothing, which is so.
@@ -41,6 +45,8 @@ impl<S> FaultyMetadata<S> {
             commit: AtomicI64::new(-1),
             answer: AtomicI64::new(-1),
             read: AtomicI64::new(-1),
+            stall: AtomicI64::new(-1),
+            goes_on: Notify::new(),
             refusal: AtomicI64::new(-1),
             closed: AtomicBool::new(false),
         }
@@ -75,6 +81,17 @@ impl<S> FaultyMetadata<S> {
         self.read.store(i64::from(successes), Ordering::SeqCst);
     }
 
+    /// Lets `successes` reads pass, and the one behind them wait until
+    /// [`go_on`](Self::go_on).
+    pub fn stall_read(&self, successes: u32) {
+        self.stall.store(i64::from(successes), Ordering::SeqCst);
+    }
+
+    /// Lets the read go on that waits, or that will.
+    pub fn go_on(&self) {
+        self.goes_on.notify_one();
+    }
+
     /// Whether all failures that were asked for have happened.
     pub fn has_failed(&self) -> bool {
         [&self.commit, &self.answer, &self.read, &self.refusal]
@@ -89,7 +106,10 @@ impl<S> FaultyMetadata<S> {
         Ok(())
     }
 
-    fn reading(&self) -> Result<&S> {
+    async fn reading(&self) -> Result<&S> {
+        if self.stall.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.goes_on.notified().await;
+        }
         due(&self.read)?;
         Ok(&self.store)
     }
@@ -128,11 +148,11 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
     }
 
     async fn repository(&self, name: &RepositoryName) -> Result<Option<RepositoryRecord>> {
-        self.reading()?.repository(name).await
+        self.reading().await?.repository(name).await
     }
 
     async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
-        self.reading()?.epoch(repository).await
+        self.reading().await?.epoch(repository).await
     }
 
     async fn repositories(
@@ -140,15 +160,15 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<RepositoryRecord>> {
-        self.reading()?.repositories(after, limit).await
+        self.reading().await?.repositories(after, limit).await
     }
 
     async fn content(&self, digest: &Digest) -> Result<Option<BlobRecord>> {
-        self.reading()?.content(digest).await
+        self.reading().await?.content(digest).await
     }
 
     async fn contents(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobRecord>> {
-        self.reading()?.contents(after, limit).await
+        self.reading().await?.contents(after, limit).await
     }
 
     async fn blob(
@@ -156,7 +176,7 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<BlobRecord>> {
-        self.reading()?.blob(repository, digest).await
+        self.reading().await?.blob(repository, digest).await
     }
 
     async fn holders(
@@ -165,7 +185,7 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         after: Option<&RepositoryName>,
         limit: usize,
     ) -> Result<Vec<RepositoryName>> {
-        self.reading()?.holders(digest, after, limit).await
+        self.reading().await?.holders(digest, after, limit).await
     }
 
     async fn manifest(
@@ -173,7 +193,7 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<ManifestRecord>> {
-        self.reading()?.manifest(repository, reference).await
+        self.reading().await?.manifest(repository, reference).await
     }
 
     async fn manifests(
@@ -182,7 +202,10 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<Vec<ManifestRecord>> {
-        self.reading()?.manifests(repository, after, limit).await
+        self.reading()
+            .await?
+            .manifests(repository, after, limit)
+            .await
     }
 
     async fn tags(
@@ -191,7 +214,7 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Option<Vec<(Tag, TagRecord)>>> {
-        self.reading()?.tags(repository, after, limit).await
+        self.reading().await?.tags(repository, after, limit).await
     }
 
     async fn tags_of(
@@ -200,7 +223,10 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         digest: &Digest,
         limit: usize,
     ) -> Result<Vec<Tag>> {
-        self.reading()?.tags_of(repository, digest, limit).await
+        self.reading()
+            .await?
+            .tags_of(repository, digest, limit)
+            .await
     }
 
     async fn referrers(
@@ -211,14 +237,14 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         limit: usize,
         max_bytes: usize,
     ) -> Result<Page<Descriptor>> {
-        let store = self.reading()?;
+        let store = self.reading().await?;
         store
             .referrers(repository, subject, after, limit, max_bytes)
             .await
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRecord>> {
-        self.reading()?.upload(id).await
+        self.reading().await?.upload(id).await
     }
 
     async fn uploads(
@@ -227,7 +253,10 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         after: Option<&UploadId>,
         limit: usize,
     ) -> Result<Vec<UploadRecord>> {
-        self.reading()?.uploads(repository, after, limit).await
+        self.reading()
+            .await?
+            .uploads(repository, after, limit)
+            .await
     }
 
     async fn idle_uploads(
@@ -235,14 +264,14 @@ impl<S: MetadataStore> MetadataStore for FaultyMetadata<S> {
         idle_since: SystemTime,
         limit: usize,
     ) -> Result<Vec<UploadRecord>> {
-        self.reading()?.idle_uploads(idle_since, limit).await
+        self.reading().await?.idle_uploads(idle_since, limit).await
     }
 
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.reading()?.outbox(limit).await
+        self.reading().await?.outbox(limit).await
     }
 
     async fn clock(&self) -> Result<Option<SystemTime>> {
-        self.reading()?.clock().await
+        self.reading().await?.clock().await
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use registry_core::{
     Algorithm, Descriptor, Digest, Event, EventAction, EventTarget, MediaType, RepositoryName, Tag,
-    UploadId,
+    UploadId, UploadOwner,
 };
 
 use crate::{
@@ -141,18 +141,25 @@ fn put_manifest() -> impl Strategy<Value = Change> {
 }
 
 fn put_upload() -> impl Strategy<Value = Change> {
-    (upload(), name(), 0..3_u64, vec(any::<u8>(), 0..4), at()).prop_map(
-        |(id, repository, offset, hasher, active_at)| {
+    (
+        upload(),
+        name(),
+        option::of(any::<u8>()),
+        0..3_u64,
+        vec(any::<u8>(), 0..4),
+        at(),
+    )
+        .prop_map(|(id, repository, owner, offset, hasher, active_at)| {
             Change::PutUpload(UploadRecord {
                 id,
                 repository,
+                owner: owner.map(|byte| UploadOwner::from_bytes([byte; 32])),
                 offset,
                 hasher,
                 active_at,
                 incarnation: UploadId::from_random([9; 16]),
             })
-        },
-    )
+        })
 }
 
 fn event() -> impl Strategy<Value = Event> {

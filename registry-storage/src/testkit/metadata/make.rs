@@ -1,7 +1,9 @@
 //! Short words for what the clauses put into a store.
 
 use async_trait::async_trait;
-use registry_core::{Algorithm, Digest, MediaType, Reference, RepositoryName, UploadId};
+use registry_core::{
+    Algorithm, Digest, MediaType, Reference, RepositoryName, UploadId, UploadOwner,
+};
 
 pub(super) use super::history::moment;
 use crate::{
@@ -83,6 +85,7 @@ pub(super) fn upload(repository: &str, number: usize, offset: u64, active_at: u6
     Change::PutUpload(UploadRecord {
         id: super::history::uploads()[number - 1],
         repository: name(repository),
+        owner: Some(UploadOwner::from_bytes([8; 32])),
         offset,
         hasher: vec![1, 2, 3],
         active_at: moment(active_at),
