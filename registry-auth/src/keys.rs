@@ -161,6 +161,7 @@ impl Keys {
                 "the name of a robot must be 1 to 128 lower-case letters, digits, and `.`, `_`, `-`",
             ));
         }
+        kept::check_text(name)?;
         let kept = KeptRobot {
             id: short(&identity()?),
             description: String::new(),
@@ -349,19 +350,34 @@ impl Keys {
         })
     }
 
-    /// Ends the key `id` of `owner`. It is refused from the next request on.
+    /// Ends the key `id` of `owner`. It is refused from the next request on. If `id`
+    /// is a whole key instead, which is a mistake that is likely where somebody gets
+    /// rid of it in haste, the key is ended, too.
     ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) if `owner` has no such key, although
     /// another may have it.
     pub async fn revoke(&self, owner: &Principal, id: &str) -> Result<()> {
-        let no_key = || ErrorKind::NotFound.error("there is no such key");
+        let whole = Secret::new(id);
+        let is_whole = KeyText::is_meant(&whole);
+        let no_key = || {
+            ErrorKind::NotFound.error(if is_whole {
+                "this is no key of whom it was looked for; revoke it by its id, which lists show, \
+                 where its owner's keys are"
+            } else {
+                "there is no such key"
+            })
+        };
+        let text = is_whole.then(|| KeyText::parse(&whole).ok_or_else(no_key));
+        let text = text.transpose()?;
+        let id = text.as_ref().map_or(id, |text| &text.id);
         let key = format!("{}{id}", keys_of(owner));
         let record = self.records.get(&key).await?.ok_or_else(no_key)?;
-        if is_of(owner, &KeptKey::read(&record.value)?)
-            && self.records.remove(&key, Expected::Any).await?
-        {
+        let kept = KeptKey::read(&record.value)?;
+        let is_meant = text
+            .is_none_or(|text| text.owner == holder_key(owner) && text.hash().matches(&kept.hash));
+        if is_meant && is_of(owner, &kept) && self.records.remove(&key, Expected::Any).await? {
             Ok(())
         } else {
             Err(no_key())

@@ -26,7 +26,7 @@ use self::server::Server;
 use crate::principal::is_plain;
 use crate::remembered::{Fingerprint, Remembered};
 use crate::{
-    Authenticator, Caller, Credentials, Principal, PrincipalKind, Secret, Standing,
+    Authenticator, Caller, Credentials, Principal, PrincipalKind, Secret, Standing, hide_secrets,
     wrong_credentials,
 };
 
@@ -309,7 +309,7 @@ impl Ldap {
             _ if !is_known => Checked::Unknown,
             SUCCESS => Checked::Right(principal),
             _ => {
-                tracing::debug!(code, message, "the directory refuses a login");
+                tracing::debug!(code, message = %hide_secrets(&message), "the directory refuses a login");
                 Checked::Wrong
             }
         })
@@ -358,7 +358,7 @@ impl Ldap {
             (Some(entry), None) if is_all => entry,
             _ => {
                 tracing::warn!(
-                    user,
+                    user = %hide_secrets(user),
                     "several entries of the directory match a user's name; nobody is let in by it"
                 );
                 return Ok(None);
@@ -372,7 +372,7 @@ impl Ldap {
             Ok(name) => Ok(Some((entry, name))),
             Err(reason) => {
                 tracing::info!(
-                    user,
+                    user = %hide_secrets(user),
                     entry = entry.name,
                     reason,
                     "an entry of the directory is no user"

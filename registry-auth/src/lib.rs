@@ -162,7 +162,7 @@ pub use review::Review;
 pub use role::Role;
 pub use rule::{Rule, Who};
 pub use rules::{RemarkKind, RuleRemark, Rules};
-pub use secret::Secret;
+pub use secret::{Secret, hide_secrets, holds_secret};
 pub use sender::{ClientCertificate, Sender};
 pub use tag_pattern::TagPattern;
 pub use time_window::TimeWindow;

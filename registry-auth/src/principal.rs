@@ -13,6 +13,8 @@ use registry_core::{ErrorKind, RepositoryEpoch, RepositoryName, Result, Scopes};
 use self::called::Called;
 pub(crate) use self::called::nobody_in_particular;
 
+use crate::holds_secret;
+
 /// What the names of robots start with where users have theirs.
 pub(crate) const ROBOT: &str = "robot$";
 
@@ -321,7 +323,9 @@ impl Principal {
     pub(crate) fn is_sound(&self) -> bool {
         let poses_as_another = self.kind == PrincipalKind::User
             && (self.name.starts_with(ROBOT) || is_anonymous(&self.name));
-        !poses_as_another && self.has_few_claims()
+        // Names are shown and logged.
+        let is_secret = holds_secret(&self.name) || holds_secret(&self.issuer);
+        !poses_as_another && !is_secret && self.has_few_claims()
     }
 
     /// Its name where its kind is said, too.

@@ -1,8 +1,12 @@
 //! Text that must not be shown.
 
+mod shape;
+
 use std::fmt;
 
 use zeroize::Zeroizing;
+
+pub use self::shape::{hide_secrets, holds_secret};
 
 /// A password or a token. It is neither printed nor logged, and its memory is
 /// overwritten when it is no longer needed.

@@ -365,6 +365,53 @@ async fn a_key_ends_when_it_should() {
 }
 
 #[tokio::test]
+async fn s_91_a_key_is_in_no_text_that_is_shown_and_is_nobodys_name() {
+    let scene = scene();
+    let robot = scene.robot("ci").await;
+    let (_, secret) = scene.key(&robot, NewKey::default()).await;
+    let text = format!("was {}", secret.expose());
+    let new = NewKey {
+        label: text.clone(),
+        ..NewKey::default()
+    };
+    let described = RobotChange {
+        description: Some(text.clone()),
+        ..RobotChange::default()
+    };
+    let grouped = RobotChange {
+        groups: Some([text].into()),
+        ..RobotChange::default()
+    };
+    let (keys, now) = (&scene.keys, scene.clock.now());
+    for refused in [
+        keys.create(&robot, new, now).await.map(drop),
+        keys.create_robot("cd", described.clone(), now)
+            .await
+            .map(drop),
+        keys.change_robot("ci", described).await.map(drop),
+        keys.change_robot("ci", grouped).await.map(drop),
+        keys.create_robot(
+            "rgk_0123456789abcdef0123456789abcdef",
+            RobotChange::default(),
+            now,
+        )
+        .await
+        .map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RequestInvalid);
+        assert!(error.to_string().contains("key or token"), "{error}");
+    }
+
+    // Who is let in is named in logs and answers.
+    let header = basic("ann", "ann's");
+    let login = || ask(&scene.access, &header, Method::GET, "/v2/");
+    assert!(login().await.is_ok());
+    *scene.ann.0.lock().unwrap() = Some(Principal::new(secret.expose()));
+    assert_eq!(login().await, Err(ErrorKind::Unauthorized));
+}
+
+#[tokio::test]
 async fn s_17_a_key_of_another_robot_is_absent() {
     let scene = scene();
     let (one, other) = (scene.robot("one").await, scene.robot("other").await);

@@ -2,7 +2,8 @@
 //!
 //! The events have the target `registry::access` and the level INFO. They
 //! never hold a query, nor a header but the client's name for itself: that is
-//! where credentials travel.
+//! where credentials travel. What is written like a key or token is hidden
+//! wherever it stands, since people put it where it doesn't belong.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
+use registry_auth::hide_secrets;
 use registry_core::{Actor, Error, Operation};
 use tokio::time::Instant;
 
@@ -157,23 +159,28 @@ impl Line {
         let endpoint = self.endpoint.as_ref();
         let operation = endpoint.and_then(Endpoint::operation);
         let repository = endpoint.and_then(Endpoint::repository);
+        let repository = repository.map(|name| hide_secrets(name.as_str()));
+        let reference = operation.and_then(reference);
+        let actor = self.actor.as_ref().and_then(|actor| actor.name.as_deref());
+        let agent = self.user_agent.as_ref();
+        let agent = agent.and_then(|agent| agent.to_str().ok());
         tracing::info!(
             target: TARGET,
             id = self.id,
             method = self.method.as_str(),
-            path = self.uri.path(),
+            path = &*hide_secrets(self.uri.path()),
             version = ?self.version,
             status = end.status.as_u16(),
             operation = endpoint.map(Endpoint::name),
-            repository = repository.map(registry_core::RepositoryName::as_str),
-            reference = operation.and_then(reference),
+            repository = repository.as_deref(),
+            reference = reference.as_deref().map(hide_secrets).as_deref(),
             received = end.received,
             sent = end.sent,
             complete,
             seconds = end.duration.as_secs_f64(),
-            actor = self.actor.as_ref().and_then(|actor| actor.name.as_deref()),
+            actor = actor.map(hide_secrets).as_deref(),
             client = self.client.map(tracing::field::display),
-            user_agent = self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
+            user_agent = agent.map(hide_secrets).as_deref(),
         );
     }
 }

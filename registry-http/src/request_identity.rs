@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
+use registry_auth::holds_secret;
 use registry_core::Randomness;
 
 use crate::header::REQUEST_ID;
@@ -66,7 +67,7 @@ impl RequestIdentity {
     pub(crate) fn of(headers: &HeaderMap, identities: &Identities) -> Self {
         let is_sane = |id: &str| {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
-            !id.is_empty() && id.len() <= LONGEST && id.bytes().all(allowed)
+            !id.is_empty() && id.len() <= LONGEST && id.bytes().all(allowed) && !holds_secret(id)
         };
         let given = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok());
         if let Some(id) = given.filter(|id| is_sane(id)) {

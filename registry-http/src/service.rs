@@ -17,7 +17,7 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version};
 use ipnet::IpNet;
-use registry_auth::{AccessControl, ClientCertificate, Sender};
+use registry_auth::{AccessControl, ClientCertificate, Sender, hide_secrets};
 use registry_core::{
     Error, ErrorDetail, ErrorKind, ManifestRules, Randomness, Registry, RequestOrigin, Result,
     SystemRandomness,
@@ -302,7 +302,7 @@ where
         let span = tracing::debug_span!(
             "request",
             method = parts.method.as_str(),
-            path = parts.uri.path(),
+            path = &*hide_secrets(parts.uri.path()),
             operation = tracing::field::Empty,
             id = tracing::field::Empty,
         );
@@ -620,9 +620,9 @@ fn panicked() -> Failure {
 /// Causes are for the operator; clients only see the sentence.
 fn log_failure(error: &Error, identity: &RequestIdentity, parts: &Parts) {
     if error.kind().is_server_fault() {
-        let (id, path) = (identity.as_str(), parts.uri.path());
+        let (id, path) = (identity.as_str(), hide_secrets(parts.uri.path()));
         let kind = error.kind();
-        tracing::error!(error = %Causes(error), ?kind, id, path, "a request failed");
+        tracing::error!(error = %Causes(error), ?kind, id, path = &*path, "a request failed");
     }
 }
 

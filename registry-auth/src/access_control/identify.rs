@@ -6,7 +6,9 @@ use super::Inner;
 use super::refusal::Refused;
 #[cfg(feature = "keys")]
 use crate::Keys;
-use crate::{Caller, Credentials, Principal, PrincipalKind, Secret, Sender, wrong_credentials};
+use crate::{
+    Caller, Credentials, Principal, PrincipalKind, Secret, Sender, hide_secrets, wrong_credentials,
+};
 
 impl Inner {
     /// Who sends, if anybody says so.
@@ -174,7 +176,11 @@ impl Inner {
         match self.refuses(&principal) {
             None => Ok(principal),
             Some(Refuses::Unsound) => {
-                tracing::warn!(%principal, "nobody is let in who is called like a robot or `anonymous`, or has too many claims");
+                let principal = principal.to_string();
+                tracing::warn!(
+                    principal = %hide_secrets(&principal),
+                    "nobody is let in who is called like a robot, a key or `anonymous`, or has too many claims"
+                );
                 Err(wrong_credentials())
             }
             Some(Refuses::Disabled) => {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ApiKey, GROUPS_MAX, Robot, RobotChange, TEXT_MAX};
-use crate::Principal;
+use crate::{Principal, holds_secret};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,11 +124,17 @@ fn write<T: Serialize>(kept: &T) -> Result<Vec<u8>> {
         .map_err(|source| Error::internal("a robot or key could not be kept", source))
 }
 
-/// Refuses what is too long to be shown, or could not be.
+/// Refuses what is too long to be shown, could not be, or must not be.
 pub(super) fn check_text(text: &str) -> Result<()> {
     if text.len() > TEXT_MAX || text.contains(char::is_control) {
         return Err(ErrorKind::RequestInvalid
             .error("a label, description or group must have 128 bytes at most, in one line"));
+    }
+    if holds_secret(text) {
+        return Err(ErrorKind::RequestInvalid.error(
+            "a key or token must not be in a name, label, description or group, where it is shown; \
+             leave it out, and revoke it if others may have seen it",
+        ));
     }
     Ok(())
 }

@@ -11,10 +11,11 @@ mod robots;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use registry_auth::{Keys, ManagementGrant, Principal, Sender};
+use registry_auth::{Keys, ManagementGrant, Principal, Sender, holds_secret};
 use registry_core::{Error, ErrorKind, PageRequest, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use self::document::{Revocation, Rotation};
 use crate::access_log::Exchange;
@@ -183,9 +184,29 @@ impl Request<'_> {
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(ErrorKind::RequestInvalid.error("the document has to be an object"));
         }
-        serde_json::from_slice(&bytes).map_err(|error| {
-            ErrorKind::RequestInvalid.error(format!("the document can't be used: {error}"))
-        })
+        let malformed =
+            |error| ErrorKind::RequestInvalid.error(format!("the document can't be used: {error}"));
+        // What it says is logged, kept and shown to others.
+        if shows_secret(&serde_json::from_slice(&bytes).map_err(malformed)?) {
+            return Err(ErrorKind::RequestInvalid.error(
+                "there is a key or token in the document, where none belongs; name a key by its \
+                 id, and whoever holds it by their name",
+            ));
+        }
+        serde_json::from_slice(&bytes).map_err(malformed)
+    }
+}
+
+/// Whether a text in the document, or the name of a member, is written like a key or
+/// token. The document is small, and is read with a limit to its depth.
+fn shows_secret(document: &Value) -> bool {
+    match document {
+        Value::String(text) => holds_secret(text),
+        Value::Array(items) => items.iter().any(shows_secret),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| holds_secret(name) || shows_secret(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

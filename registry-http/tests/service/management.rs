@@ -1,5 +1,7 @@
 //! The management API as its callers see it.
 
+mod astray;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

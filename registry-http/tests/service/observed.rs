@@ -334,6 +334,50 @@ async fn each_request_is_one_line_of_the_access_log() {
 }
 
 #[tokio::test]
+async fn what_is_written_like_a_key_or_token_is_in_no_log() {
+    let log = log();
+    let service = service();
+    let mark = "0123456789abcdeffedcba9876543210";
+    for (number, secret) in [
+        format!("rgk_{mark}_hush-8442-{mark}-0_89abcdef"),
+        format!("rgr_{mark}_hush-8442-{mark}-0"),
+        format!("eyJhbGciOiJFUzI1NiJ9.hush-8442-{mark}.hush-8442-{mark}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let digit = |text: String, byte| format!("{text}%{byte:02X}");
+        let encoded = secret.bytes().fold(String::new(), digit);
+        for (kind, secret) in [("plain", &secret), ("encoded", &encoded)] {
+            let id = format!("astray-{number}-{kind}");
+            let identity = format!("x-request-id: {id}");
+            let agent = format!("user-agent: with {secret}");
+            for uri in [
+                format!("/v2/team/app/manifests/{secret}"),
+                format!("/v2/team/app/blobs/{secret}"),
+                format!("/v2/{secret}/tags/list?last={secret}"),
+                format!("/api/v1/keys/{secret}"),
+                format!("/elsewhere/{secret}"),
+            ] {
+                call(&service, Method::GET, &uri, &[&identity, &agent]).await;
+                let named = format!("x-request-id: {secret}");
+                call(&service, Method::GET, &uri, &[&named]).await;
+            }
+            let lines = log.about(&id);
+            assert_eq!(lines.len(), 5);
+            for line in lines {
+                let fields = &line["fields"];
+                assert_eq!(fields["user_agent"], "with [hidden]");
+                let path = fields["path"].as_str().unwrap();
+                assert!(path.contains("/[hidden]"), "{path}");
+            }
+        }
+    }
+    let all = log.text();
+    assert!(!all.contains("hush-8442") && !all.contains("%68%75%73%68%2D%38"));
+}
+
+#[tokio::test]
 async fn the_cause_of_a_failure_is_logged() {
     #[derive(Debug)]
     struct Broken;

@@ -3,11 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use registry_tests::harness::{Launch, program};
 use tempfile::TempDir;
 
-use super::guarded::{HASH, heard_whole};
+use super::guarded::{HASH, PASSWORD, USER, basic, free_address, heard_whole};
 use super::secrets::Secrets;
 
 const SECRET: &str = "canary-of-the-configuration-Kw8";
@@ -32,6 +35,7 @@ impl Files {
         files.write("cert.pem", &made.cert.pem());
         files.write("key.pem", &key);
         files.write("cut.pem", &key[..key.len() / 2]);
+        files.write("good", &format!("{USER}:{HASH}\n"));
         files.write("users", &format!("ann:{HASH}\nben:{SECRET}\n"));
         files.write("keys.json", &format!("{{\"keys\": [{{\"d\": \"{SECRET}\""));
         files
@@ -133,4 +137,80 @@ fn s_91_a_server_with_a_certificate_says_nothing_of_its_key() {
     let _ = stream.read_to_end(&mut answer);
     files.assert_silent(&String::from_utf8_lossy(&answer));
     files.assert_silent(&server.terminate().log);
+}
+
+#[test]
+fn s_91_a_server_that_asks_a_webhook_says_nothing_of_its_secret() {
+    let files = Files::new();
+    files.write("secret", &format!("{SECRET}\n"));
+    let nobody = free_address();
+    let mut server = Launch::new()
+        .under(heard_whole())
+        .env("REGISTRY_LOG_LEVEL", "trace")
+        .env("REGISTRY_AUTH_WEBHOOK_URL", format!("http://{nobody}/"))
+        .env("REGISTRY_AUTH_WEBHOOK_SECRETFILE", files.at("secret"))
+        .env("REGISTRY_AUTH_HTPASSWD_REALM", "r")
+        .env("REGISTRY_AUTH_HTPASSWD_PATH", files.at("good"))
+        .start();
+    let authorization = basic(USER, PASSWORD);
+    let request = format!(
+        "GET /v2/a/tags/list HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: {authorization}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(server.host()).expect("a connection");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    files.assert_silent(&String::from_utf8_lossy(&answer));
+    assert!(
+        server.log().contains("couldn't be reviewed"),
+        "{}",
+        server.log()
+    );
+    files.assert_silent(&server.terminate().log);
+}
+
+#[test]
+fn s_91_a_server_that_obtains_its_certificate_says_nothing_of_its_account() {
+    let mut files = Files::new();
+    let key = rcgen::KeyPair::generate().expect("a key").serialize_der();
+    let key = URL_SAFE_NO_PAD.encode(key);
+    files.secrets.plant("the key of the account", &key);
+    let nobody = free_address();
+    let place = format!("acme/{}-directory", nobody.replace(':', "-"));
+    fs::create_dir_all(files.at(&place)).expect("a directory");
+    let directory = format!("https://{nobody}/directory");
+    let account = serde_json::json!({
+        "id": format!("https://{nobody}/account/1"), "key_pkcs8": key, "directory": directory,
+    });
+    let damaged = serde_json::json!({
+        "id": account["id"], "key_pkcs8": account["key_pkcs8"], "directory": {"x": SECRET},
+    });
+    for (account, word) in [
+        (account.to_string(), "obtained"),
+        (damaged.to_string(), "can't be read"),
+        (format!("\"{SECRET}\""), "can't be read"),
+        (format!("[\"{key}\", \"{SECRET}\""), "can't be read"),
+    ] {
+        files.write(&format!("{place}/account.json"), &account);
+        let mut server = Launch::new()
+            .under(heard_whole())
+            .env("REGISTRY_LOG_LEVEL", "trace")
+            .env("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", files.at("acme"))
+            .env(
+                "REGISTRY_HTTP_TLS_LETSENCRYPT_HOSTS",
+                "[registry.example.com]",
+            )
+            .env("REGISTRY_HTTP_TLS_LETSENCRYPT_DIRECTORYURL", &directory)
+            .start();
+        for _ in 0..600 {
+            if server.log().contains("level=error") {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        let said = server.terminate().log;
+        assert!(said.contains(word), "{said}");
+        files.assert_silent(&said);
+    }
 }

@@ -28,6 +28,7 @@ version: 1
 rules:
   - anyone is reader of public/**
   - user ann is maintainer of team/**
+  - user ann may administer, audit **
   - robot ci is writer of team/**
   - workload ci sub=ann is reader of team/**
 ";
@@ -167,7 +168,8 @@ impl Guarded {
         let text = String::from_utf8_lossy(&body).into_owned();
         // Whoever asks for a token gets it.
         let gives_tokens = status == 200 && path.starts_with("/v2/token");
-        if !gives_tokens {
+        let gives_keys = status == 201 && path.starts_with("/api/v1/");
+        if !gives_tokens && !gives_keys {
             let answer = (format!("{method} {path}"), format!("{head}\n{text}"));
             self.heard.answers.push(answer);
         }
@@ -187,6 +189,13 @@ impl Guarded {
         let headers = [("authorization", authorization), ("accept", MANIFEST)];
         let answer = self.send("GET", path, &headers, b"");
         answer["status"].as_u64().expect("a status")
+    }
+
+    /// Asks about something, of which the answer tells whoever asked.
+    pub(crate) fn ask_about(&mut self, path: &str, headers: &[(&str, &str)]) {
+        let before = self.heard.answers.len();
+        self.send("GET", path, headers, b"");
+        self.heard.answers.truncate(before);
     }
 
     pub(crate) fn form(&mut self, path: &str, form: &str) -> Value {

@@ -111,7 +111,13 @@ impl Obtainer {
                     return account.map_err(failed);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the ACME account from before can't be read; another one is made");
+                    // The error may quote the key.
+                    let (line, column) = (error.line(), error.column());
+                    tracing::warn!(
+                        line,
+                        column,
+                        "the ACME account from before can't be read; another one is made"
+                    );
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use jiff::Timestamp;
+use registry_auth::hide_secrets;
 use registry_core::{Clock, SystemClock};
 use serde_json::{Map, Value};
 use tracing::Level;
@@ -150,13 +151,20 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// What is written like a key or token is in no log, whoever said it.
+    fn push_text(&mut self, field: &Field, text: &str) {
+        self.0.push((field.name(), hide_secrets(text).into()));
+    }
+}
+
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.push((field.name(), format!("{value:?}").into()));
+        self.push_text(field, &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), value.into()));
+        self.push_text(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -176,8 +184,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let sentence = crate::problem::sentence(value);
-        self.0.push((field.name(), sentence.into()));
+        self.push_text(field, &crate::problem::sentence(value));
     }
 }
 
