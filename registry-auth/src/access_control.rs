@@ -16,7 +16,7 @@ pub use refusal::{Grant, Refusal};
 use std::sync::Arc;
 
 use registry_core::{
-    Clock, Epochs, Operation, RepositoryEpoch, RepositoryName, Result, SystemClock,
+    Clock, Epochs, ErrorKind, Operation, RepositoryEpoch, RepositoryName, Result, SystemClock,
 };
 
 use self::decide::{Known, Policies};
@@ -206,7 +206,29 @@ impl AccessControl {
         sender: &Sender<'_>,
         operation: &Operation,
     ) -> Result<Grant, Refusal> {
+        let granted = self.authorize_admitted(sender, operation, || Ok(())).await;
+        granted.map(|(grant, ())| grant)
+    }
+
+    /// The same for what has to be admitted, too, such as by a limit of what is done at
+    /// once. `admit` is asked once: before a [review](Self::review), which may take its
+    /// time, otherwise only when the operation may go on. What it gives comes with the
+    /// grant.
+    ///
+    /// # Errors
+    ///
+    /// As [`authorize`](Self::authorize), and what `admit` says.
+    pub async fn authorize_admitted<P: Send>(
+        &self,
+        sender: &Sender<'_>,
+        operation: &Operation,
+        admit: impl FnOnce() -> Result<P> + Send,
+    ) -> Result<(Grant, P), Refusal> {
         let mut actor = None;
+        let mut admission = Admission {
+            admit: Some(admit),
+            admitted: None,
+        };
         let granted = async {
             self.0.count_sender(sender)?;
             let principal = self.0.identify(sender).await?;
@@ -215,15 +237,47 @@ impl AccessControl {
             actor = Some(Arc::clone(caller.actor()));
             let outlived = self.0.outlived(operation, &caller).await?;
             let caller = caller.having_outlived(outlived);
-            let reviewed = self.0.reviewed(operation, &caller).await?;
-            self.0
-                .decide(operation, &Arc::new(caller.reviewed(reviewed)))
+            let reviewed = self
+                .0
+                .reviewed(operation, &caller, &mut || admission.begin())
+                .await?;
+            let grant = self
+                .0
+                .decide(operation, &Arc::new(caller.reviewed(reviewed)))?;
+            Ok((grant, admission.finish()?))
         };
         let granted = granted.await;
         granted.map_err(|refused: Refused| Refusal {
             actor,
             ..self.0.refusal(refused, sender)
         })
+    }
+}
+
+/// What is asked once, and what it gave.
+struct Admission<F, P> {
+    admit: Option<F>,
+    admitted: Option<P>,
+}
+
+impl<P, F: FnOnce() -> Result<P>> Admission<F, P> {
+    fn begin(&mut self) -> Result<()> {
+        if let Some(admit) = self.admit.take() {
+            self.admitted = Some(admit()?);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<P> {
+        match (self.admitted, self.admit) {
+            (Some(admitted), _) => Ok(admitted),
+            (None, Some(admit)) => admit(),
+            // It was refused before.
+            (None, None) => {
+                Err(ErrorKind::Unavailable
+                    .error("there is no room for the request; try again shortly"))
+            }
+        }
     }
 }
 

@@ -73,7 +73,8 @@
 //! * `records`: accounts, keys and revocations in a file (`FileRecords`).
 //! * `token`: a server of short-lived tokens (`TokenServer`); signed tokens and
 //!   the public keys that check them, in `jwt`.
-//! * `webhook`: decisions of a service of the operator's own, by `Webhook`.
+//! * `webhook`: decisions of a service of the operator's own, by `Webhook`, and
+//!   reviews that nobody keeps from others (`FairReview`).
 //! * `workload`: CI jobs and other programs that another system vouches for, by
 //!   `Workload`.
 
@@ -85,6 +86,8 @@ mod authenticator;
 mod certificate;
 mod challenge;
 mod credentials;
+#[cfg(feature = "webhook")]
+mod fair_review;
 mod fetch;
 mod glob;
 mod guard;
@@ -115,6 +118,8 @@ mod rule;
 mod rules;
 mod secret;
 mod sender;
+#[cfg(feature = "webhook")]
+mod shares;
 mod suggestion;
 mod table;
 mod tag_pattern;
@@ -136,6 +141,8 @@ pub use authenticator::{Authenticator, Caller, Standing};
 pub use certificate::{CertificateName, Certificates};
 pub use challenge::Challenge;
 pub use credentials::{AUTHORIZATION_MAX, Credentials, wrong_credentials};
+#[cfg(feature = "webhook")]
+pub use fair_review::FairReview;
 pub use fetch::Fetch;
 pub use glob::Glob;
 pub use guard::GuardLimits;

@@ -17,6 +17,9 @@ use crate::{Decision, Question};
 /// in what lists of repositories name, and what it would add isn't in the answers
 /// of the token server, though the tokens cover it. A mount that doesn't say from
 /// where takes nothing: it would take it from where a review denies it.
+///
+/// One that takes its time is best asked by a `FairReview` (the feature `webhook`):
+/// else whoever sends many requests keeps it from all others.
 #[async_trait]
 pub trait Review: fmt::Debug + Send + Sync + 'static {
     /// What it has to say about `question`, where somebody needs `actions`.
@@ -24,7 +27,9 @@ pub trait Review: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever keeps it from deciding. Then the operation doesn't go on, and the
-    /// client is told to try again later.
+    /// client is told to try again later:
+    /// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) after its own
+    /// requests, anything else after others'.
     async fn review(&self, question: &Question<'_>, actions: Actions) -> Result<Decision>;
 }
 

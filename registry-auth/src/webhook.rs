@@ -13,11 +13,10 @@ use http::{Request, StatusCode, Uri};
 use registry_core::{Action, Actions, Error, ErrorKind, RepositoryName, Result, Tag};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::fetch::check_url;
 use crate::remembered::Remembered;
+use crate::shares::Shares;
 use crate::{Decision, Fetch, Principal, PrincipalKind, Question, Review, Secret};
 
 /// The longest answer that is read, in bytes.
@@ -25,9 +24,6 @@ const ANSWER_MAX: usize = 64 << 10;
 
 /// How many questions are open at once.
 const OPEN_MAX: usize = 64;
-
-/// How long a question waits until one of those is answered.
-const TURN: Duration = Duration::from_secs(5);
 
 /// The longest time for which an answer is remembered.
 const REMEMBERED_MAX: Duration = Duration::from_mins(1);
@@ -64,14 +60,14 @@ const SIGNATURE: &str = "x-hub-signature-256";
 ///
 /// No answer, one with another status than 200, and one without a `result` are
 /// errors: the operation doesn't go on, and the client gets 503. At most 64
-/// questions are open at once.
+/// questions are open at once, shared as a [`FairReview`](crate::FairReview) does.
 pub struct Webhook {
     uri: Uri,
     fetch: Arc<dyn Fetch>,
     secret: Option<Secret>,
     remember: Duration,
     remembered: Remembered<(Decision, SystemTime)>,
-    room: Semaphore,
+    shares: Shares,
 }
 
 impl Webhook {
@@ -88,7 +84,7 @@ impl Webhook {
             secret: None,
             remember: Duration::ZERO,
             remembered: Remembered::new(REMEMBERED),
-            room: Semaphore::new(OPEN_MAX),
+            shares: Shares::new(OPEN_MAX),
         })
     }
 
@@ -121,7 +117,12 @@ impl Webhook {
         Ok(self)
     }
 
-    async fn ask(&self, input: &Input<'_>, actions: Actions) -> Result<Decision> {
+    async fn ask(
+        &self,
+        question: &Question<'_>,
+        input: &Input<'_>,
+        actions: Actions,
+    ) -> Result<Decision> {
         let body = input.to_json()?;
         let mut request = Request::post(&self.uri)
             .header(CONTENT_TYPE, "application/json")
@@ -132,10 +133,7 @@ impl Webhook {
         let request = request
             .body(body)
             .map_err(|source| Error::internal("a question can't be sent", source))?;
-        let turn = timeout(TURN, self.room.acquire()).await;
-        let _turn = turn
-            .map_err(|_| unusable("it has too many other questions to answer"))?
-            .map_err(|source| Error::internal("nobody can be asked any more", source))?;
+        let _turn = self.shares.turn(question).await?;
         let answer = self.fetch.fetch(request, ANSWER_MAX).await?;
         if answer.status() != StatusCode::OK {
             let status = answer.status().as_u16();
@@ -152,7 +150,8 @@ impl Review for Webhook {
     async fn review(&self, question: &Question<'_>, actions: Actions) -> Result<Decision> {
         let mut input = Input::of(question, actions);
         if self.remember.is_zero() {
-            return self.ask(&input.at(question.at), actions).await;
+            let input = input.at(question.at);
+            return self.ask(question, &input, actions).await;
         }
         let fingerprint = Sha256::digest(input.to_json()?).into();
         let known = self.remembered.get(&fingerprint);
@@ -165,7 +164,7 @@ impl Review for Webhook {
             return Ok(decision);
         }
         input = input.at(question.at);
-        let decision = self.ask(&input, actions).await?;
+        let decision = self.ask(question, &input, actions).await?;
         self.remembered
             .insert(fingerprint, (decision.clone(), question.at));
         Ok(decision)

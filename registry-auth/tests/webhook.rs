@@ -59,11 +59,21 @@ async fn ask(
     method: Method,
     target: &str,
 ) -> Result<Grant, Refusal> {
+    ask_from("192.0.2.1", access, authorization, method, target).await
+}
+
+async fn ask_from(
+    address: &str,
+    access: &AccessControl,
+    authorization: Option<String>,
+    method: Method,
+    target: &str,
+) -> Result<Grant, Refusal> {
     let headers = headers(authorization.as_deref());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let operation = Operation::parse(&method, path, Some(query).filter(|query| !query.is_empty()));
     let origin = RequestOrigin {
-        address: Some("192.0.2.1".parse().unwrap()),
+        address: Some(address.parse().unwrap()),
         ..RequestOrigin::default()
     };
     let sender = Sender::new(&headers, origin);
@@ -485,29 +495,64 @@ async fn the_same_is_asked_again_when_the_answer_is_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_64_questions_are_open_at_once() {
+async fn no_more_than_64_questions_are_open_at_once_nor_16_of_one_address() {
+    // Who asks, from where, how many are asked about, and what the others are told.
+    for (is_known, is_same, open, told) in [
+        (true, false, 64, ErrorKind::Unavailable),
+        (false, false, 32, ErrorKind::Unavailable),
+        (true, true, 16, ErrorKind::TooManyRequests),
+        (false, true, 16, ErrorKind::TooManyRequests),
+    ] {
+        let service = Service::new(&json!({"result": {"allow": true}}));
+        service.0.open.forget_permits(Semaphore::MAX_PERMITS);
+        let access = registry(service.hook());
+        let asking = async {
+            let asks = (0..100).map(async |number| {
+                let address = format!("192.0.2.{}", if is_same { 1 } else { number });
+                let user = is_known.then(|| basic(&format!("user{number}")));
+                ask_from(&address, &access, user, Method::GET, PULL).await
+            });
+            join_all(asks).await
+        };
+        let answering = async {
+            // Longer than somebody waits until others are answered.
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            assert_eq!(service.0.at_once.load(Ordering::SeqCst), open);
+            service.0.open.add_permits(100);
+        };
+        let (answers, ()) = tokio::join!(asking, answering);
+        let refused: Vec<_> = answers
+            .iter()
+            .filter_map(|answer| answer.as_ref().err())
+            .map(|refusal| (refusal.error.kind(), refusal.error.retry_after()))
+            .collect();
+        assert_eq!(refused.len(), 100 - open);
+        let wait = Some(Duration::from_secs(1));
+        assert!(
+            refused.iter().all(|refused| *refused == (told, wait)),
+            "{refused:?}"
+        );
+        outcome(&access, "ben", Method::GET, PULL).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_takes_no_place() {
     let service = Service::new(&json!({"result": {"allow": true}}));
+    let hook = service.hook().remember(Duration::from_mins(1)).unwrap();
+    let access = registry(hook).clock(Time::default());
+    ask(&access, None, Method::GET, PULL).await.unwrap();
     service.0.open.forget_permits(Semaphore::MAX_PERMITS);
-    let access = registry(service.hook());
-    let asking = async {
-        let asks = (0..100).map(|_| ask(&access, None, Method::GET, PULL));
-        join_all(asks).await
-    };
-    let answering = async {
-        // Longer than somebody waits until others are answered.
-        tokio::time::sleep(Duration::from_secs(9)).await;
-        assert_eq!(service.0.at_once.load(Ordering::SeqCst), 64);
-        service.0.open.add_permits(100);
-    };
-    let (answers, ()) = tokio::join!(asking, answering);
-    let refused: Vec<_> = answers
-        .iter()
-        .filter_map(|answer| answer.as_ref().err())
+    let others: Vec<_> = (0..100)
+        .map(|number| {
+            let access = access.clone();
+            let target = format!("/v2/team/app/manifests/v{number}");
+            tokio::spawn(async move { ask(&access, None, Method::GET, &target).await.is_ok() })
+        })
         .collect();
-    assert_eq!(refused.len(), 36);
-    let unavailable = |refusal: &&Refusal| refusal.error.kind() == ErrorKind::Unavailable;
-    assert!(refused.iter().all(unavailable));
-    outcome(&access, "ben", Method::GET, PULL).await.unwrap();
+    tokio::task::yield_now().await;
+    ask(&access, None, Method::GET, PULL).await.unwrap();
+    others.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[test]

@@ -463,17 +463,20 @@ impl Settings {
             #[cfg(not(feature = "token"))]
             return Err(ErrorKind::NotFound.error("there are no tokens here").into());
         };
-        let grant = self.access.authorize(&sender, operation).await;
-        let actor = match &grant {
-            Ok(grant) => Some(&grant.actor),
+        let admit = || {
+            self.capacity
+                .admit(operation, parts.extensions.get().copied())
+        };
+        let granted = self.access.authorize_admitted(&sender, operation, admit);
+        let granted = granted.await;
+        let actor = match &granted {
+            Ok((grant, _)) => Some(&grant.actor),
             Err(refusal) => refusal.actor.as_ref(),
         };
         if let Some(actor) = actor {
             exchange.authorized(actor);
         }
-        let grant = grant?;
-        let peer = parts.extensions.get().copied();
-        let place = self.capacity.admit(operation, peer)?;
+        let (grant, place) = granted?;
         let request = handler::Request {
             settings: self,
             parts,

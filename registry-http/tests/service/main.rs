@@ -13,6 +13,7 @@
 mod blobs;
 mod crowded;
 mod crowded_manifests;
+mod decisions;
 mod defects;
 mod error_details;
 mod every_answer;
