@@ -113,7 +113,8 @@ impl Principal {
     }
 
     /// What `issuer`, by the name that this registry calls it, says is
-    /// `subject`; shown as `issuer:subject`.
+    /// `subject`; shown as `issuer:subject`. With a blank in the name of the issuer,
+    /// nobody is let in.
     pub fn workload(issuer: impl Into<String>, subject: impl Into<String>) -> Self {
         Self {
             issuer: issuer.into(),
@@ -321,8 +322,12 @@ impl Principal {
 
     /// Whether it can be let in at all.
     pub(crate) fn is_sound(&self) -> bool {
-        let poses_as_another = self.kind == PrincipalKind::User
-            && (self.name.starts_with(ROBOT) || is_anonymous(&self.name));
+        let poses_as_another = match self.kind {
+            PrincipalKind::User => self.name.starts_with(ROBOT) || is_anonymous(&self.name),
+            // Where it ends and the subject begins is told by a blank.
+            PrincipalKind::Workload => self.issuer.contains(' '),
+            PrincipalKind::Robot | PrincipalKind::Anonymous => false,
+        };
         // Names are shown and logged.
         let is_secret = holds_secret(&self.name) || holds_secret(&self.issuer);
         !poses_as_another && !is_secret && self.has_few_claims()
@@ -537,6 +542,14 @@ mod tests {
         assert!(!Principal::new("anonymous").is_sound());
         assert!(!Principal::new("Anonymous").is_sound());
         assert!(Principal::robot("anonymous").is_sound());
+        // As if the issuer `a` had said `//b c`.
+        let posing = Principal::workload("a //b", "c");
+        assert_eq!(
+            posing.to_string(),
+            Principal::workload("a", "//b c").to_string()
+        );
+        assert!(!posing.is_sound());
+        assert!(Principal::workload("a", "//b c").is_sound());
     }
 
     #[test]

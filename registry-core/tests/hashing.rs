@@ -1,7 +1,7 @@
 //! Hashing that stops and goes on.
 
 use proptest::prelude::*;
-use registry_core::{Algorithm, Digest, ErrorKind, Hasher};
+use registry_core::{Actor, Algorithm, Digest, ErrorKind, Hasher, UploadOwner};
 
 fn algorithms() -> impl Strategy<Value = Algorithm> {
     prop_oneof![Just(Algorithm::Sha256), Just(Algorithm::Sha512)]
@@ -149,4 +149,28 @@ fn state_after_more_bytes_than_any_blob_has_is_refused() {
     assert_eq!(resume(1 << 50).unwrap().size(), 1 << 50);
     resume(1 << 60).unwrap_err();
     resume(1 << 63).unwrap_err();
+}
+
+/// Registries write it down, and read it with a later version.
+#[test]
+fn the_owner_of_an_upload_is_told_by_the_same_bytes_in_every_version() {
+    for (name, hash) in [
+        (
+            Some("ann"),
+            "51c5be4623ac578793d64dc90d3eb424feaee0d9b290e1f3162bb5eef819ba38",
+        ),
+        (
+            None,
+            "6382b3cc881412b77bfcaeed026001c00d9e3025e66c20f6e7e92f079851462a",
+        ),
+    ] {
+        let actor = Actor {
+            name: name.map(str::to_owned),
+            request: None,
+        };
+        let expected: Digest = format!("sha256:{hash}").parse().unwrap();
+        let owner = UploadOwner::of(&actor);
+        assert_eq!(owner.as_bytes().as_slice(), expected.hash(), "{name:?}");
+        assert_eq!(UploadOwner::from_bytes(*owner.as_bytes()), owner);
+    }
 }

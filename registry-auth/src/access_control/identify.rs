@@ -179,7 +179,7 @@ impl Inner {
                 let principal = principal.to_string();
                 tracing::warn!(
                     principal = %hide_secrets(&principal),
-                    "nobody is let in who is called like a robot, a key or `anonymous`, or has too many claims"
+                    "nobody is let in who is called like a robot, a key or `anonymous`, whose issuer has a blank in its name, or who has too many claims"
                 );
                 Err(wrong_credentials())
             }
