@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use registry_core::{Clock, Error, ErrorKind, Result, SystemClock};
@@ -50,7 +50,8 @@ impl FromStr for CertificateName {
 /// once; of two nobody knows which one is meant.
 ///
 /// Whoever shows something in an `Authorization` header is asked about that, not
-/// about its certificate.
+/// about its certificate. A token that was given for a certificate is good without
+/// it, and ends with it.
 pub struct Certificates {
     name: CertificateName,
     clock: Arc<dyn Clock>,
@@ -71,7 +72,7 @@ impl Certificates {
         self
     }
 
-    fn holder(&self, der: &[u8]) -> Result<String, &'static str> {
+    fn holder(&self, der: &[u8]) -> Result<Principal, &'static str> {
         let Ok((&[], certificate)) = X509Certificate::from_der(der) else {
             return Err("it is malformed");
         };
@@ -86,7 +87,13 @@ impl Certificates {
         }
         let mut names = self.names(&certificate)?.into_iter();
         match (names.next(), names.next()) {
-            (Some(name), None) if is_plain(&name) => Ok(name),
+            (Some(name), None) if is_plain(&name) => {
+                let end = u64::try_from(validity.not_after.timestamp()).unwrap_or_default();
+                let end = UNIX_EPOCH.checked_add(Duration::from_secs(end));
+                let holder = Principal::new(name);
+                // One that the clock can't tell never comes.
+                Ok(end.into_iter().fold(holder, Principal::until))
+            }
             (Some(_), None) => Err("its holder has no plain name"),
             (None, _) => Err("it doesn't have the name that is asked for"),
             (Some(_), Some(_)) => Err("it has several names of the kind that is asked for"),
@@ -128,7 +135,7 @@ impl Authenticator for Certificates {
             return Ok(None);
         };
         match self.holder(certificate.der()) {
-            Ok(name) => Ok(Some(Principal::new(name))),
+            Ok(holder) => Ok(Some(holder)),
             Err(reason) => {
                 tracing::info!(reason, "nobody is known by a client's certificate");
                 Ok(None)

@@ -93,6 +93,8 @@ pub struct Principal {
     #[cfg(any(feature = "ldap", feature = "token"))]
     hides_password: bool,
     limits: Option<Arc<TokenLimits>>,
+    /// When what it showed ends, if it does.
+    expires_at: Option<SystemTime>,
     source: Option<&'static str>,
     /// Which of its keys it showed, or its token was made for.
     #[cfg(feature = "token")]
@@ -169,6 +171,7 @@ impl Principal {
             #[cfg(any(feature = "ldap", feature = "token"))]
             hides_password: false,
             limits: None,
+            expires_at: None,
             source: None,
             #[cfg(feature = "token")]
             key: None,
@@ -230,6 +233,20 @@ impl Principal {
     pub fn limited(mut self, limits: TokenLimits) -> Self {
         self.limits = Some(Arc::new(limits));
         self
+    }
+
+    /// The same principal by something that ends at `end`, such as a certificate:
+    /// tokens that are given for it end then, too, and there are no refresh tokens.
+    pub fn until(mut self, end: SystemTime) -> Self {
+        self.expires_at = Some(end);
+        self
+    }
+
+    /// When what it showed ends, if it does: the first of what it was
+    /// [known by](Self::until) and the token that [limits](Self::limited) it.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        let of_token = self.limits().and_then(TokenLimits::expires_at);
+        self.expires_at.into_iter().chain(of_token).min()
     }
 
     /// The same principal with what `other` showed: its limits, and its key.

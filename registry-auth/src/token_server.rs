@@ -28,7 +28,7 @@ use crate::challenge::Bearer;
 use crate::credentials::AUTHORIZATION_MAX;
 use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
 use crate::remembered::Remembered;
-use crate::{MemoryRecords, Principal, PrincipalKind, Secret, TokenLimits, wrong_credentials};
+use crate::{MemoryRecords, Principal, PrincipalKind, Secret, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
 #[cfg(feature = "keys")]
@@ -490,11 +490,10 @@ impl TokenServer {
         })
     }
 
-    /// How long a new token is good. One that was bought with another ends with
-    /// that, or else whoever has one has one for ever.
+    /// How long a new token is good. What it was bought with may end before: then it
+    /// ends with that, or else whoever has one token has one for ever.
     fn lifetime_of(&self, issue: &Issue<'_>) -> Result<Duration> {
-        let limits = issue.holder.limits();
-        let Some(end) = limits.and_then(TokenLimits::expires_at) else {
+        let Some(end) = issue.holder.expires_at() else {
             return Ok(self.lifetime);
         };
         let rest = end.duration_since(issue.now).unwrap_or_default();

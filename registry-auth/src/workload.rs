@@ -30,7 +30,7 @@ const NAME_MAX: usize = 64;
 /// (`docker login`), or in exchange for a token of the registry's own (RFC 8693).
 /// Others who check passwords are to be asked later, since who guesses them has to
 /// wait. As a bearer it opens nothing: it would go to the registry with every request,
-/// though it opens more than the registry.
+/// though it opens more than the registry. What it is exchanged for ends with it.
 ///
 /// What a token has to be like is written at [`jwt`](crate::jwt); it may live for
 /// a day. It needs a Tokio runtime.
@@ -158,7 +158,9 @@ impl Workload {
     fn holder(&self, claims: &Claims) -> Result<Principal, Rejected> {
         let subject = claims.subject().filter(|subject| !subject.is_empty());
         let subject = subject.ok_or(Rejected::Claim("sub"))?;
-        let workload = Principal::workload(&self.name, subject).with_claim("sub", subject);
+        let workload = Principal::workload(&self.name, subject)
+            .until(claims.expires_at())
+            .with_claim("sub", subject);
         Ok(claims.others().fold(workload, |workload, (name, value)| {
             let value = match value {
                 Json::Text(text) => text.clone(),
@@ -204,7 +206,7 @@ impl Authenticator for Workload {
     }
 
     /// The system that runs it isn't asked again: what it said holds for as long
-    /// as the token that it was exchanged for.
+    /// as the token that it was exchanged for, which ends with its own.
     async fn standing(&self, principal: &Principal) -> Result<Standing> {
         Ok(if principal.issuer() == Some(&self.name) {
             Standing::Unknown

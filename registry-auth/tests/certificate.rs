@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, Method};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use registry_auth::{
-    AccessControl, CertificateName, Certificates, ClientCertificate, Rules, Sender,
+    AccessControl, CertificateName, Certificates, ClientCertificate, Rules, Sender, TokenRequest,
+    TokenServer,
 };
 use registry_core::{Clock, Operation, RequestOrigin, SystemClock};
 
@@ -184,6 +185,34 @@ async fn a_certificate_is_good_from_its_first_second_to_its_last() {
         let certificates = Certificates::new(CertificateName::CommonName);
         let found = known(certificates.clock(Stopped(time(now))), &short).await;
         assert_eq!(found.is_some(), is_good, "{now}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_a_certificate_ends_with_it() {
+    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let short = certificate(|params| {
+        params.distinguished_name.push(DnType::CommonName, "ann");
+        params.not_before = time(1_800_000_000).into();
+        params.not_after = time(1_800_000_400).into();
+    });
+    for (now, lifetime) in [
+        (1_800_000_010, Some(300)),
+        (1_800_000_390, Some(10)),
+        (1_800_000_400, None),
+    ] {
+        let clock = Stopped(time(now));
+        let access = AccessControl::new(Rules::new())
+            .authenticator(Certificates::new(CertificateName::CommonName).clock(clock.clone()))
+            .tokens(TokenServer::ephemeral().unwrap())
+            .clock(clock);
+        let headers = HeaderMap::new();
+        let sender = Sender::new(&headers, RequestOrigin::default()).certificate(Some(&short));
+        let given = access
+            .issue(&sender, &TokenRequest::from_query("").unwrap())
+            .await;
+        let given = given.ok().map(|answer| answer.lifetime.as_secs());
+        assert_eq!(given, lifetime, "{now}");
     }
 }
 

@@ -181,6 +181,25 @@ async fn a_job_exchanges_its_token_for_one_of_the_registry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_given_for_a_jobs_token_ends_with_it() {
+    let world = World::new();
+    let token = world.token_but("exp", json!(world.time.seconds() + 100));
+    let given = world.exchange(&token, BOTH).await.unwrap();
+    assert_eq!(given.lifetime, Duration::from_secs(100));
+    let query = TokenRequest::from_query("scope=repository:org/app:push").unwrap();
+    world.time.go(Duration::from_secs(95));
+    for authorization in [basic("oidc", &token), bearer(given.token.expose())] {
+        let given = world.issue(Some(authorization), &query).await.unwrap();
+        assert_eq!(given.lifetime, Duration::from_secs(5));
+    }
+    // Not in its last moments either, in which it is taken as clocks may differ.
+    world.time.go(Duration::from_secs(5));
+    world.push(basic("oidc", &token)).await.unwrap();
+    let refused = world.exchange(&token, BOTH).await;
+    assert_eq!(refused.unwrap_err(), ErrorKind::Unauthorized);
+}
+
+#[tokio::test(start_paused = true)]
 async fn its_token_is_a_password_of_any_user_and_no_bearer() {
     let world = World::new();
     let token = world.token();

@@ -26,7 +26,9 @@ impl AccessControl {
     ///
     /// Whoever shows no credentials gets a token for what everybody may do.
     /// Whoever shows another token, or exchanges it (RFC 8693), gets no more than
-    /// that one covers, and for no longer.
+    /// that one covers, and for no longer. Nor is it good for longer than the token
+    /// of a job or the certificate that it was given for, or whatever else
+    /// [ends](crate::Principal::until).
     ///
     /// # Errors
     ///
@@ -191,10 +193,11 @@ impl Inner {
         };
         let mut answer = server.issue(&issue).await?;
         // Not for those who can't be asked whether they still are who they were, and
-        // have the password that they had, nor for holders of a token: it would be
-        // longer-lived than theirs.
+        // have the password that they had, nor for what a token or something else that
+        // ends was shown: it would be longer-lived than that.
         let lasts = matches!(&standing, Some(Standing::Current(now)) if !now.hides_password());
-        if request.is_offline() && lasts && holder.limits().is_none() {
+        let is_limited = holder.limits().is_some() || holder.expires_at().is_some();
+        if request.is_offline() && lasts && !is_limited {
             answer.refresh_token = server.refresh_token(&holder, since, now).await?;
         }
         Ok(answer)

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, Method};
 use registry_auth::{
-    AUTHORIZATION_MAX, AccessControl, Principal, Sender, TOKEN_REQUEST_MAX, TokenRequest,
-    TokenServer,
+    AUTHORIZATION_MAX, AccessControl, MemoryRecords, Principal, Sender, TOKEN_REQUEST_MAX,
+    TokenRequest, TokenServer,
 };
 use registry_core::{Clock, ErrorKind, RequestOrigin, SystemClock};
 use serde_json::{Value, json};
@@ -372,6 +372,36 @@ async fn what_is_bought_with_a_token_ends_with_it() {
     }
     let refusal = access.issue(&sender, &exchange).await.unwrap_err();
     assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
+}
+
+/// Such as that of a session, where the program itself knows who has which.
+#[tokio::test]
+async fn what_is_given_for_a_login_that_ends_does_not_outlive_it() {
+    let clock = Ahead::default();
+    let people = People::of([ann()]);
+    let access = AccessControl::new(rules())
+        .authenticator(people.clone())
+        .tokens(
+            TokenServer::ephemeral()
+                .unwrap()
+                .records(MemoryRecords::new()),
+        )
+        .clock(clock.clone());
+    let password = basic("ann", "ann");
+    let answer = issue(&access, Some(&password), "offline_token=true").await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.lifetime, Duration::from_mins(5));
+    assert!(answer.refresh_token.is_some());
+    let end = clock.now() + Duration::from_secs(100);
+    people.put(ann().until(end));
+    let answer = issue(&access, Some(&password), "offline_token=true").await;
+    let answer = answer.unwrap();
+    assert!(answer.lifetime <= Duration::from_secs(100), "{answer:?}");
+    assert!(answer.refresh_token.is_none());
+    // Of two ends, the first counts.
+    people.put(ann().until(end + Duration::from_hours(1)));
+    let again = issue(&access, Some(&bearer(&answer)), "").await.unwrap();
+    assert!(again.lifetime <= Duration::from_secs(100), "{again:?}");
 }
 
 #[tokio::test]
