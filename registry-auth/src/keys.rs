@@ -217,7 +217,7 @@ impl Keys {
     /// [`NotFound`](ErrorKind::NotFound) if there is none, and those of
     /// [`create_robot`](Self::create_robot).
     pub async fn change_robot(&self, name: &str, change: RobotChange) -> Result<Robot> {
-        let (kept, version) = self.kept_robot(name).await?.ok_or_else(no_robot)?;
+        let (kept, version) = self.kept_robot(name).await?.ok_or_else(|| no_robot(name))?;
         let kept = kept.changed(change)?;
         let expected = Expected::Version(version);
         self.records
@@ -235,7 +235,7 @@ impl Keys {
     pub async fn delete_robot(&self, name: &str) -> Result<()> {
         // First, so that its keys are no good from here on.
         if !self.records.remove(&robot_key(name), Expected::Any).await? {
-            return Err(no_robot());
+            return Err(no_robot(name));
         }
         let prefix = keys_of(&Principal::robot(name));
         let page = PageRequest::first(KEYS_MAX.saturating_mul(2));
@@ -262,7 +262,9 @@ impl Keys {
     ) -> Result<(ApiKey, Secret)> {
         let robot = match owner.kind() {
             PrincipalKind::Robot => {
-                let (kept, _) = self.kept_robot(owner.name()).await?.ok_or_else(no_robot)?;
+                let name = owner.name();
+                let kept = self.kept_robot(name).await?;
+                let (kept, _) = kept.ok_or_else(|| no_robot(name))?;
                 Some(kept.id)
             }
             PrincipalKind::User => None,
@@ -365,8 +367,9 @@ impl Keys {
             ErrorKind::NotFound.error(if is_whole {
                 "this is no key of whom it was looked for; revoke it by its id, which lists show, \
                  where its owner's keys are"
+                    .to_owned()
             } else {
-                "there is no such key"
+                format!("{owner} has no key of this id")
             })
         };
         let text = is_whole.then(|| KeyText::parse(&whole).ok_or_else(no_key));
@@ -532,8 +535,8 @@ fn short(identity: &str) -> String {
     identity.get(..16).unwrap_or_default().to_owned()
 }
 
-fn no_robot() -> registry_core::Error {
-    ErrorKind::NotFound.error("there is no robot of this name")
+fn no_robot(name: &str) -> registry_core::Error {
+    ErrorKind::NotFound.error(format!("there is no robot `{name}`"))
 }
 
 impl fmt::Debug for Keys {

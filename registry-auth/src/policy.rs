@@ -341,6 +341,11 @@ impl Policy for Open {
         Decision::allow(Actions::ALL)
     }
 
+    /// There is no rule to name.
+    fn explain(&self, _: &Question<'_>) -> Vec<Opinion> {
+        Vec::new()
+    }
+
     fn lists_by_tag(&self, _: &Question<'_>) -> bool {
         false
     }

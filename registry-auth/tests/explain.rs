@@ -154,6 +154,15 @@ fn the_sentence_names_the_rule_that_decides() {
 }
 
 #[test]
+fn where_there_are_no_rules_none_is_named() {
+    let explanation = AccessControl::open().explain(&inquiry("ann push team/x"));
+    assert!(explanation.granted && explanation.decided_by.is_none());
+    let sentence =
+        "ann may push team/x: there are no rules, so everybody may do everything with content";
+    assert_eq!(explanation.sentence, sentence);
+}
+
+#[test]
 fn other_rules_about_the_same_are_told_too() {
     let explanation = access().explain(&inquiry("robot$ci push team/x:v1"));
     let others: Vec<_> = explanation

@@ -57,13 +57,17 @@ fn faults() -> Vec<(&'static str, i32, Vec<Vec<&'static str>>)> {
             ],
         ),
         (
-            "a data directory that isn't there",
-            1,
+            "a data directory that isn't there, or holds no data",
+            2,
             vec![
                 words("rebuild no"),
                 words("verify no"),
+                words("rebuild ."),
+                words("verify ."),
+                words("verify good.yml"),
                 words("auth robot list --root no"),
                 words("auth token revoke ann --root no"),
+                words("auth token rotate --root no"),
             ],
         ),
         (

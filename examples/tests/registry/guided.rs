@@ -1,5 +1,7 @@
 //! What it says to whoever got something wrong, so that the next try is right.
 
+use serde_json::{Value, json};
+
 use crate::program::{End, Setup, eventually};
 
 const CONFIGURATION: &str = "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\n";
@@ -210,7 +212,7 @@ fn all_mistakes_are_told_at_once() {
         with("").file("config.yml", file),
         &["check", "config.yml", "--json"],
     );
-    let answer: serde_json::Value = serde_json::from_str(&end.stdout).unwrap();
+    let answer: Value = serde_json::from_str(&end.stdout).unwrap();
     let lines = answer["problems"].as_array().unwrap().iter();
     let lines: Vec<_> = lines.map(|problem| problem["line"].as_u64()).collect();
     assert_eq!(lines, [Some(2), Some(3), Some(4), Some(4)], "{answer}");
@@ -262,5 +264,210 @@ fn who_confuses_the_configuration_and_the_policy_file_is_told_so() {
         let told = format!("{}{}", end.stdout, end.stderr);
         assert!(told.contains(advice), "{command:?} {told}");
         assert_eq!(told.lines().count(), 1, "{command:?} {told}");
+    }
+}
+
+const FILES: &str =
+    "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nhttp: {addr: '127.0.0.1:0'}\n";
+
+/// With data and configurations of its server, with a policy file and without, once a
+/// shell has done something.
+fn with_data(preparation: &str) -> Setup {
+    let policy = "auth: {policy: {path: policy.yml}";
+    Setup::after(preparation)
+        .directory("data")
+        .file("open.yml", FILES)
+        .file("memory.yml", CONFIGURATION)
+        .file("config.yml", format!("{FILES}{policy}}}\n"))
+        .file(
+            "off.yml",
+            format!("{FILES}{policy}, keys: {{enabled: false}}}}\n"),
+        )
+        .file(
+            "policy.yml",
+            "version: 1\nrules: [user ann is maintainer of a]\n",
+        )
+}
+
+/// What makes a robot.
+const ROBOT: &str = "\"$0\" auth robot create ci --config config.yml >made";
+
+#[test]
+fn whoever_makes_a_robot_or_a_key_is_told_where_it_is_of_no_use() {
+    let policy = "name a file of rules (`auth.policy.path`)";
+    for (place, code, words) in [
+        (
+            ["--config", "open.yml"],
+            2,
+            "name a file of rules in `auth.policy.path`",
+        ),
+        (["--config", "off.yml"], 2, "`auth.keys.enabled`"),
+        (["--config", "memory.yml"], 2, "in memory"),
+        (["--config", "no.yml"], 2, "can't be read"),
+        (["--root", "data"], 0, policy),
+        (["--config", "config.yml"], 0, ""),
+    ] {
+        for (command, preparation) in [("robot", ":"), ("key", ROBOT)] {
+            let arguments = [&["auth", command, "create", "ci"][..], &place].concat();
+            let end = asked(with_data(preparation), &arguments);
+            assert_eq!(end.status.code(), Some(code), "{arguments:?} {end:?}");
+            assert!(end.stderr.contains(words), "{arguments:?} {end:?}");
+            let is_told = end.stderr.contains("auth.policy.path");
+            assert_eq!(is_told, words.contains("auth.policy.path"), "{end:?}");
+        }
+    }
+    // A server that takes keys was there.
+    let setup = with_data(":").directory("data/auth/keys");
+    let end = asked(setup, &["auth", "robot", "create", "ci", "--root", "data"]);
+    assert_eq!((end.status.code(), &*end.stderr), (Some(0), ""), "{end:?}");
+}
+
+#[test]
+fn what_is_not_there_is_named_with_the_command_that_lists_what_is() {
+    let list = "`registry auth robot list --root data` lists those that there are";
+    for command in [
+        &["auth", "robot", "delete", "cii"][..],
+        &["auth", "robot", "disable", "cii"],
+        &["auth", "key", "create", "cii"],
+        &["auth", "key", "list", "cii"],
+    ] {
+        let end = asked(with_data(ROBOT), &[command, &["--root", "data"]].concat());
+        assert_eq!(end.status.code(), Some(1), "{command:?} {end:?}");
+        let told = format!("there is no robot `cii`; {list}");
+        assert!(end.stderr.contains(&told), "{command:?} {end:?}");
+    }
+    let revoke = ["auth", "key", "revoke", "ci", "abc", "--root", "data"];
+    let end = asked(with_data(ROBOT), &revoke);
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    let told = "robot$ci has no key of this id; `registry auth key list ci --root data` lists";
+    assert!(end.stderr.contains(told), "{end:?}");
+}
+
+#[test]
+fn what_was_ended_is_said() {
+    let delete = ["auth", "robot", "delete", "ci", "--root", "data"];
+    let end = asked(with_data(ROBOT), &delete);
+    assert_eq!(
+        end.stdout,
+        "the robot ci was deleted, and its keys are refused\n"
+    );
+    let end = asked(with_data(ROBOT), &[&delete[..], &["--json"]].concat());
+    let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!(answer, json!({"name": "ci", "deleted": true}));
+
+    let key = format!(
+        "{ROBOT}; \"$0\" auth key create ci --root data >secret; \
+         id=$(\"$0\" auth key list ci --root data | cut -f1); set -- \"$@\" \"$id\""
+    );
+    let revoke = ["auth", "key", "revoke", "--root", "data", "ci"];
+    let end = asked(with_data(&key), &revoke);
+    assert!(end.stdout.starts_with("a key"), "{end:?}");
+    assert!(
+        end.stdout.ends_with(" of robot$ci was revoked\n"),
+        "{end:?}"
+    );
+    let revoke = ["auth", "key", "revoke", "--root", "data", "--json", "ci"];
+    let end = asked(with_data(&key), &revoke);
+    let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!(answer["owner"], "robot$ci");
+    assert_eq!(answer["revoked"], true);
+}
+
+#[test]
+fn what_is_switched_off_is_explained_as_refused() {
+    let read_only = "version: 0.1\nstorage: {inmemory: {}, maintenance: {readonly: {enabled: \
+                     true}}}\nauth: {policy: {path: policy.yml}}\n";
+    for (config, who, action, code, words, key) in [
+        (
+            "config.yml",
+            "ann",
+            "delete",
+            1,
+            "(policy.yml:2), but not while deletes are off (`storage.delete.enabled`)\n",
+            Some("storage.delete.enabled"),
+        ),
+        (
+            "config.yml",
+            "ben",
+            "delete",
+            1,
+            "no rule allows it; and deletes are off (`storage.delete.enabled`)\n",
+            Some("storage.delete.enabled"),
+        ),
+        (
+            "readonly.yml",
+            "ann",
+            "push",
+            1,
+            "but not while the registry is read-only (`storage.maintenance.readonly.enabled`)\n",
+            Some("storage.maintenance.readonly.enabled"),
+        ),
+        ("readonly.yml", "ann", "pull", 0, "(policy.yml:2)\n", None),
+        ("config.yml", "ann", "push", 0, "(policy.yml:2)\n", None),
+    ] {
+        let question = ["auth", "explain", who, action, "a", "--config", config];
+        let setup = || with_data(":").file("readonly.yml", read_only);
+        let end = asked(setup(), &question);
+        assert_eq!(end.status.code(), Some(code), "{end:?}");
+        assert!(end.stdout.contains(words), "{words}: {end:?}");
+        let end = asked(setup(), &[&question[..], &["--json"]].concat());
+        assert_eq!(end.status.code(), Some(code), "{end:?}");
+        let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+        assert_eq!(answer["granted"], code == 0, "{answer}");
+        assert_eq!(answer["switched_off_by"], json!(key), "{answer}");
+    }
+}
+
+#[test]
+fn where_there_are_no_rules_that_is_explained() {
+    let users = format!("ann:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let logins = format!("{FILES}auth: {{htpasswd: {{realm: r, path: users}}}}\n");
+    for (config, words) in [
+        (
+            "open.yml",
+            "ann may push a: there are no rules, so everybody may do everything with content\n",
+        ),
+        (
+            "logins.yml",
+            "`users are maintainers of **`, which holds without a policy file\n",
+        ),
+    ] {
+        let setup = with_data(":")
+            .file("logins.yml", &logins)
+            .file("users", &users);
+        let end = asked(
+            setup,
+            &["auth", "explain", "ann", "push", "a", "--config", config],
+        );
+        assert_eq!(end.status.code(), Some(0), "{end:?}");
+        assert!(end.stdout.ends_with(words), "{end:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_group_is_remarked_on_also_where_a_directory_has_groups() {
+    let directory = "auth:\n  policy: {path: policy.yml}\n  ldap: {url: 'ldap://127.0.0.1', \
+                     base: b, groupfilter: '(member={dn})'}\n";
+    let policy = "version: 1\ngroups: {release: [ann]}\nrules:\n  - group relaese may pull a\n  \
+                  - group elsewhere may pull a\n";
+    let setup = Setup::new()
+        .file("config.yml", format!("{CONFIGURATION}{directory}"))
+        .file("policy.yml", policy);
+    let end = asked(setup, &["check", "config.yml"]);
+    assert_eq!(end.status.code(), Some(0), "{end:?}");
+    let told = "policy.yml:4: nobody is in the group `relaese` here; did you mean `release`?";
+    assert!(end.stdout.contains(told), "{end:?}");
+    assert!(!end.stdout.contains("elsewhere"), "{end:?}");
+}
+
+#[test]
+fn help_says_which_defaults_hold_without_a_configuration() {
+    let end = asked(Setup::new(), &["serve", "--help"]);
+    let help = end.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for default in [
+        "without a file 127.0.0.1:5000]",
+        "without a file ./registry-data]",
+    ] {
+        assert!(help.contains(default), "{help}");
     }
 }

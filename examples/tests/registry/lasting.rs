@@ -106,6 +106,10 @@ async fn a_lost_database_is_made_again() {
     let kept = format!("{root}/metadata.redb.replaced");
     assert!(end.stdout.contains(&kept), "{}", end.stdout);
     assert!(is_there(Path::new(&kept)));
+    // Nothing is said of changes where there were none.
+    let end = Setup::new().arguments(&["rebuild", root]).run();
+    let sentence = "is there again, as it was last written down; nothing had changed since\n";
+    assert!(end.stdout.contains(sentence), "{}", end.stdout);
 }
 
 #[tokio::test]

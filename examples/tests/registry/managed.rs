@@ -220,7 +220,7 @@ async fn tokens_are_ended_from_the_command_line() {
     is(&root_token, StatusCode::NOT_FOUND).await;
     // A directory that was mistyped isn't made.
     let end = Setup::new().arguments(&["auth", "token", "rotate"]).run();
-    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert_eq!(end.status.code(), Some(2), "{end:?}");
 }
 
 #[tokio::test]

@@ -552,6 +552,13 @@ fn what_can_not_be_used_leaves_no_data_directory() {
     }
 }
 
+/// How mistakes begin: with the variable that has them, or with data that isn't there.
+const MISTAKEN: [&str; 3] = [
+    "REGISTRY_",
+    "registry: the data in missing",
+    "registry: the data in empty",
+];
+
 #[test]
 fn what_can_not_be_used_is_told_in_one_sentence() {
     let listen = &["--addr", "127.0.0.1:0"];
@@ -646,8 +653,7 @@ fn what_can_not_be_used_is_told_in_one_sentence() {
         let end = setup.run();
         assert!(end.stderr.contains(&what), "{what}: {end:?}");
         assert_eq!(end.stderr.lines().count(), 1, "{end:?}");
-        // Mistakes are told with the key or variable that has them.
-        let is_mistake = end.stderr.starts_with("REGISTRY_");
+        let is_mistake = MISTAKEN.iter().any(|start| end.stderr.starts_with(start));
         let code = if is_mistake { 2 } else { 1 };
         assert_eq!(end.status.code(), Some(code), "{what}: {end:?}");
         assert!(

@@ -280,11 +280,11 @@ async fn a_directory_in_use_or_of_something_else_is_not_verified() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("data");
     let end = verify(&root, &[]);
-    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert_eq!(end.status.code(), Some(2), "{end:?}");
     assert!(end.stderr.contains("no such directory"), "{}", end.stderr);
     assert!(!is_there(&root));
     let end = verify(directory.path(), &[]);
-    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    assert_eq!(end.status.code(), Some(2), "{end:?}");
     assert!(end.stderr.contains("no metadata"), "{}", end.stderr);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     let _program = serve(&root).start();

@@ -274,6 +274,11 @@ impl Policies {
     }
 
     /// Whether nobody is to know `principal` any more.
+    /// Whether everybody may do everything.
+    pub(super) fn are_open(&self) -> bool {
+        self.0.iter().all(Policy::is_open)
+    }
+
     pub(super) fn disable(&self, principal: &Principal) -> bool {
         self.0.iter().any(|policy| policy.is_disabled(principal))
     }
@@ -371,7 +376,7 @@ impl Policies {
 
     /// The repositories in which the caller may do `action`.
     fn catalog(&self, caller: &Arc<Known>, action: Action) -> CatalogAccess {
-        let visible = if self.0.iter().all(Policy::is_open) {
+        let visible = if self.are_open() {
             Visibility::All
         } else {
             let policies = self.clone();

@@ -53,7 +53,7 @@ pub struct Explanation {
     /// Whether it could be done.
     pub granted: bool,
     /// What decides. Without it nothing allows what is asked, or something
-    /// besides rules forbids it.
+    /// besides rules forbids it, or there are no rules at all.
     pub decided_by: Option<Opinion>,
     /// What else has something to say about it.
     pub others: Vec<Opinion>,
@@ -112,6 +112,8 @@ impl AccessControl {
             ": this login is disabled".to_owned()
         } else if let Some(opinion) = &decided_by {
             format!(" because of {}", Quoted(opinion))
+        } else if granted && policies.are_open() {
+            ": there are no rules, so everybody may do everything with content".to_owned()
         } else if !covered {
             ": the token doesn't cover it".to_owned()
         } else if question.principal.is_none() && manages(inquiry.actions) {

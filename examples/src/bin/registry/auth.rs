@@ -1,5 +1,6 @@
 //! Who may do what, asked beforehand, and who there is.
 
+mod place;
 mod robots;
 mod tokens;
 
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use registry_auth::{
     AccessControl, Effect, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal, PrincipalKind,
 };
-use registry_core::{Action, Error, ErrorKind};
+use registry_core::{Action, Actions, Error, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::check::{problem_as_json, remark_as_line};
@@ -18,7 +19,7 @@ use crate::problem::{Failure, MISTAKEN};
 use crate::remarks;
 use crate::runtime;
 use crate::setup;
-use registry_examples::configuration::{self, Sources};
+use registry_examples::configuration::{self, Changes, Sources};
 
 /// Does what `registry auth` is told to.
 pub(crate) fn auth(command: AuthCommand) -> Result<ExitCode, Failure> {
@@ -76,6 +77,8 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     // Files are watched by tasks.
     let runtime = runtime::current_thread()?;
     let _inside = runtime.enter();
+    let mut changes = None;
+    let mut has_policy = true;
     let access = match (options.policy, options.config) {
         (Some(path), _) if configuration::is_one(&path) => {
             return Err(Failure::Usage(format!(
@@ -93,6 +96,8 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
                 ..Sources::default()
             };
             let configuration = configuration::load(sources).map_err(Failure::Configuration)?;
+            changes = Some(configuration.changes);
+            has_policy = configuration.auth.policy_file.is_some();
             setup::access(&configuration.auth)?
         }
     };
@@ -126,7 +131,22 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     inquiry.origin.address = options.from;
     inquiry.at = options.at.map(Into::into);
 
-    let explanation = access.explain(&inquiry);
+    let mut explanation = access.explain(&inquiry);
+    let decided = explanation.decided_by.as_ref();
+    if !has_policy && decided.is_some_and(|rule| rule.place.is_none()) {
+        let sentence = &mut explanation.sentence;
+        sentence.push_str(", which holds without a policy file");
+    }
+    let off = changes.and_then(|changes| switched_off(changes, options.actions));
+    if let Some((what, key)) = off {
+        let words = if explanation.granted {
+            format!(", but not while {what} (`{key}`)")
+        } else {
+            format!("; and {what} (`{key}`)")
+        };
+        explanation.sentence.push_str(&words);
+        explanation.granted = false;
+    }
     let answer = if options.json {
         let others: Vec<_> = explanation.others.iter().map(opinion_as_json).collect();
         let document = json!({
@@ -134,6 +154,7 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
             "decided_by": explanation.decided_by.as_ref().map(opinion_as_json),
             "others": others,
             "reviewed": explanation.reviewed,
+            "switched_off_by": off.map(|(_, key)| key),
             "sentence": explanation.sentence,
         });
         format!("{document:#}\n")
@@ -145,6 +166,20 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         lines.join("\n")
     };
     answer_with(&answer, explanation.granted)
+}
+
+/// What nobody may do any of this for, whatever the rules say, and the key that says so.
+fn switched_off(changes: Changes, actions: Actions) -> Option<(&'static str, &'static str)> {
+    let has = |action: Action| actions.contains(action.into());
+    let deletes = has(Action::Delete);
+    match changes {
+        Changes::None if deletes || has(Action::Push) || has(Action::Overwrite) => Some((
+            "the registry is read-only",
+            "storage.maintenance.readonly.enabled",
+        )),
+        Changes::Pushes if deletes => Some(("deletes are off", "storage.delete.enabled")),
+        _ => None,
+    }
 }
 
 /// A rule, and where it is written.

@@ -50,7 +50,8 @@ Exit codes:
   0  It is done; what was asked about is so, or whole, or without mistakes.
   1  It failed, or what was asked about is not so, or not whole.
   2  What it was told has mistakes: the command line, a variable, the
-     configuration, or a file that these name. They have to be mended first.";
+     configuration, or a file that these name; or there is no data where it was
+     told to look for some. They have to be mended first.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -96,11 +97,13 @@ pub(crate) struct Serve {
 /// What goes before everything else.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Overrides {
-    /// Listen here, for example on 127.0.0.1:5001 [default: 127.0.0.1:5000]. Where others than this
-    /// machine reach it, as on :5001, it needs a certificate or `--plain-http`.
+    /// Listen here, for example on 127.0.0.1:5001 [default: what a configuration file says, which is
+    /// :5000 if it says nothing; without a file 127.0.0.1:5000]. Where others than this machine reach
+    /// it, as on :5001, it needs a certificate or `--plain-http`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) addr: Option<String>,
-    /// Keep the data in this directory [default: ./registry-data].
+    /// Keep the data in this directory [default: what a configuration file says; without a file
+    /// ./registry-data].
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) root: Option<PathBuf>,
     /// Also speak plain HTTP to others than this machine.
@@ -144,6 +147,9 @@ pub(crate) struct Place {
     /// The data directory of the server.
     #[arg(long, value_name = "DIRECTORY", default_value = "registry-data")]
     pub(crate) root: PathBuf,
+    /// The configuration of the server, which says where its data is, and whether keys are of use.
+    #[arg(long, value_name = "CONFIG", conflicts_with = "root")]
+    pub(crate) config: Option<PathBuf>,
     /// Answer in JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,7 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use registry_core::Error;
@@ -33,6 +35,27 @@ impl Failure {
     /// That what the command line names can't be used.
     pub(crate) fn usage(error: &Error) -> Self {
         Self::Usage(sentence(error))
+    }
+
+    /// That the data in `root`, which the command line names, can't be used. Where no data
+    /// is, that is a mistake: a second try doesn't help.
+    pub(crate) fn of_data(root: &Path, error: &Error) -> Self {
+        let is_nothing = match fs::read_dir(root) {
+            Ok(entries) => {
+                let names = entries.flatten().map(|entry| entry.file_name());
+                let mut names = names.map(|name| name.to_string_lossy().into_owned());
+                !names.any(|name| name.starts_with("metadata."))
+            }
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ),
+        };
+        if is_nothing {
+            Self::usage(error)
+        } else {
+            Self::Other(sentence(error))
+        }
     }
 
     /// Tells the operator, and returns how the program ends.

@@ -24,7 +24,7 @@ pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
                 let advice = "`registry rebuild --skip-damage` does the latter";
                 return Failure::Other(format!("{}; {advice}", sentence(&error)));
             }
-            Failure::from(error)
+            Failure::of_data(&options.root, &error)
         })?;
     let kept = match rebuilt.kept.last() {
         Some(name) => format!(
@@ -46,16 +46,18 @@ pub(crate) fn rebuild(options: &Rebuild) -> Result<ExitCode, Failure> {
             "{skipped} damaged places were left out; pushes from that time may be missing{kept}\n"
         ),
     };
-    let records = rebuilt.records;
+    let records = match rebuilt.records {
+        0 => ", as it was last written down; nothing had changed since".to_owned(),
+        1 => "; one change was read".to_owned(),
+        records => format!("; {records} changes were read"),
+    };
     let replaced = rebuilt.replaced.map_or_else(String::new, |name| {
         format!(
             "the database before is kept as {}, until somebody removes it\n",
             options.root.join(name).display()
         )
     });
-    let answer = format!(
-        "the metadata in {root} is there again; {records} changes were read\n{damage}{replaced}"
-    );
+    let answer = format!("the metadata in {root} is there again{records}\n{damage}{replaced}");
     io::stdout()
         .write_all(answer.as_bytes())
         .map_err(|error| Failure::new("the answer can't be written", &error))?;

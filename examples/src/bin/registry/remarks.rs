@@ -33,13 +33,20 @@ pub(crate) fn of_configuration(configuration: &Configuration, origin: &Origin) -
 }
 
 /// About the rules of a policy file. Of groups that it has no members of it is
-/// silent if somebody else may say who is in them.
+/// silent if somebody else may say who is in them, unless they look misspelt.
 pub(crate) fn of_policy(path: &Path, rules: &Rules, has_other_groups: bool) -> Vec<Problem> {
     rules
         .remarks()
         .into_iter()
         .filter(|remark| {
-            !(has_other_groups && matches!(remark.kind, RemarkKind::UnknownGroup { .. }))
+            let is_elsewhere = matches!(
+                remark.kind,
+                RemarkKind::UnknownGroup {
+                    suggestion: None,
+                    ..
+                }
+            );
+            !(has_other_groups && is_elsewhere)
         })
         .map(|remark| origin(path, &remark).problem(remark.kind.to_string()))
         .collect()

@@ -26,7 +26,9 @@ const STEP: Duration = Duration::from_millis(200);
 pub(crate) fn verify(options: &Verify) -> Result<ExitCode, Failure> {
     let runtime = runtime::current_thread()?;
     let outcome = runtime.block_on(async {
-        let metadata = Engine::verify_metadata(&options.root, RedbOptions::default()).await?;
+        let metadata = Engine::verify_metadata(&options.root, RedbOptions::default());
+        let of_data = |error| Failure::of_data(&options.root, &error);
+        let metadata = metadata.await.map_err(of_data)?;
         if !metadata.database_is_whole || metadata.database_is_older {
             // What it says of content can't be believed, or isn't all.
             let mut report = Report::begin(options.json)?;

@@ -1,7 +1,6 @@
 //! Robots, and the keys that they log in with.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -11,13 +10,17 @@ use registry_core::{Clock, ErrorKind, PageRequest, Result, Scopes, SystemClock};
 use serde_json::{Value, json};
 
 use super::answer_with;
+use super::place::Data;
 use crate::command_line::{KeyCommand, Owner, Place, RobotCommand};
-use crate::problem::Failure;
+use crate::problem::{Failure, sentence};
 use crate::runtime;
 use crate::setup;
 
 /// How many are asked for at once.
 const PAGE: usize = 1000;
+
+/// The command that lists robots.
+const ROBOTS: &str = "robot list";
 
 /// Does what `registry auth robot` is told to.
 pub(super) fn robot(command: RobotCommand) -> Result<ExitCode, Failure> {
@@ -31,7 +34,7 @@ pub(super) fn robot(command: RobotCommand) -> Result<ExitCode, Failure> {
             groups,
             description,
             place,
-        } => with_keys(&place, async |keys| {
+        } => with_new_keys(&place, async |keys| {
             let change = RobotChange {
                 description: Some(description),
                 groups: Some(groups.into_iter().collect()),
@@ -40,7 +43,7 @@ pub(super) fn robot(command: RobotCommand) -> Result<ExitCode, Failure> {
             let robot = keys.create_robot(&name, change, SystemClock.now()).await?;
             Ok(shown(&place, &[robot], robot_as_json, robot_as_line))
         }),
-        RobotCommand::List { place } => with_keys(&place, async |keys| {
+        RobotCommand::List { place } => with_keys(&place, ROBOTS, async |keys| {
             let mut robots = Vec::new();
             let mut page = PageRequest::first(PAGE);
             loop {
@@ -53,17 +56,21 @@ pub(super) fn robot(command: RobotCommand) -> Result<ExitCode, Failure> {
             }
             Ok(shown(&place, &robots, robot_as_json, robot_as_line))
         }),
-        RobotCommand::Disable { name, place } => with_keys(&place, async |keys| {
+        RobotCommand::Disable { name, place } => with_keys(&place, ROBOTS, async |keys| {
             let robot = keys.change_robot(&name, change(true)).await?;
             Ok(shown(&place, &[robot], robot_as_json, robot_as_line))
         }),
-        RobotCommand::Enable { name, place } => with_keys(&place, async |keys| {
+        RobotCommand::Enable { name, place } => with_keys(&place, ROBOTS, async |keys| {
             let robot = keys.change_robot(&name, change(false)).await?;
             Ok(shown(&place, &[robot], robot_as_json, robot_as_line))
         }),
-        RobotCommand::Delete { name, place } => with_keys(&place, async |keys| {
+        RobotCommand::Delete { name, place } => with_keys(&place, ROBOTS, async |keys| {
             keys.delete_robot(&name).await?;
-            Ok(String::new())
+            Ok(if place.json {
+                format!("{:#}\n", json!({"name": name, "deleted": true}))
+            } else {
+                format!("the robot {name} was deleted, and its keys are refused\n")
+            })
         }),
     }
 }
@@ -77,7 +84,7 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
             expires,
             scopes,
             place,
-        } => with_keys(&place, async |keys| {
+        } => with_new_keys(&place, async |keys| {
             let now = SystemClock.now();
             let expires_at = expires.map(|time| ends(now, time)).transpose()?;
             let scopes = scopes.iter().map(String::as_str);
@@ -105,15 +112,29 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
                 format!("{}\n", secret.expose())
             })
         }),
-        KeyCommand::List { owner, place } => with_keys(&place, async |keys| {
+        KeyCommand::List { owner, place } => with_keys(&place, ROBOTS, async |keys| {
+            if !owner.user && keys.robot(&owner.name).await?.is_none() {
+                let reason = format!("there is no robot `{}`", owner.name);
+                return Err(ErrorKind::NotFound.error(reason));
+            }
             let page = PageRequest::first(PAGE);
             let found = keys.list(&owner.principal(), page).await?;
             Ok(shown(&place, &found.items, key_as_json, key_as_line))
         }),
-        KeyCommand::Revoke { owner, id, place } => with_keys(&place, async |keys| {
-            keys.revoke(&owner.principal(), &id).await?;
-            Ok(String::new())
-        }),
+        KeyCommand::Revoke { owner, id, place } => {
+            let user = if owner.user { " --user" } else { "" };
+            let list = format!("key list {}{user}", owner.name);
+            with_keys(&place, &list, async |keys| {
+                let owner = owner.principal();
+                keys.revoke(&owner, &id).await?;
+                Ok(if place.json {
+                    let owner = owner.to_string();
+                    format!("{:#}\n", json!({"owner": owner, "revoked": true}))
+                } else {
+                    format!("a key of {owner} was revoked\n")
+                })
+            })
+        }
     }
 }
 
@@ -127,29 +148,47 @@ impl Owner {
     }
 }
 
-/// Opens what is kept beside the data, which has to be there.
+/// Opens what is kept beside the data, which has to be there. `list` is the command that
+/// tells what there is.
 fn with_keys(
+    place: &Place,
+    list: &str,
+    work: impl AsyncFnOnce(&Keys) -> Result<String>,
+) -> Result<ExitCode, Failure> {
+    work_on(place, &place.data()?, list, work)
+}
+
+/// The same to make some, which are to be of use.
+fn with_new_keys(
     place: &Place,
     work: impl AsyncFnOnce(&Keys) -> Result<String>,
 ) -> Result<ExitCode, Failure> {
-    let runtime = runtime::current_thread()?;
-    let answer = runtime.block_on(async {
-        require(&place.root)?;
-        let keys = Keys::new(setup::records(&place.root)?);
-        work(&keys).await
-    })?;
-    answer_with(&answer, true)
+    let data = place.data()?;
+    data.require_use_of_keys()?;
+    work_on(place, &data, ROBOTS, work)
 }
 
-/// A directory that was mistyped isn't made.
-pub(super) fn require(root: &Path) -> Result<()> {
-    if root.is_dir() {
-        return Ok(());
-    }
-    Err(ErrorKind::Unavailable.error(format!(
-        "there is no data directory {}; name the one of the server (--root)",
-        root.display()
-    )))
+fn work_on(
+    place: &Place,
+    data: &Data,
+    list: &str,
+    work: impl AsyncFnOnce(&Keys) -> Result<String>,
+) -> Result<ExitCode, Failure> {
+    let runtime = runtime::current_thread()?;
+    let worked = runtime.block_on(async {
+        let keys = Keys::new(setup::records(&data.root)?);
+        work(&keys).await
+    });
+    let answer = worked.map_err(|error| {
+        if error.kind() != ErrorKind::NotFound {
+            return Failure::from(error);
+        }
+        let (sentence, flag) = (sentence(&error), place.flag());
+        Failure::Other(format!(
+            "{sentence}; `registry auth {list} {flag}` lists those that there are"
+        ))
+    })?;
+    answer_with(&answer, true)
 }
 
 fn ends(now: SystemTime, time: Duration) -> Result<SystemTime> {

@@ -1,6 +1,6 @@
 //! The end of tokens before their time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use registry_core::{Clock, ErrorKind, PageRequest, Result, SystemClock};
 use serde_json::{Value, json};
 
 use super::answer_with;
-use super::robots::require;
-use crate::command_line::{Place, TokenCommand};
+use super::place::require;
+use crate::command_line::TokenCommand;
 use crate::problem::Failure;
 use crate::runtime;
 use crate::setup;
@@ -25,13 +25,17 @@ pub(super) fn token(command: TokenCommand) -> Result<ExitCode, Failure> {
             algorithm,
             place,
         } => {
-            let keys = keys.unwrap_or_else(|| place.root.join(setup::TOKEN_KEYS));
+            let keys = match keys {
+                Some(keys) => keys,
+                None => place.data()?.token_keys(),
+            };
+            require(&keys)?;
             let done = runtime.block_on(rotate(keys, &algorithm, now))?;
             (place, done)
         }
         TokenCommand::Revoke { who, place, .. } => {
             let holder = who.as_deref().map(holder).transpose()?;
-            let done = runtime.block_on(revoke(holder, &place))?;
+            let done = runtime.block_on(revoke(holder, &place.data()?.root))?;
             (place, done)
         }
     };
@@ -50,7 +54,6 @@ struct Done {
 }
 
 async fn rotate(keys: PathBuf, algorithm: &str, replaces: bool) -> Result<Done> {
-    require(&keys)?;
     let algorithm = match algorithm {
         "eddsa" => SigningAlgorithm::EdDsa,
         _ => SigningAlgorithm::Es256,
@@ -86,9 +89,8 @@ fn holder(who: &str) -> Result<Principal, Failure> {
 }
 
 /// Ends the tokens of `holder`, or of everybody.
-async fn revoke(holder: Option<Principal>, place: &Place) -> Result<Done> {
-    require(&place.root)?;
-    let (records, now) = (Arc::new(setup::records(&place.root)?), SystemClock.now());
+async fn revoke(holder: Option<Principal>, root: &Path) -> Result<Done> {
+    let (records, now) = (Arc::new(setup::records(root)?), SystemClock.now());
     let keys = Keys::new(Arc::clone(&records));
     let server = TokenServer::ephemeral()?.records(records);
     let Some(holder) = holder else {
