@@ -10,8 +10,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
+use registry_auth::ClientCertificate;
 use registry_http::RegistryService;
 use tower::ServiceExt;
+
+use crate::identities::certificate;
+
+/// What stands among headers for a certificate that the listener checked, with the
+/// name in it.
+pub(crate) const CERTIFICATE: &str = "(certificate)";
 
 /// An answer, read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +95,12 @@ pub(crate) async fn send(
     let mut request = request.method(method).uri(uri);
     for header in headers {
         let (name, value) = header.split_once(':').unwrap();
-        request = request.header(name.trim(), value.trim());
+        if name == CERTIFICATE {
+            let der = certificate(value.trim());
+            request = request.extension(ClientCertificate::from_der(der));
+        } else {
+            request = request.header(name.trim(), value.trim());
+        }
     }
     let was_read = Arc::new(AtomicBool::new(false));
     let body = body.into();

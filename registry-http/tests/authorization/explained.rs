@@ -29,10 +29,14 @@ fn inquiries(needs: &Needs, repository: &str) -> Option<Inquiry> {
 #[tokio::test]
 async fn what_is_explained_is_what_requests_get() {
     let mut world = World::new(Logins::Passwords).await;
-    let state = world.state().await;
+    let mut state = world.state().await;
     let access = access_control();
     let mut compared = [0; Action::ALL.len()];
     for who in EVERYBODY {
+        // What a token covers is another matter.
+        if who.token.is_some() {
+            continue;
+        }
         let principal = match who.shows {
             Shows::Nothing => None,
             Shows::Basic(name) if name == who.name => Some(known(name).await),
@@ -58,6 +62,7 @@ async fn what_is_explained_is_what_requests_get() {
                 }
                 if world.state().await != state {
                     world = World::new(Logins::Passwords).await;
+                    state = world.state().await;
                 }
             }
         }

@@ -17,6 +17,7 @@
     reason = "a test that can't go on fails"
 )]
 
+mod disabled;
 #[path = "../../src/endpoint.rs"]
 #[allow(
     dead_code,
@@ -26,6 +27,7 @@
 mod endpoint;
 mod exchange;
 mod explained;
+mod identities;
 #[path = "../../src/management_operation.rs"]
 #[allow(
     dead_code,
@@ -39,5 +41,6 @@ mod others;
 mod paths;
 mod principals;
 mod routes;
+mod shared;
 mod spellings;
 mod world;

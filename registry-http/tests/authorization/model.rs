@@ -70,6 +70,7 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
             let called_so = tag.is_none_or(|tag| tag.starts_with('v'));
             (reads || action == "push") && secret && called_so
         }
+        "jobs:repo:org/app" => (reads || action == "push") && secret,
         "root" => true,
         "auditor" => matches!(action, "list" | "audit"),
         "member" => maintains && secret,
@@ -111,10 +112,16 @@ fn shows_bearer(who: &Somebody) -> bool {
     as_token || who.token.is_some_and(|token| token.given != Given::Never)
 }
 
+/// Whether `who` shows a password that it can be asked for again.
+fn shows_password(who: &Somebody) -> bool {
+    matches!(who.shows, Shows::Basic(_) | Shows::Header(_))
+}
+
 /// Whether a token was for another repository of this name.
 pub(crate) fn has_outlived(who: &Somebody, repository: &str) -> bool {
     let actions = ["pull", "push", "overwrite", "delete", "list", "administer"];
-    who.token.is_some_and(|token| token.given == Given::Before)
+    let before = [Given::Before, Given::ForeignBefore];
+    who.token.is_some_and(|token| before.contains(&token.given))
         && matches!(repository, "secret/ended" | "secret/again")
         && actions.iter().any(|action| covers(who, action, repository))
 }
@@ -130,9 +137,10 @@ pub(crate) fn expected(
         Logins::Passwords => "Basic realm=",
         Logins::Tokens => "Bearer realm=",
     };
-    let login = |fault| Expected {
+    let login = |fault: Option<&'static str>| Expected {
         challenge: Some(scheme),
-        fault,
+        // Only of what this registry gives out it is told what is wrong.
+        fault: fault.filter(|_| logins == Logins::Tokens),
         ..Expected::refusal(401)
     };
     match (&route.needs, logins) {
@@ -211,6 +219,36 @@ pub(crate) fn expected(
     }
 }
 
+/// What `route` is to answer where a cache is between: whoever may push is told that
+/// there it can't, whatever becomes of the tags.
+pub(crate) fn expected_of_cache(
+    route: &Route,
+    who: &Somebody,
+    repository: &str,
+    logins: Logins,
+) -> Expected {
+    let changes = !matches!(route.method, "GET" | "HEAD") || route.path.contains("/uploads/");
+    if !changes || !route.path.starts_with("/v2/{name}/") {
+        return expected(route, who, repository, logins);
+    }
+    let decided = if let Needs::Move { tags } = route.needs {
+        let action = "push";
+        let pushes = Route {
+            needs: Needs::In { action, tags },
+            ..*route
+        };
+        expected(&pushes, who, repository, logins)
+    } else {
+        expected(route, who, repository, logins)
+    };
+    // That nothing is there isn't found out.
+    if decided.refused && decided.status != 404 {
+        decided
+    } else {
+        Expected::refusal(405)
+    }
+}
+
 /// What is answered to who manages something; nothing if `route` isn't for that.
 fn managed(
     route: &Route,
@@ -239,9 +277,7 @@ fn managed(
     let all = |holds: &dyn Fn(&str) -> bool| holds("administer") && holds("delete");
     Some(match route.needs {
         Needs::Own { .. } if who.name.starts_with("robot$") => Expected::refusal(403),
-        Needs::Own { .. } if who.token.is_some() || who.key_owner().is_some() => {
-            Expected::refusal(403)
-        }
+        Needs::Own { .. } if who.token.is_some() || !shows_password(who) => Expected::refusal(403),
         Needs::Own { of: Some(owner) } => Expected::answer(if owner == who.name {
             route.there
         } else {

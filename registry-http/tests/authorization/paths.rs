@@ -159,48 +159,62 @@ async fn s_03_a_digest_is_no_key() {
 #[tokio::test]
 async fn s_04_create_only_moves_no_tag_by_any_path() {
     let world = World::new(Logins::Passwords).await;
+    // Whoever creates it may not move it afterwards: a tag of an image, beside those of
+    // an index.
+    let path = "/v2/secret/there/manifests/plain";
+    let answer = world.send("PUT", path, &user("creator"), "plain").await;
+    assert_eq!(answer.status, 201);
     let state = world.state().await;
-    let (image, other) = (digest("image"), digest("other"));
+    let image = digest("image");
     let tags = |tags: &[&str]| {
         let tags: Vec<_> = tags.iter().map(|tag| format!("tag={tag}")).collect();
         tags.join("&")
     };
-    let mut paths: Vec<_> = ["latest", "v1", "keep", "%6catest", "lates%74"]
-        .map(str::to_owned)
-        .into();
-    for named in [
-        &["latest"][..],
-        &["v1"],
-        &["%6catest"],
-        &["new", "latest"],
-        &["latest", "new"],
-        &["new", "newer", "newest", "v1"],
-        &["latest", "latest"],
-        &["v1", "latest", "keep"],
-    ] {
-        paths.push(format!("{other}?{}", tags(named)));
+    let mut paths = Vec::new();
+    // An image or another index in place of an index, and an index in place of an image.
+    for (pushed, moved) in [("plain", "latest"), ("other", "latest"), ("other", "plain")] {
+        let encoded = format!("%{:02x}{}", moved.as_bytes()[0], &moved[1..]);
+        for tag in [moved, "v1", "keep", &encoded] {
+            paths.push((pushed, tag.to_owned()));
+        }
+        for named in [
+            &[moved][..],
+            &["v1"],
+            &[&encoded],
+            &["new", moved],
+            &[moved, "new"],
+            &["new", "newer", "newest", "v1"],
+            &[moved, moved],
+            &["v1", moved, "keep"],
+        ] {
+            paths.push((pushed, format!("{}?{}", digest(pushed), tags(named))));
+        }
     }
-    for path in paths {
+    for (pushed, path) in paths {
         for condition in [
             None,
             Some(format!("if-match: \"{image}\"")),
             Some("if-match: *".to_owned()),
-            Some(format!("if-none-match: \"{other}\"")),
+            Some(format!("if-none-match: \"{}\"", digest(pushed))),
         ] {
+            // A condition that doesn't hold says so to whoever pulls.
+            let may_be_unmet = condition.is_some();
             let headers: Vec<_> = user("creator").into_iter().chain(condition).collect();
             let path = format!("/v2/secret/there/manifests/{path}");
-            let answer = world.send("PUT", &path, &headers, "other").await;
-            let refused = [403, 412].contains(&answer.status.as_u16());
+            let answer = world.send("PUT", &path, &headers, pushed).await;
+            let status = answer.status.as_u16();
+            let refused = status == 403 || may_be_unmet && status == 412;
             assert!(refused, "{path} {headers:?}: {answer:?}");
             assert_eq!(world.state().await, state, "{path} {headers:?}");
         }
     }
-    for path in ["latest", "v1", &image] {
+    for path in ["latest", "v1", "plain", &image] {
         let path = format!("/v2/secret/there/manifests/{path}");
         let answer = world.send("DELETE", &path, &user("creator"), "").await;
         assert_eq!(answer.status, 403, "{path}");
         assert_eq!(world.state().await, state);
     }
+    let other = digest("other");
     let path = format!("/v2/secret/there/manifests/{other}?tag=new&tag=newer");
     let answer = world.send("PUT", &path, &user("creator"), "other").await;
     assert_eq!(answer.status, 201);
@@ -208,41 +222,78 @@ async fn s_04_create_only_moves_no_tag_by_any_path() {
 
 #[tokio::test]
 async fn s_05_deletes_off_is_405_everywhere() {
-    let mut world = World::new(Logins::Passwords).await;
-    world.service = world.service.clone().deletes(false);
-    let state = world.state().await;
-    let (image, blob) = (digest("image"), digest("blob"));
-    for name in ["open/there", "secret/there", "secret/never"] {
-        let spelled = spellings(name).into_iter();
-        let spelled = spelled.filter(|spelling| spelling.is_same);
-        for name in spelled
-            .map(|spelling| spelling.text)
-            .chain([name.to_owned()])
-        {
-            for what in [
-                "manifests/v1".to_owned(),
-                "manifests/latest".to_owned(),
-                "manifests/%6catest".to_owned(),
-                "manifests/none".to_owned(),
-                format!("manifests/{image}"),
-                format!("blobs/{blob}"),
-            ] {
-                let path = format!("/v2/{name}/{what}");
-                for header in ["x-other: 1".to_owned(), format!("if-match: \"{image}\"")] {
-                    let headers: Vec<_> = user("root").into_iter().chain([header]).collect();
-                    let answer = world.send("DELETE", &path, &headers, "").await;
-                    assert_eq!(answer.status, 405, "{path}");
-                    assert!(answer.body.contains("UNSUPPORTED"), "{path}: {answer:?}");
+    for logins in [Logins::Passwords, Logins::Tokens] {
+        let mut world = World::new(logins).await;
+        world.service = world.service.clone().deletes(false);
+        let state = world.state().await;
+        let (image, blob) = (digest("image"), digest("blob"));
+        let scopes = ["open/there", "secret/there", "secret/never"]
+            .map(|name| format!("repository:{name}:*"));
+        let root = match logins {
+            Logins::Passwords => user("root"),
+            Logins::Tokens => bearer(&world.service, &user("root"), &scopes).await,
+        };
+        for name in ["open/there", "secret/there", "secret/never"] {
+            let spelled = spellings(name).into_iter();
+            let spelled = spelled.filter(|spelling| spelling.is_same);
+            for name in spelled
+                .map(|spelling| spelling.text)
+                .chain([name.to_owned()])
+            {
+                for what in [
+                    "manifests/v1".to_owned(),
+                    "manifests/latest".to_owned(),
+                    "manifests/%6catest".to_owned(),
+                    "manifests/none".to_owned(),
+                    format!("manifests/{image}"),
+                    format!("manifests/{image}?tag=v1"),
+                    "manifests/v1?force=true&purge=1".to_owned(),
+                    "manifests/v1?_method=DELETE".to_owned(),
+                    format!("blobs/{blob}"),
+                    format!("blobs/{blob}?digest={blob}"),
+                ] {
+                    let path = format!("/v2/{name}/{what}");
+                    for header in ["x-other: 1".to_owned(), format!("if-match: \"{image}\"")] {
+                        let headers: Vec<_> = root.iter().cloned().chain([header]).collect();
+                        let answer = world.send("DELETE", &path, &headers, "").await;
+                        assert_eq!(answer.status, 405, "{path}");
+                        assert!(answer.body.contains("UNSUPPORTED"), "{path}: {answer:?}");
+                        assert_eq!(world.state().await, state, "{path}");
+                    }
+                }
+                // With more behind it, it is no path of anything.
+                for what in [
+                    "manifests/v1/",
+                    "manifests/v1//",
+                    "manifests//v1",
+                    "manifests/",
+                ] {
+                    let path = format!("/v2/{name}/{what}");
+                    let answer = world.send("DELETE", &path, &root, "").await;
+                    let status = answer.status.as_u16();
+                    assert!([400, 404].contains(&status), "{path}: {answer:?}");
                     assert_eq!(world.state().await, state, "{path}");
+                }
+                // Nor by another method that means one.
+                for header in [
+                    "x-http-method-override: DELETE",
+                    "x-method-override: DELETE",
+                ] {
+                    let path = format!("/v2/{name}/manifests/v1");
+                    let headers: Vec<_> = root.iter().cloned().chain([header.to_owned()]).collect();
+                    for method in ["POST", "GET"] {
+                        world.send(method, &path, &headers, "").await;
+                        assert_eq!(world.state().await, state, "{method} {path}");
+                    }
                 }
             }
         }
+        // To give an upload up is part of pushing.
+        let upload = world.upload("secret/there", "root");
+        let path = format!("/v2/secret/there/blobs/uploads/{upload}");
+        let answer = world.send("DELETE", &path, &root, "").await;
+        assert_eq!(answer.status, 204);
     }
-    // To give an upload up is part of pushing.
-    let upload = world.upload("secret/there", "writer");
-    let path = format!("/v2/secret/there/blobs/uploads/{upload}");
-    let answer = world.send("DELETE", &path, &user("writer"), "").await;
-    assert_eq!(answer.status, 204);
 }
 
 #[tokio::test]
@@ -275,6 +326,35 @@ async fn s_06_a_protected_tag_survives_every_way_to_delete() {
     let path = "/v2/kept/there/manifests/v1";
     let answer = world.send("DELETE", path, &user("cleaner"), "").await;
     assert_eq!(answer.status, 202);
+    // An index that names it goes without it.
+    let parent = "/v2/kept/there/manifests/parent";
+    let answer = world.send("PUT", parent, &user("writer"), "parent").await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let by_digest = format!("/v2/kept/there/manifests/{}", digest("parent"));
+    for who in ["root", "cleaner"] {
+        // A tag of it could be protected.
+        let answer = world.send("DELETE", &by_digest, &user(who), "").await;
+        assert_eq!(answer.status, 403, "{who}");
+    }
+    let answer = world.send("DELETE", parent, &user("cleaner"), "").await;
+    assert_eq!(answer.status, 202);
+    for what in ["keep", &image] {
+        let path = format!("/v2/kept/there/manifests/{what}");
+        let answer = world.send("GET", &path, &user("reader"), "").await;
+        assert_eq!(answer.body.as_bytes(), content("image"), "{what}");
+    }
+    // Where nothing is protected, also by its digest.
+    let parent = "/v2/secret/there/manifests/parent";
+    let answer = world.send("PUT", parent, &user("writer"), "parent").await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let by_digest = format!("/v2/secret/there/manifests/{}", digest("parent"));
+    let answer = world.send("DELETE", &by_digest, &user("cleaner"), "").await;
+    assert_eq!(answer.status, 202);
+    for what in ["keep", &image] {
+        let path = format!("/v2/secret/there/manifests/{what}");
+        let answer = world.send("GET", &path, &user("reader"), "").await;
+        assert_eq!(answer.body.as_bytes(), content("image"), "{what}");
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,13 @@
 
 use async_trait::async_trait;
 use registry_auth::{
-    AccessControl, Authenticator, Caller, Credentials, GuardLimits, Principal, Rules, Standing,
+    AccessControl, Authenticator, Caller, CertificateName, Certificates, Credentials, GuardLimits,
+    Principal, Rules, Standing,
 };
 use registry_core::Result;
+
+use crate::exchange::CERTIFICATE;
+use crate::identities::{issuer, job, workload};
 
 /// What the policy says. What it means is written a second time in the
 /// [model](crate::model).
@@ -27,6 +31,8 @@ pub(crate) const RULES: &[&str] = &[
     "user unlisted is reader of secret/**, kept/**",
     "user unlisted may not list secret/**",
     "user gone is admin of **",
+    "user leaver is admin of **",
+    "workload jobs repository=org/app may list, pull, push secret/**",
     "nobody may overwrite, delete keep* in kept/**",
 ];
 
@@ -49,6 +55,10 @@ pub(crate) enum Shows {
     Header(&'static str),
     /// One of its API keys, in some way.
     Key(Way),
+    /// A certificate with this name.
+    Certificate(&'static str),
+    /// As a password, the token of a job that runs for this repository of code.
+    Job(&'static str),
 }
 
 /// How a key is shown.
@@ -87,6 +97,16 @@ pub(crate) enum Given {
     Elsewhere,
     /// For a key that was revoked since.
     Ended,
+    /// And given back, before its time (RFC 7009).
+    Returned,
+    /// Before all tokens of its holder were revoked.
+    Recalled,
+    /// By another issuer, which this registry trusts.
+    Foreign,
+    /// By that one, before some repositories were deleted.
+    ForeignBefore,
+    /// By that one, hours ago.
+    ForeignLongAgo,
     /// In exchange for one that covers everything.
     Narrowed,
     /// In exchange for one that covers as much, although more was asked for.
@@ -159,6 +179,17 @@ pub(crate) const EVERYBODY: &[Somebody] = &[
     somebody("reader", Shows::Key(Way::Password)),
     somebody("root", Shows::Key(Way::Nameless)),
     somebody(WRONG, Shows::Key(Way::Revoked)),
+    somebody("reader", Shows::Certificate("reader")),
+    somebody("root", Shows::Certificate("root")),
+    // Disabled, although somebody vouches for it.
+    somebody(WRONG, Shows::Certificate("gone")),
+    somebody("jobs:repo:org/app", Shows::Job("org/app")),
+    // A job of somebody else.
+    somebody("jobs:repo:org/other", Shows::Job("org/other")),
+    holder("writer", Shows::Nothing, "pull,push", Given::Foreign),
+    holder("root", Shows::Nothing, "*", Given::Foreign),
+    holder("reader", Shows::Nothing, "*", Given::ForeignBefore),
+    holder(WRONG, Shows::Nothing, "*", Given::ForeignLongAgo),
 ];
 
 /// Those who have tokens.
@@ -226,15 +257,28 @@ pub(crate) const HOLDERS: &[Somebody] = &[
     holder("reader", Shows::Basic("reader"), "pull", Given::Before),
     holder(WRONG, Shows::Basic("root"), "*", Given::LongAgo),
     holder(WRONG, Shows::Basic("root"), "*", Given::Elsewhere),
+    holder(WRONG, Shows::Basic("root"), "*", Given::Returned),
+    holder(WRONG, Shows::Basic("leaver"), "*", Given::Recalled),
+    // Others vouch for them.
+    holder("reader", Shows::Certificate("reader"), "*", Given::Now),
+    holder(
+        "jobs:repo:org/app",
+        Shows::Job("org/app"),
+        "pull,push",
+        Given::Now,
+    ),
+    holder(
+        "jobs:repo:org/app",
+        Shows::Job("org/app"),
+        "pull",
+        Given::Before,
+    ),
+    holder(ANONYMOUS, Shows::Nothing, "*", Given::Foreign),
+    holder("creator", Shows::Nothing, "pull,push", Given::Foreign),
+    holder("root", Shows::Nothing, "*", Given::Foreign),
+    holder("root", Shows::Nothing, "*", Given::ForeignBefore),
+    holder(WRONG, Shows::Nothing, "*", Given::ForeignLongAgo),
 ];
-
-/// Those whom every spelling is tried with.
-pub(crate) fn some() -> impl Iterator<Item = &'static Somebody> {
-    let chosen = [ANONYMOUS, "reader", "writer", "stranger"];
-    chosen
-        .into_iter()
-        .filter_map(|name| EVERYBODY.iter().find(|somebody| somebody.name == name))
-}
 
 /// The headers of a user with the right password.
 pub(crate) fn user(name: &str) -> Vec<String> {
@@ -265,6 +309,8 @@ impl Somebody {
                 }]
             }
             Shows::Header(key) => vec![format!("x-key: {key}")],
+            Shows::Certificate(name) => vec![format!("{CERTIFICATE}: {name}")],
+            Shows::Job(repository) => vec![basic("job", &job(repository))],
             Shows::Basic(user) => {
                 let (user, password) = user.split_once(':').unwrap_or((user, "right"));
                 vec![basic(user, password)]
@@ -339,8 +385,15 @@ pub(crate) fn access_control() -> AccessControl {
     let rules = RULES
         .iter()
         .fold(Rules::new(), |rules, sentence| rules.sentence(sentence));
-    let rules = rules.disable("gone").check().unwrap();
+    access_control_by(rules.disable("gone").check().unwrap())
+}
+
+/// A guard who goes by `rules`, and takes everything by which somebody can be known.
+pub(crate) fn access_control_by(rules: Rules) -> AccessControl {
     AccessControl::new(rules)
+        .authenticator(Certificates::new(CertificateName::CommonName))
+        .authenticator(workload())
+        .authenticator(issuer())
         .authenticator(Robots)
         .authenticator(People)
         // Wrong passwords are tried again and again here.

@@ -15,12 +15,13 @@ use registry_core::{
     Reference, Registry, Scopes, SystemClock, UploadId, UploadOptions,
 };
 use registry_http::{Administration, RegistryService};
-use registry_storage::{Engine, MemoryBlobs, MemoryMetadata};
+use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
 
 use crate::exchange::{Answer, send};
+use crate::identities::foreign;
 use crate::model;
 use crate::principals::{
-    EVERYBODY, Given, HOLDERS, Shows, Somebody, Token, Way, access_control, user,
+    EVERYBODY, Given, HOLDERS, Shows, Somebody, Token, WRONG, Way, access_control, user,
 };
 
 /// The repositories that somebody may ask about, and whether they are there.
@@ -89,6 +90,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(logins: Logins) -> Self {
+        Self::seen(logins, false).await
+    }
+
+    /// The registry itself, or as it is seen through a cache in front of it.
+    pub(crate) async fn seen(logins: Logins, through_cache: bool) -> Self {
         let metadata = Arc::new(MemoryMetadata::new());
         let blobs = MemoryBlobs::new();
         let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
@@ -104,12 +110,23 @@ impl World {
                 .clock(clock.clone());
             let access = match logins {
                 Logins::Passwords => access,
-                Logins::Tokens => access.tokens(TokenServer::ephemeral().unwrap()),
+                Logins::Tokens => {
+                    let tokens = TokenServer::ephemeral().unwrap();
+                    access.tokens(tokens.records(Arc::clone(&records)))
+                }
             };
             let administration = Administration::new()
                 .registry(engine.clone())
                 .keys(keys.clone());
-            RegistryService::new(engine.clone())
+            let service = if through_cache {
+                let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::new())
+                    .options(EngineOptions::default().sparse_manifests(true))
+                    .build();
+                RegistryService::new(PullThrough::new(local, engine.clone()))
+            } else {
+                RegistryService::new(engine.clone())
+            };
+            service
                 .catalog(true)
                 .access(access)
                 .management(administration)
@@ -150,7 +167,36 @@ impl World {
             }
         }
         world.make_keys(logins).await;
+        if logins == Logins::Tokens {
+            world.end_tokens().await;
+        }
         world
+    }
+
+    /// Ends tokens before their time, in each way that there is.
+    async fn end_tokens(&self) {
+        for who in HOLDERS {
+            let given = who.token.map(|token| token.given);
+            if given == Some(Given::Returned) {
+                let headers = self.headers(who).await;
+                let (_, token) = headers[0].split_once(": Bearer ").unwrap();
+                let form = ["content-type: application/x-www-form-urlencoded".to_owned()];
+                let body = format!("token={token}");
+                let answer = send(&self.service, "POST", "/v2/token/revoke", &form, body);
+                assert_eq!(answer.await.status, 200);
+            }
+            if given == Some(Given::Recalled) {
+                self.headers(who).await;
+                let Shows::Basic(holder) = who.shows else {
+                    panic!("{who:?}");
+                };
+                let mut headers = user("root");
+                headers.push("content-type: application/json".to_owned());
+                let body = format!(r#"{{"who":"{holder}"}}"#);
+                let answer = send(&self.service, "POST", "/api/v1/revocations", &headers, body);
+                assert_eq!(answer.await.status, 204);
+            }
+        }
     }
 
     /// Robots, and keys for everybody who shows one.
@@ -211,6 +257,11 @@ impl World {
         let Some(token) = who.token.filter(|token| token.given != Given::Never) else {
             return shown;
         };
+        if let Some(at) = given_elsewhere(token.given) {
+            let name = if who.name == WRONG { "root" } else { who.name };
+            let held = foreign(name, &scopes(token), at);
+            return vec![format!("authorization: Bearer {held}")];
+        }
         let key = (format!("{:?} {}", who.shows, who.name), token);
         if let Some(headers) = self.held.lock().unwrap().get(&key) {
             return headers.clone();
@@ -241,7 +292,7 @@ impl World {
         headers
     }
 
-    async fn fill(&mut self, name: &'static str) {
+    pub(crate) async fn fill(&mut self, name: &'static str) {
         self.put_blob(name, "blob").await;
         let tags = ["v1", "latest", "keep"];
         self.put_manifest(name, content("image"), &tags).await;
@@ -346,7 +397,8 @@ impl World {
     ) -> Answer {
         let mut headers = headers.to_vec();
         if path.contains("/manifests/") && method == "PUT" {
-            let media_type = if what == "refers" { IMAGE } else { INDEX };
+            let is_image = matches!(what, "refers" | "plain");
+            let media_type = if is_image { IMAGE } else { INDEX };
             headers.push(format!("content-type: {media_type}"));
         }
         send(&self.service, method, path, &headers, content(what)).await
@@ -363,6 +415,18 @@ pub(crate) async fn known(user_name: &str) -> Principal {
     let sender = registry_auth::Sender::new(&headers, registry_core::RequestOrigin::default());
     let known = access_control().identify(&sender).await;
     known.unwrap().unwrap()
+}
+
+/// When another issuer gave out a token, if one did.
+fn given_elsewhere(given: Given) -> Option<SystemTime> {
+    let now = SystemClock.now();
+    match given {
+        // Not in the second in which something was deleted.
+        Given::Foreign => Some(now + Duration::from_secs(2)),
+        Given::ForeignBefore => Some(now - Duration::from_mins(1)),
+        Given::ForeignLongAgo => Some(now - Duration::from_hours(2)),
+        _ => None,
+    }
 }
 
 /// What somebody asks for who wants such a token.
@@ -385,6 +449,8 @@ pub(crate) fn content(what: &str) -> Bytes {
         "image" | "other" => index(what, None).into(),
         "whole" => "somemore".into(),
         "refers" => refers("hidden").into(),
+        "plain" => refers("blob").into(),
+        "parent" => parent("image").into(),
         _ => what.to_owned().into(),
     }
 }
@@ -401,6 +467,14 @@ fn index(note: &str, subject: Option<&str>) -> String {
     });
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[],{subject}"annotations":{{"note":"{note}"}}}}"#
+    )
+}
+
+/// An index that names another one.
+fn parent(child: &str) -> String {
+    let (digest, size) = (digest(child), content(child).len());
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"{INDEX}","digest":"{digest}","size":{size}}}]}}"#
     )
 }
 
