@@ -589,3 +589,35 @@ impl fmt::Debug for Ldap {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::Ldap;
+
+    proptest! {
+        /// However a text is parted into a name and a password, and whatever looks like
+        /// the length of a name in front of it.
+        #[test]
+        fn s_19_no_two_pairs_have_one_fingerprint(text in "[a\\x00-\\x02:é]{0,10}") {
+            let ldap = Ldap::builder("ldap://localhost").base("dc=example").build().unwrap();
+            let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            let mut pairs: Vec<(String, String)> = Vec::new();
+            for (user, password) in places.map(|at| text.split_at(at)) {
+                let length = char::from(u8::try_from(user.len()).unwrap());
+                let inner = format!("{length}\0\0\0\0\0\0\0{user}");
+                pairs.push((user.to_owned(), password.to_owned()));
+                pairs.push((String::new(), format!("{inner}{password}")));
+                pairs.push((inner, password.to_owned()));
+            }
+            pairs.sort();
+            pairs.dedup();
+            let fingerprint = |(user, password): &(String, String)| ldap.fingerprint(user, password);
+            let all: HashSet<_> = pairs.iter().map(fingerprint).collect();
+            prop_assert_eq!(all.len(), pairs.len());
+        }
+    }
+}

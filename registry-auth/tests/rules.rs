@@ -12,6 +12,7 @@ mod rules_model;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use proptest::prelude::*;
 use registry_auth::{Policy, Principal, Question, RemarkKind, Role, Rule, RuleRemark, Rules, Who};
 use registry_core::{Action, Actions, RequestOrigin, Tag};
 
@@ -389,20 +390,72 @@ fn what_cannot_be_read_says_what_to_write() {
 
 #[test]
 fn roles_have_what_their_names_promise() {
-    let grows = [Role::READER, Role::WRITER, Role::MAINTAINER, Role::ADMIN];
-    for pair in grows.windows(2) {
-        assert!(pair[1].actions().contains(pair[0].actions()));
-        assert_ne!(pair[1].actions(), pair[0].actions());
+    use Action::{Administer, Audit, Delete, List, Overwrite, Pull, Push};
+    for (role, actions) in [
+        (Role::READER, &[List, Pull][..]),
+        (Role::WRITER, &[List, Pull, Push, Overwrite]),
+        (Role::MAINTAINER, &[List, Pull, Push, Overwrite, Delete]),
+        (
+            Role::ADMIN,
+            &[List, Pull, Push, Overwrite, Delete, Administer, Audit],
+        ),
+        (Role::AUDITOR, &[List, Audit]),
+    ] {
+        let exactly: Actions = actions.iter().copied().collect();
+        assert_eq!(role.actions(), exactly, "{role}");
     }
+    assert_eq!(Role::ALL.len(), 5);
+    // None of them is less for there being another action.
     assert_eq!(Role::ADMIN.actions(), Actions::ALL);
-    for role in [Role::READER, Role::WRITER, Role::MAINTAINER, Role::AUDITOR] {
-        assert!(
-            !role.actions().contains(Action::Administer.into()),
-            "{role}"
-        );
+}
+
+/// Whether `tag` as a whole is like `pattern`, by taking one character after the other
+/// away from both.
+fn is_like(pattern: &[u8], tag: &[u8]) -> bool {
+    match (pattern, tag) {
+        ([], tag) => tag.is_empty(),
+        ([b'*', rest @ ..], tag) => (0..=tag.len()).any(|taken| is_like(rest, &tag[taken..])),
+        ([b'?', rest @ ..], [_, others @ ..]) => is_like(rest, others),
+        ([byte, rest @ ..], [first, others @ ..]) => byte == first && is_like(rest, others),
+        _ => false,
     }
-    assert!(!Role::AUDITOR.actions().contains(Action::Pull.into()));
-    assert!(!Role::MAINTAINER.actions().contains(Action::Audit.into()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Tags that a rule protects, and those that it is about, are those that its pattern
+    /// means as a whole: each case tries fifty, many of which hold one that it means.
+    #[test]
+    fn s_06b_rules_are_about_the_tags_that_their_patterns_mean(
+        pattern in "[a-c0-2*?][a-c0-2.*?_-]{0,9}",
+        tags in prop::collection::vec(("[a-c0-2]{0,2}", "[a-c0-2._-]{0,4}", "[a-c0-2.]{0,2}"), 50),
+    ) {
+        let protected = format!("nobody may overwrite, delete {pattern} in **");
+        let protects = rules(&["anyone is maintainer of **", &protected]);
+        let allows = rules(&[&format!("anyone may push {pattern} to **")]);
+        for (before, filling, behind) in tags {
+            // What the pattern means if its wildcards are filled in, with more around it.
+            let middle = pattern.replacen('*', &filling, 1).replace(['*', '?'], "b");
+            let tag = format!("{before}{middle}{behind}");
+            if tag.parse::<Tag>().is_err() {
+                continue;
+            }
+            let is_meant = is_like(pattern.as_bytes(), tag.as_bytes());
+            let what = format!("a/b:{tag}");
+            let moves = granted(&protects, None, &what);
+            prop_assert_eq!(moves.contains(Action::Delete.into()), !is_meant, "{} {}", pattern, tag);
+            prop_assert_eq!(moves.contains(Action::Overwrite.into()), !is_meant, "{} {}", pattern, tag);
+            let pushes = granted(&allows, None, &what).contains(Action::Push.into());
+            prop_assert_eq!(pushes, is_meant, "{} {}", pattern, tag);
+            // One of several is enough to be protected, and too few to be allowed.
+            let several = format!("{what},z");
+            let kept = !granted(&protects, None, &several).contains(Action::Delete.into());
+            prop_assert!(kept || !is_meant, "{} {}", pattern, tag);
+            let pushes = granted(&allows, None, &several).contains(Action::Push.into());
+            prop_assert_eq!(pushes, is_meant && is_like(pattern.as_bytes(), b"z"), "{} {}", pattern, tag);
+        }
+    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use registry_auth::{
-    AccessControl, Decision, Policy, Question, Sender, TokenAnswer, TokenRequest, TokenServer,
+    AccessControl, Decision, Grant, ManagementNeed, Policy, Question, Sender, TokenAnswer,
+    TokenRequest, TokenServer,
 };
-use registry_core::{Action, Actions, RequestOrigin, Scopes};
+use registry_core::{Action, Actions, Algorithm, RequestOrigin, Scopes};
 use tempfile::TempDir;
 
-use crate::support::{People, ann, ask, basic, bearer, exchange_form, issue};
+use crate::support::{People, ann, ask, basic, bearer, exchange_form, headers, issue};
 
 /// Allows and denies as it was told, whoever asks.
 #[derive(Debug)]
@@ -42,13 +43,17 @@ fn asked() -> impl Strategy<Value = String> {
             "create",
             "overwrite",
             "delete",
+            "administer",
+            "audit",
             "*",
         ]),
         0..4,
     );
     let scope = (0..4_u8, words)
         .prop_map(|(name, words)| format!("repository:r{name}:{}", words.join(",")));
-    prop::collection::vec(scope, 0..5).prop_map(|scopes| scopes.join(" "))
+    let wide = prop::sample::select(vec!["registry:catalog:*", "registry:mount:pull"]);
+    let scope = prop_oneof![4 => scope, 1 => wide.prop_map(str::to_owned)];
+    prop::collection::vec(scope, 0..6).prop_map(|scopes| scopes.join(" "))
 }
 
 fn policy() -> impl Strategy<Value = BTreeMap<String, (Actions, Actions)>> {
@@ -59,20 +64,62 @@ fn policy() -> impl Strategy<Value = BTreeMap<String, (Actions, Actions)>> {
     )
 }
 
+const NAMES: [&str; 4] = ["r0", "r1", "r2", "r3"];
+
 /// What may be done in a repository, by the ways that there are to do it.
 async fn power(access: &AccessControl, authorization: &str, name: &str) -> Actions {
     let mut power = Actions::NONE;
+    let digest = Algorithm::Sha256.digest(b"");
     for (method, target) in [
         (Method::GET, format!("/v2/{name}/tags/list")),
         (Method::GET, format!("/v2/{name}/manifests/v1")),
         (Method::POST, format!("/v2/{name}/blobs/uploads/")),
+        (Method::PUT, format!("/v2/{name}/manifests/v1")),
+        (
+            Method::PUT,
+            format!("/v2/{name}/manifests/{digest}?tag=v1&tag=v2"),
+        ),
         (Method::DELETE, format!("/v2/{name}/manifests/v1")),
+        (Method::DELETE, format!("/v2/{name}/blobs/{digest}")),
     ] {
         if let Ok(grant) = ask(access, Some(authorization), method, &target).await {
             power = power | grant.target.unwrap().actions();
         }
     }
+    let headers = headers(Some(authorization));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    for action in [Action::Administer, Action::Audit] {
+        let need = ManagementNeed::Repository(action.into(), name.parse().unwrap());
+        if access.authorize_management(&sender, &need).await.is_ok() {
+            power = power | action.into();
+        }
+    }
     power
+}
+
+/// What is seen of all repositories: in a list, and by mounts from anywhere. Nothing
+/// where that is refused.
+async fn sight(access: &AccessControl, authorization: &str) -> [Option<Vec<&'static str>>; 2] {
+    let seen = |grant: &Grant| {
+        let catalog = grant.catalog.as_ref().unwrap();
+        let sees = |name: &&str| catalog.permits(&name.parse().unwrap());
+        NAMES.into_iter().filter(sees).collect()
+    };
+    let list = ask(access, Some(authorization), Method::GET, "/v2/_catalog").await;
+    let digest = Algorithm::Sha256.digest(b"");
+    let mut mount = None;
+    for name in NAMES {
+        let target = format!("/v2/{name}/blobs/uploads/?mount={digest}");
+        if let Ok(grant) = ask(access, Some(authorization), Method::POST, &target).await {
+            mount = Some(seen(&grant));
+        }
+    }
+    [list.ok().map(|grant| seen(&grant)), mount]
+}
+
+/// Whether `less` is seen by whoever sees `more`.
+fn is_within(less: Option<&[&str]>, more: Option<&[&str]>) -> bool {
+    less.is_none_or(|less| more.is_some_and(|more| less.iter().all(|name| more.contains(name))))
 }
 
 /// What a token is exchanged for (RFC 8693).
@@ -107,7 +154,21 @@ proptest! {
             let third = exchange(&before, &first, &child).await;
             let (parent, child) = (Scopes::parse([&*parent]), Scopes::parse([&*child]));
             for access in [&before, &after] {
-                for name in ["r0", "r1", "r2", "r3"] {
+                let wide = |scopes: &Scopes| [scopes.catalog(), scopes.anywhere()];
+                let user = sight(access, &password).await;
+                let held = sight(access, &bearer(&first)).await;
+                for (at, is_covered) in wide(&parent).into_iter().enumerate() {
+                    let most = user[at].as_deref().filter(|_| is_covered);
+                    assert!(is_within(held[at].as_deref(), most));
+                }
+                for bought in [&second, &third] {
+                    let held = sight(access, &bearer(bought)).await;
+                    for (at, is_covered) in wide(&parent.intersection(&child)).into_iter().enumerate() {
+                        let most = user[at].as_deref().filter(|_| is_covered);
+                        assert!(is_within(held[at].as_deref(), most));
+                    }
+                }
+                for name in NAMES {
                     let repository = name.parse().unwrap();
                     let covered = |scopes: &Scopes| scopes.actions(&repository).unwrap_or_default();
                     let user = power(access, &password, name).await;
@@ -121,7 +182,7 @@ proptest! {
                 }
             }
             // What others read is what may be done at the time.
-            for name in ["r0", "r1", "r2", "r3"] {
+            for name in NAMES {
                 let repository = name.parse().unwrap();
                 let said = second.scopes.actions(&repository).unwrap_or_default();
                 let user = power(&before, &password, name).await;
