@@ -7,8 +7,10 @@ mod filter;
 mod message;
 mod pool;
 mod server;
+mod trust;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +25,8 @@ use self::filter::{Filter, Places};
 use self::message::{Entry, Outcome, SUCCESS, Search};
 use self::pool::{Pool, Session, Unanswered};
 use self::server::Server;
+use self::trust::Authorities;
+use crate::kept_secret::KeptSecret;
 use crate::principal::is_plain;
 use crate::remembered::{Fingerprint, Remembered};
 use crate::{
@@ -118,13 +122,13 @@ struct Groups {
 #[derive(Debug)]
 pub struct LdapBuilder {
     url: String,
-    searcher: Option<(String, Secret)>,
+    searcher: Option<(String, KeptSecret)>,
     base: String,
     filter: String,
     attribute: String,
     groups: Option<(String, String, String)>,
     start_tls: bool,
-    authorities: Option<Vec<u8>>,
+    authorities: Authorities,
     timeout: Duration,
     remember: Duration,
     clock: Arc<dyn Clock>,
@@ -142,7 +146,7 @@ impl Ldap {
             attribute: "uid".to_owned(),
             groups: None,
             start_tls: false,
-            authorities: None,
+            authorities: Authorities::System,
             timeout: TIMEOUT,
             remember: REMEMBER_MAX,
             clock: Arc::new(SystemClock),
@@ -154,8 +158,25 @@ impl LdapBuilder {
     /// Searches as the entry `name`, such as `cn=registry,dc=example,dc=com`, in
     /// place of nobody in particular.
     pub fn bind(mut self, name: impl Into<String>, password: Secret) -> Self {
-        self.searcher = Some((name.into(), password));
+        self.searcher = Some((name.into(), KeptSecret::given(password)));
         self
+    }
+
+    /// The same, by the password in the file at `path`, without the line break at its
+    /// end. It is read at once, and anew within about a second when it changes; while it
+    /// is missing, empty or isn't text, the password from before stays.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read, is empty or isn't text.
+    pub fn bind_password_file(
+        mut self,
+        name: impl Into<String>,
+        path: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        let password = KeptSecret::file("password of who searches the directory", path.into())?;
+        self.searcher = Some((name.into(), password));
+        Ok(self)
     }
 
     /// Looks for users below the entry `name`, such as `dc=example,dc=com`.
@@ -200,8 +221,20 @@ impl LdapBuilder {
     /// Trusts the certificates in this PEM text to vouch for the directory, in
     /// place of those that the system trusts.
     pub fn certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.authorities = Some(pem.into());
+        self.authorities = Authorities::Given(pem.into());
         self
+    }
+
+    /// The same with the certificates in the PEM file at `path`. It is read at once, and
+    /// anew within about a second when it changes; while it is missing or malformed,
+    /// those from before stay. Connections that others vouched for aren't used again.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read, or holds no certificate.
+    pub fn certificates_file(mut self, path: impl Into<PathBuf>) -> Result<Self> {
+        self.authorities = Authorities::file(path.into())?;
+        Ok(self)
     }
 
     /// Waits for the directory so long, in place of five seconds.
@@ -239,7 +272,7 @@ impl LdapBuilder {
                 self.filter
             ));
         }
-        if let Some((_, password)) = &self.searcher
+        if let Some((_, KeptSecret::Given(password))) = &self.searcher
             && password.expose().is_empty()
         {
             return wrong(
@@ -262,7 +295,7 @@ impl LdapBuilder {
                 attribute,
             });
         }
-        let server = Server::new(&self.url, self.start_tls, self.authorities.as_deref())?;
+        let server = Server::new(&self.url, self.start_tls, self.authorities)?;
         let randomness = SystemRandomness;
         let key = [randomness.bytes()?, randomness.bytes()?].concat();
         Ok(Ldap {

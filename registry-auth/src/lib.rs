@@ -97,6 +97,8 @@ mod htpasswd;
 mod issuer;
 #[cfg(feature = "token")]
 pub mod jwt;
+#[cfg(any(feature = "ldap", feature = "webhook"))]
+mod kept_secret;
 #[cfg(feature = "keys")]
 mod keys;
 #[cfg(feature = "ldap")]
@@ -126,7 +128,13 @@ mod tag_pattern;
 mod time_window;
 #[cfg(feature = "token")]
 mod token_server;
-#[cfg(any(feature = "htpasswd", feature = "issuer", feature = "policy"))]
+#[cfg(any(
+    feature = "htpasswd",
+    feature = "issuer",
+    feature = "ldap",
+    feature = "policy",
+    feature = "webhook"
+))]
 mod watched_file;
 #[cfg(feature = "webhook")]
 mod webhook;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use registry_core::{Error, Result};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
 
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ struct Described<T> {
     parse: Box<Parse<T>>,
     /// The most bytes that are read.
     most: u64,
+    /// Whether nobody but its owner should read it.
+    is_secret: bool,
 }
 
 struct State<T> {
@@ -68,18 +71,50 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     /// # Errors
     ///
     /// If it can't be read, has more than `most` bytes, or `parse` refuses it.
+    #[cfg(any(
+        test,
+        feature = "htpasswd",
+        feature = "issuer",
+        feature = "ldap",
+        feature = "policy"
+    ))]
     pub(crate) fn open(
         what: &'static str,
         path: PathBuf,
         parse: impl Fn(&[u8]) -> Result<T> + Send + Sync + 'static,
         most: u64,
     ) -> Result<Self> {
-        let file = Described {
+        Self::start(Described {
             what,
             path,
             parse: Box::new(parse),
             most,
-        };
+            is_secret: false,
+        })
+    }
+
+    /// The same for a file that holds a secret: the log warns if others may read it.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    #[cfg(any(feature = "ldap", feature = "webhook"))]
+    pub(crate) fn open_secret(
+        what: &'static str,
+        path: PathBuf,
+        parse: impl Fn(&[u8]) -> Result<T> + Send + Sync + 'static,
+        most: u64,
+    ) -> Result<Self> {
+        Self::start(Described {
+            what,
+            path,
+            parse: Box::new(parse),
+            most,
+            is_secret: true,
+        })
+    }
+
+    fn start(file: Described<T>) -> Result<Self> {
         let (stamp, content) = file.load()?;
         Ok(Self {
             file: Arc::new(file),
@@ -191,7 +226,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
 impl<T> Described<T> {
     /// Reads the file, and what it looked like then.
     fn load(&self) -> Result<(Stamp, T)> {
-        let (stamp, content) = read(&self.path, self.most).map_err(|source| {
+        let (metadata, content) = read(&self.path, self.most).map_err(|source| {
             let reason = format!(
                 "the {} {} can't be read: {source}",
                 self.what,
@@ -199,15 +234,23 @@ impl<T> Described<T> {
             );
             Error::internal(reason, source)
         })?;
-        Ok((stamp, (self.parse)(&content)?))
+        let content = (self.parse)(&content)?;
+        if self.is_secret && may_be_read_by_others(&metadata) {
+            let (what, path) = (self.what, self.path.display());
+            tracing::warn!(
+                %path,
+                "others may read the {what}; let nobody but its owner do so (chmod 600)"
+            );
+        }
+        Ok((Stamp::of(&metadata), content))
     }
 }
 
 /// At most `most` bytes, all of one version of the file.
-fn read(path: &Path, most: u64) -> io::Result<(Stamp, Vec<u8>)> {
+fn read(path: &Path, most: u64) -> io::Result<(Metadata, Zeroizing<Vec<u8>>)> {
     let file = File::open(path)?;
     let before = Stamp::of(&file.metadata()?);
-    let mut content = Vec::new();
+    let mut content = Zeroizing::new(Vec::new());
     // It may grow while it is read.
     let read = (&file)
         .take(most.saturating_add(1))
@@ -215,11 +258,22 @@ fn read(path: &Path, most: u64) -> io::Result<(Stamp, Vec<u8>)> {
     if before.length > most || u64::try_from(read).unwrap_or(u64::MAX) > most {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let after = Stamp::of(&file.metadata()?);
-    if before != after {
+    let after = file.metadata()?;
+    if before != Stamp::of(&after) {
         return Err(io::Error::other("it is being written; try again later"));
     }
     Ok((after, content))
+}
+
+/// Whether more than its owner and their group may read a file.
+fn may_be_read_by_others(metadata: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o007 != 0;
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        false
+    }
 }
 
 impl Stamp {
@@ -340,6 +394,56 @@ mod tests {
                 file.current().await;
             }
             assert_eq!(READ.load(Ordering::Relaxed), reads, "{content:?}");
+        }
+    }
+
+    #[cfg(all(unix, any(feature = "ldap", feature = "webhook")))]
+    #[test]
+    fn who_lets_others_read_a_secret_is_warned() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("note");
+        fs::write(&path, "one.").unwrap();
+        for (mode, warns) in [(0o600, false), (0o640, false), (0o604, true), (0o644, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let log = Log::default();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer({
+                    let log = log.clone();
+                    move || log.clone()
+                })
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                open(path.clone(), 8).unwrap();
+                assert_eq!(log.take(), "", "{mode:o}");
+                WatchedFile::open_secret("note", path.clone(), parse, 8).unwrap();
+            });
+            let said = log.take();
+            assert_eq!(said.contains("chmod 600"), warns, "{mode:o} {said}");
+        }
+    }
+
+    /// What is logged.
+    #[cfg(all(unix, any(feature = "ldap", feature = "webhook")))]
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    #[cfg(all(unix, any(feature = "ldap", feature = "webhook")))]
+    impl Log {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        }
+    }
+
+    #[cfg(all(unix, any(feature = "ldap", feature = "webhook")))]
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
 }

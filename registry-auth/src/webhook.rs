@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::fetch::check_url;
+use crate::kept_secret::KeptSecret;
 use crate::remembered::Remembered;
 use crate::shares::Shares;
 use crate::{Decision, Fetch, Principal, PrincipalKind, Question, Review, Secret};
@@ -64,7 +66,7 @@ const SIGNATURE: &str = "x-hub-signature-256";
 pub struct Webhook {
     uri: Uri,
     fetch: Arc<dyn Fetch>,
-    secret: Option<Secret>,
+    secret: Option<KeptSecret>,
     remember: Duration,
     remembered: Remembered<(Decision, SystemTime)>,
     shares: Shares,
@@ -99,7 +101,19 @@ impl Webhook {
             return Err(ErrorKind::RequestInvalid
                 .error("the secret of the webhook is empty; nobody would have to know it"));
         }
-        self.secret = Some(secret);
+        self.secret = Some(KeptSecret::given(secret));
+        Ok(self)
+    }
+
+    /// The same with the secret in the file at `path`, without the line break at its end.
+    /// It is read at once, and anew within about a second when it changes; while it is
+    /// missing, empty or isn't text, the secret from before stays.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read, is empty or isn't text.
+    pub fn secret_file(mut self, path: impl Into<PathBuf>) -> Result<Self> {
+        self.secret = Some(KeptSecret::file("secret of the webhook", path.into())?);
         Ok(self)
     }
 
@@ -128,7 +142,7 @@ impl Webhook {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json");
         if let Some(secret) = &self.secret {
-            request = request.header(SIGNATURE, signature(secret, &body)?);
+            request = request.header(SIGNATURE, signature(&*secret.current().await, &body)?);
         }
         let request = request
             .body(body)

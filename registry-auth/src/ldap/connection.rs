@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
@@ -30,6 +31,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     last: u32,
+    /// How the certificate was checked, if it was.
+    trust: Option<Arc<ClientConfig>>,
     /// Whether it is logged in to search.
     pub(super) may_search: bool,
 }
@@ -76,11 +79,13 @@ impl Connection {
     pub(super) async fn open(server: &Server) -> Result<Self, Failure> {
         let stream = connect(server).await?;
         stream.set_nodelay(true)?;
-        Ok(match &server.transport {
-            Transport::Plain => Self::over(stream),
-            Transport::Tls(tls) => Self::over(secure(stream, server, tls).await?),
-            Transport::StartTls(tls) => {
-                let mut plain = Self::over(stream);
+        let Some(trust) = server.trust().await else {
+            return Ok(Self::over(stream, None));
+        };
+        let stream: Box<dyn Stream> = match &server.transport {
+            Transport::Plain | Transport::Tls(_) => Box::new(stream),
+            Transport::StartTls(_) => {
+                let mut plain = Self::over(stream, None);
                 let answer = plain.ask(&message::start_tls()).await?;
                 match answer {
                     Answer::Extended(outcome) if outcome.code == SUCCESS => {}
@@ -95,15 +100,26 @@ impl Connection {
                 }
                 // Nothing was read that somebody could have added before the
                 // handshake: messages are read to their last byte and no further.
-                Self::over(secure(plain.stream, server, tls).await?)
+                plain.stream
             }
-        })
+        };
+        let stream = secure(stream, server, &trust).await?;
+        Ok(Self::over(stream, Some(trust)))
     }
 
-    fn over(stream: impl Stream + 'static) -> Self {
+    /// Whether the certificate was checked by `trust`, or needs no check.
+    pub(super) fn is_trusted_by(&self, trust: Option<&Arc<ClientConfig>>) -> bool {
+        match (&self.trust, trust) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        }
+    }
+
+    fn over(stream: impl Stream + 'static, trust: Option<Arc<ClientConfig>>) -> Self {
         Self {
             stream: Box::new(stream),
             last: 0,
+            trust,
             may_search: false,
         }
     }
@@ -224,7 +240,7 @@ fn may_connect(server: &Server, address: SocketAddr) -> bool {
 async fn secure(
     stream: impl Stream + 'static,
     server: &Server,
-    tls: &Arc<rustls::ClientConfig>,
+    tls: &Arc<ClientConfig>,
 ) -> Result<impl Stream + 'static, Failure> {
     let name = ServerName::try_from(server.host.clone()).map_err(|_| {
         Failure::Confused("the directory's host is no name that a certificate can have")

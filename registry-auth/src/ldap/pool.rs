@@ -12,6 +12,7 @@ use super::connection::{Connection, Failure};
 use super::message::{Entry, Outcome, SUCCESS, Search};
 use super::server::Server;
 use crate::Secret;
+use crate::kept_secret::KeptSecret;
 
 /// How many connections there are at most.
 const CONNECTIONS: usize = 4;
@@ -28,7 +29,7 @@ const IDLE: Duration = Duration::from_mins(1);
 pub(super) struct Pool {
     server: Server,
     /// Who searches, if that isn't for everybody.
-    searcher: Option<(String, Secret)>,
+    searcher: Option<(String, KeptSecret)>,
     admitted: Semaphore,
     running: Semaphore,
     idle: Mutex<Vec<(Connection, Instant)>>,
@@ -72,7 +73,7 @@ pub(super) struct Session<'a> {
 }
 
 impl Pool {
-    pub(super) fn new(server: Server, searcher: Option<(String, Secret)>) -> Self {
+    pub(super) fn new(server: Server, searcher: Option<(String, KeptSecret)>) -> Self {
         Self {
             server,
             searcher,
@@ -101,10 +102,14 @@ impl Pool {
         })
     }
 
-    /// One that was used a moment ago, if there is one.
-    fn idle(&self) -> Option<Connection> {
+    /// One that was used a moment ago, if there is one: to a directory for which
+    /// somebody still vouches.
+    async fn idle(&self) -> Option<Connection> {
+        let trust = self.server.trust().await;
         let mut idle = self.lock();
-        idle.retain(|(_, since)| since.elapsed() < IDLE);
+        idle.retain(|(connection, since)| {
+            since.elapsed() < IDLE && connection.is_trusted_by(trust.as_ref())
+        });
         idle.pop().map(|(connection, _)| connection)
     }
 
@@ -120,7 +125,10 @@ impl Session<'_> {
         search: &Search<'_>,
     ) -> Result<(Vec<Entry>, bool), Failure> {
         loop {
-            let used = self.connection.take().or_else(|| self.pool.idle());
+            let used = match self.connection.take() {
+                Some(connection) => Some(connection),
+                None => self.pool.idle().await,
+            };
             let was_used = used.is_some();
             let mut connection = match used {
                 Some(connection) => connection,
@@ -144,11 +152,13 @@ impl Session<'_> {
         search: &Search<'_>,
     ) -> Result<(Vec<Entry>, bool), Failure> {
         if !connection.may_search {
-            let searcher = self.pool.searcher.as_ref();
-            let (name, password) = searcher.map_or(("", ""), |(name, password)| {
-                (name.as_str(), password.expose())
-            });
-            let outcome = connection.bind(name, password).await?;
+            let outcome = match &self.pool.searcher {
+                None => connection.bind("", "").await?,
+                Some((name, password)) => {
+                    let password = password.current().await;
+                    connection.bind(name, password.expose()).await?
+                }
+            };
             if outcome.code != SUCCESS {
                 return Err(Failure::Refused("the login of who searches", outcome));
             }

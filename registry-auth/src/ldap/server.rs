@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use http::Uri;
 use registry_core::{Error, ErrorKind, Result};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::ClientConfig;
+
+use super::trust::{Authorities, Trust};
 
 /// A directory.
 pub(super) struct Server {
@@ -24,9 +22,9 @@ pub(super) enum Transport {
     /// It isn't: it doesn't leave the machine.
     Plain,
     /// By TLS from the first byte.
-    Tls(Arc<ClientConfig>),
+    Tls(Trust),
     /// By TLS after a request for it.
-    StartTls(Arc<ClientConfig>),
+    StartTls(Trust),
 }
 
 impl Server {
@@ -36,7 +34,7 @@ impl Server {
     ///
     /// If it is no URL of a directory, or passwords would be sent in clear text
     /// to another machine.
-    pub(super) fn new(url: &str, start_tls: bool, authorities: Option<&[u8]>) -> Result<Self> {
+    pub(super) fn new(url: &str, start_tls: bool, authorities: Authorities) -> Result<Self> {
         let uri: Uri = url.parse().map_err(|_| no_url(url))?;
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         let authority = uri.authority().ok_or_else(|| no_url(url))?;
@@ -61,8 +59,8 @@ impl Server {
                     "ldaps:// is over TLS from the first byte; leave StartTLS out, or use ldap://",
                 ));
             }
-            Some("ldaps") => (636, Transport::Tls(config(authorities)?)),
-            Some("ldap") if start_tls => (389, Transport::StartTls(config(authorities)?)),
+            Some("ldaps") => (636, Transport::Tls(Trust::new(authorities)?)),
+            Some("ldap") if start_tls => (389, Transport::StartTls(Trust::new(authorities)?)),
             Some("ldap") if is_here => (389, Transport::Plain),
             Some("ldap") => {
                 return Err(ErrorKind::RequestInvalid.error(format!(
@@ -82,6 +80,14 @@ impl Server {
             transport,
         })
     }
+
+    /// How its certificate is checked now, if it has to have one.
+    pub(super) async fn trust(&self) -> Option<Arc<ClientConfig>> {
+        match &self.transport {
+            Transport::Plain => None,
+            Transport::Tls(trust) | Transport::StartTls(trust) => Some(trust.current().await),
+        }
+    }
 }
 
 fn no_url(url: &str) -> Error {
@@ -89,35 +95,6 @@ fn no_url(url: &str) -> Error {
     ErrorKind::RequestInvalid.error(format!(
         "`{url}` is no address of a directory; write one such as ldaps://ldap.example.com"
     ))
-}
-
-/// TLS with a directory that one of these authorities vouches for, in place of
-/// those that the system trusts.
-fn config(authorities: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
-    let failed = |source: rustls::Error| Error::internal("TLS could not be set up", source);
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?;
-    let builder = match authorities {
-        None => builder.with_platform_verifier().map_err(failed)?,
-        Some(pem) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let added = certificate.ok().map(|certificate| roots.add(certificate));
-                if !matches!(added, Some(Ok(()))) {
-                    return Err(ErrorKind::RequestInvalid
-                        .error("a certificate that is to vouch for the directory is malformed"));
-                }
-            }
-            if roots.is_empty() {
-                return Err(ErrorKind::RequestInvalid
-                    .error("there is no certificate in PEM form that vouches for the directory"));
-            }
-            builder.with_root_certificates(roots)
-        }
-    };
-    Ok(Arc::new(builder.with_no_client_auth()))
 }
 
 impl fmt::Display for Server {
@@ -128,7 +105,7 @@ impl fmt::Display for Server {
 
 #[cfg(test)]
 mod tests {
-    use super::Server;
+    use super::{Authorities, Server};
 
     #[test]
     fn addresses_of_directories_are_understood() {
@@ -139,7 +116,7 @@ mod tests {
             ("ldap://ldap.example.com", true, "ldap.example.com", 389),
             ("ldaps://ldap.example.com", false, "ldap.example.com", 636),
         ] {
-            let server = Server::new(url, start_tls, None).unwrap();
+            let server = Server::new(url, start_tls, Authorities::System).unwrap();
             assert_eq!((server.host.as_str(), server.port), (host, port), "{url}");
         }
     }
@@ -151,7 +128,10 @@ mod tests {
             "ldap://10.0.0.1",
             "ldap://localhost.example.com",
         ] {
-            let error = Server::new(url, false, None).err().unwrap().to_string();
+            let error = Server::new(url, false, Authorities::System)
+                .err()
+                .unwrap()
+                .to_string();
             assert!(error.contains("clear text"), "{error}");
         }
     }
@@ -168,9 +148,12 @@ mod tests {
             "ldap://localhost:x",
             "ldapi:///",
         ] {
-            assert!(Server::new(url, false, None).is_err(), "{url}");
+            assert!(
+                Server::new(url, false, Authorities::System).is_err(),
+                "{url}"
+            );
         }
-        assert!(Server::new("ldaps://a", true, None).is_err());
-        assert!(Server::new("ldaps://a", false, Some(b"")).is_err());
+        assert!(Server::new("ldaps://a", true, Authorities::System).is_err());
+        assert!(Server::new("ldaps://a", false, Authorities::Given(Vec::new())).is_err());
     }
 }

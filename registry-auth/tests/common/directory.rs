@@ -1,7 +1,6 @@
 //! What a directory says, byte by byte.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A login of who searches, which succeeded.
 pub(crate) const BOUND: &[u8] = b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00";
@@ -33,7 +32,10 @@ pub(crate) fn entry(user: &str, values: &[(&str, &str)]) -> Vec<u8> {
 
 /// Lets everybody log in, and finds `entry` whatever is looked for. Returns how often it
 /// was asked, once nobody asks any more.
-pub(crate) async fn find(mut stream: TcpStream, entry: Option<Vec<u8>>) -> usize {
+pub(crate) async fn find(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    entry: Option<Vec<u8>>,
+) -> usize {
     let mut asked = 0;
     let mut request = [0; 4096];
     while stream.read(&mut request).await.is_ok_and(|read| read > 0) {

@@ -1,7 +1,5 @@
 //! Putting the libraries together as the configuration says.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +7,7 @@ use http::Uri;
 use http::uri::Authority;
 use registry_auth::{
     AccessControl, Certificates, Challenge, FileRecords, Htpasswd, Issuer, Keys, Ldap,
-    MemoryRecords, PolicyFile, Rules, Secret, TokenServer, TrustIssuer, Webhook, Workload,
+    MemoryRecords, PolicyFile, Rules, TokenServer, TrustIssuer, Webhook, Workload,
 };
 use registry_core::{
     Action, Error, ErrorKind, ManifestRules, ReadOnly, Records, Registry, RegistryExt,
@@ -31,9 +29,6 @@ pub(crate) const TOKEN_KEYS: &str = "auth/keys";
 
 /// Where what outlives tokens is kept, below the data.
 const RECORDS: &str = "auth";
-
-/// The most bytes that are read of a file of passwords or certificates.
-const FILE_MAX: u64 = 1 << 20;
 
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
@@ -271,7 +266,9 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Vec<Problem>> {
 fn ldap(directory: &Directory) -> Result<Ldap, Problem> {
     let mut ldap = Ldap::builder(&directory.url.value).base(&directory.base);
     if let Some((name, file)) = &directory.searcher {
-        ldap = ldap.bind(name, password(file)?);
+        ldap = ldap
+            .bind_password_file(name, &file.value)
+            .map_err(wrong(file))?;
     }
     if let Some(filter) = &directory.filter {
         ldap = ldap.filter(filter);
@@ -286,31 +283,11 @@ fn ldap(directory: &Directory) -> Result<Ldap, Problem> {
         ldap = ldap.start_tls();
     }
     if let Some(certificates) = &directory.certificates {
-        ldap = ldap.certificates(content(certificates)?);
+        ldap = ldap
+            .certificates_file(&certificates.value)
+            .map_err(wrong(certificates))?;
     }
     ldap.build().map_err(wrong(&directory.url))
-}
-
-/// The password in a file, which most editors end with a line break.
-fn password(file: &Said<PathBuf>) -> Result<Secret, Problem> {
-    let text = String::from_utf8(content(file)?);
-    let text = text.map_err(|_| file.origin.problem("the password isn't text".to_owned()))?;
-    let text = Secret::new(text);
-    let line = text.expose().trim_end_matches(['\r', '\n']);
-    Ok(Secret::new(line))
-}
-
-/// What is in a file, which is small.
-fn content(file: &Said<PathBuf>) -> Result<Vec<u8>, Problem> {
-    let mut content = Vec::new();
-    let read =
-        File::open(&file.value).and_then(|open| open.take(FILE_MAX).read_to_end(&mut content));
-    let path = file.value.display();
-    read.map_err(|error: io::Error| {
-        let reason = format!("the file {path} can't be read: {error}");
-        wrong(file)(ErrorKind::RequestInvalid.error(reason))
-    })?;
-    Ok(content)
 }
 
 /// The service whose tokens are taken.
@@ -359,7 +336,7 @@ fn webhook(service: &DecisionService) -> Result<Webhook, Problem> {
     let fetch = fetch.build().map_err(wrong(url))?;
     let mut webhook = Webhook::new(&url.value, fetch).map_err(wrong(url))?;
     if let Some(file) = &service.secret_file {
-        webhook = webhook.secret(password(file)?).map_err(wrong(file))?;
+        webhook = webhook.secret_file(&file.value).map_err(wrong(file))?;
     }
     if let Some(remember) = &service.remember {
         webhook = webhook.remember(remember.value).map_err(wrong(remember))?;
