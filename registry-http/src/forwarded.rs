@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::uri::Scheme;
 use ipnet::IpNet;
 
-use crate::Peer;
+use crate::this_machine::is_within;
+use crate::{Peer, header};
 
 /// The header to which proxies add whom they heard from. `Forwarded` (RFC 7239)
 /// is not read: a proxy that writes one of the two passes on what its client
@@ -33,15 +34,18 @@ pub(crate) fn scheme(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Opti
 }
 
 /// Whether somebody between here and the client may have read a request, as far as is known:
-/// neither the listener nor one of the `trusted` proxies speaks of TLS, and it didn't come from
-/// this very machine.
-pub(crate) fn is_in_the_open(parts: &Parts, trusted: &[IpNet]) -> bool {
+/// neither the listener nor one of the `trusted` proxies speaks of TLS, and it wasn't sent
+/// [within this machine](is_within).
+pub(crate) fn is_in_the_open(parts: &Parts, trusted: &[IpNet], is_named: bool) -> bool {
     let peer = parts.extensions.get::<Peer>().copied();
     let said = peer.and_then(|peer| scheme(peer, &parts.headers, trusted));
     match said {
         Some(scheme) => scheme != Scheme::HTTPS,
         None if parts.extensions.get() == Some(&Scheme::HTTPS) => false,
-        None => peer.is_none_or(|peer| !peer.address.to_canonical().is_loopback()),
+        None => peer.is_none_or(|peer| {
+            let host = header::host(parts);
+            !is_within(peer, &parts.headers, host.as_deref(), is_named)
+        }),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, LINK,
+    LOCATION, X_CONTENT_TYPE_OPTIONS,
 };
+use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use registry_core::{Digest, MediaType, Operation};
 
@@ -77,6 +78,13 @@ const OURS: &[&str] = &[
     "www-authenticate",
     "x-request-id",
 ];
+
+/// Whom a client believes to ask, if that can be read.
+pub(crate) fn host(parts: &Parts) -> Option<String> {
+    let said = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    said.or(authority).map(str::to_owned)
+}
 
 /// Whether nobody else may set the header.
 pub(crate) fn is_ours(name: &HeaderName) -> bool {

@@ -93,6 +93,7 @@ mod service;
 mod storage;
 #[cfg(feature = "testkit")]
 mod test_server;
+mod this_machine;
 
 #[cfg(feature = "management")]
 pub use administration::Administration;

@@ -70,6 +70,11 @@ impl Locations {
         Ok(())
     }
 
+    /// The name and port under which clients are told to ask, if that was set.
+    pub(crate) fn authority(&self) -> Option<&str> {
+        self.host.split_once("://").map(|(_, authority)| authority)
+    }
+
     /// The path in front of `/v2`.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix

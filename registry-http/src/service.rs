@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 use futures::FutureExt;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, USER_AGENT,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::request::Parts;
 use http::uri::Scheme;
@@ -42,6 +42,7 @@ use crate::positions::Positions;
 use crate::request_body::{BoxError, Incoming, Remains, RequestBody, erase};
 use crate::request_identity::{Identities, RequestIdentity};
 use crate::storage::Storage;
+use crate::this_machine;
 use crate::{Body, Limits, Peer};
 
 /// A registry as a [`tower_service::Service`] for requests with any body.
@@ -258,7 +259,9 @@ impl RegistryService {
     /// told otherwise.
     ///
     /// TLS is what the listener says ([`Scheme::HTTPS`]), or a
-    /// [trusted proxy](Self::trusted_proxies) with `X-Forwarded-Proto: https`. What everybody
+    /// [trusted proxy](Self::trusted_proxies) with `X-Forwarded-Proto: https`. A request is
+    /// from this machine if it comes from there for a name of this machine, such as `localhost`,
+    /// without a sign of a proxy, or if it was said [how clients call the registry](Self::host). What everybody
     /// may do is open to others, too. Otherwise they are refused
     /// ([`Denied`](ErrorKind::Denied)), whatever they show, are given no token, and aren't asked
     /// to log in: their passwords would be sent in the open.
@@ -314,8 +317,10 @@ where
 impl Settings {
     /// Answers a request, whatever happens.
     async fn answer(self: Arc<Self>, mut parts: Parts, body: Option<Incoming>) -> Response<Body> {
-        let in_the_open =
-            self.logins_over_tls && forwarded::is_in_the_open(&parts, &self.trusted_proxies);
+        let known_as = self.locations.authority();
+        let in_the_open = self.logins_over_tls
+            && forwarded::is_in_the_open(&parts, &self.trusted_proxies, known_as.is_some());
+        let rebound = this_machine::is_rebound(&parts, &self.trusted_proxies, known_as);
         self.hear_proxies(&mut parts);
         let path = self.locations.strip(parts.uri.path());
         let offers = self.offers();
@@ -342,6 +347,10 @@ impl Settings {
             Ok(endpoint) if in_the_open && shows_something(&parts, &endpoint) => {
                 drop(body);
                 (Some(endpoint), Err(over_tls_only()))
+            }
+            Ok(endpoint) if rebound => {
+                drop(body);
+                (Some(endpoint), Err(asked_under_another_name()))
             }
             Ok(endpoint) => {
                 let handled = self.handle(&parts, &endpoint, body, &identity, &mut exchange);
@@ -609,7 +618,19 @@ fn shows_something(parts: &Parts, endpoint: &Endpoint) -> bool {
 
 fn over_tls_only() -> Failure {
     ErrorKind::Denied
-        .error("logins are taken over TLS only, and this came in the open; use https")
+        .error(
+            "logins are taken over TLS only, and this came in the open; use https, and have the \
+             operator name the proxy that it ends at, if there is one",
+        )
+        .into()
+}
+
+fn asked_under_another_name() -> Failure {
+    ErrorKind::Denied
+        .error(
+            "a browser asks this machine under another name; ask `localhost`, or have the operator \
+             say how the registry is called or which proxy asks",
+        )
         .into()
 }
 
@@ -630,14 +651,13 @@ fn log_failure(error: &Error, identity: &RequestIdentity, parts: &Parts) {
 }
 
 fn origin(parts: &Parts, identity: &RequestIdentity) -> RequestOrigin {
-    let header = |name| parts.headers.get(name)?.to_str().ok().map(str::to_owned);
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let user_agent = parts.headers.get(USER_AGENT);
     RequestOrigin {
         id: identity.as_str().to_owned(),
         address: parts.extensions.get::<Peer>().map(|peer| peer.address),
-        host: header(HOST).or_else(|| authority.map(str::to_owned)),
+        host: header::host(parts),
         method: parts.method.as_str().to_owned(),
-        user_agent: header(USER_AGENT),
+        user_agent: user_agent.and_then(|value| value.to_str().ok().map(str::to_owned)),
         secure: parts.extensions.get() == Some(&Scheme::HTTPS),
     }
 }
