@@ -257,7 +257,8 @@ impl TokenServer {
     ///
     /// A refresh token gets other tokens without a password, until its holder is
     /// gone, is disabled or has another password. It ends after 90 days without
-    /// use, and [some time](Self::refresh_lifetime) after the login. It can be used
+    /// use, and [some time](Self::refresh_lifetime) after the login, and one that wasn't
+    /// used for the longest time where a holder has more than 512. It can be used
     /// again and again, as Docker does. Whoever asks for another one with it
     /// (`access_type=offline`) ends it, and of many who do so at once one succeeds.
     pub fn records(mut self, records: impl Records) -> Self {

@@ -28,12 +28,16 @@ const MARK: &str = "rgr_";
 /// How long one is good that nobody uses.
 const UNUSED: Duration = Duration::from_hours(24 * 90);
 
-/// A day: when one was used is kept no more precisely, so that using it costs no
-/// write.
+/// A day: that one is used on another day has to be kept.
 const DAY: Duration = Duration::from_hours(24);
 
-/// The most of one holder. Of more, the one that was used the longest ago goes.
-const MOST: usize = 64;
+/// A minute: when one was used is kept no more precisely, so that using it costs few
+/// writes.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// The most of one holder. Of more, the one that was used the longest ago goes. They
+/// fit into one page.
+const MOST: usize = 512;
 
 /// Where they are kept.
 const ALL: &str = "refresh/";
@@ -66,12 +70,22 @@ struct Kept {
     key: Option<String>,
     /// The day of its last use, since 1970.
     day: u64,
+    /// The minute of its last use, since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minute: Option<u64>,
     /// When its holder logged in, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
 }
 
 impl Kept {
+    /// The minute of its last use.
+    fn used(&self) -> u64 {
+        let minutes = DAY.as_secs().checked_div(MINUTE.as_secs());
+        let first = || self.day.saturating_mul(minutes.unwrap_or_default());
+        self.minute.unwrap_or_else(first)
+    }
+
     /// When its holder logged in.
     fn since(&self) -> SystemTime {
         let day = || self.day.saturating_mul(DAY.as_secs());
@@ -171,6 +185,7 @@ pub(super) async fn make(
         stamp: holder.stamp().copied(),
         key: holder.key().map(str::to_owned),
         day: day(terms.now),
+        minute: Some(minute(terms.now)),
         since: Some(seconds(since)),
     };
     let key = token.key();
@@ -218,18 +233,24 @@ pub(super) async fn find(
     }))
 }
 
-/// Takes note that the token was used today.
+/// Takes note that the token was used now. That it was used today has to be kept, for
+/// it is good for so long; what time it was only tells which one goes first.
 pub(super) async fn touch(records: &dyn Records, mut found: Found, terms: Terms<'_>) -> Result<()> {
-    let today = day(terms.now);
-    if found.kept.day == today {
+    let (today, now) = (day(terms.now), minute(terms.now));
+    let is_noted = found.kept.day == today;
+    if is_noted && found.kept.used() == now {
         return Ok(());
     }
     found.kept.since = Some(seconds(found.since()));
-    found.kept.day = today;
+    (found.kept.day, found.kept.minute) = (today, Some(now));
     let expected = Expected::Version(found.version);
     match write(records, &found.key, expected, &found.kept, terms).await {
         // Somebody else used it, too.
         Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(()),
+        Err(error) if is_noted => {
+            tracing::debug!(%error, "when a refresh token was used could not be kept");
+            Ok(())
+        }
         written => written,
     }
 }
@@ -237,8 +258,8 @@ pub(super) async fn touch(records: &dyn Records, mut found: Found, terms: Terms<
 /// Ends the token, and tells whether it was still there: of many who do this, one
 /// hears that it was.
 pub(super) async fn consume(records: &dyn Records, found: &Found) -> Result<bool> {
-    let removed = records.remove(&found.key, Expected::Version(found.version));
-    match removed.await {
+    // Whatever was noted about it meanwhile: no other one is ever kept there.
+    match records.remove(&found.key, Expected::Any).await {
         Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(false),
         removed => removed,
     }
@@ -283,18 +304,21 @@ async fn make_room(records: &dyn Records, holder: &Principal) -> Result<()> {
     Ok(())
 }
 
-/// The keys of tokens of `holder`, each with its last use: the day, and the order
-/// in which it was noted.
+/// The keys of tokens of `holder`, each with its last use: the minute, and the order
+/// in which it was noted. Nothing while there is room for another one.
 async fn all_of(records: &dyn Records, holder: &Principal) -> Result<Vec<((u64, u64), String)>> {
-    let page = PageRequest::first(MOST.saturating_mul(2));
     let prefix = of_holder(holder);
-    let page = records.list(&prefix, page);
-    let records = page.await?.items.into_iter();
-    Ok(records
+    let page = records.list(&prefix, PageRequest::first(PAGE)).await?;
+    if page.items.len() < MOST {
+        return Ok(Vec::new());
+    }
+    Ok(page
+        .items
+        .into_iter()
         .map(|record| {
             let kept: Option<Kept> = serde_json::from_slice(&record.value).ok();
-            let day = kept.map_or(0, |kept| kept.day);
-            ((day, record.version), record.key)
+            let used = kept.map_or(0, |kept| kept.used());
+            ((used, record.version), record.key)
         })
         .collect())
 }
@@ -326,6 +350,11 @@ fn seconds(time: SystemTime) -> u64 {
 
 fn day(now: SystemTime) -> u64 {
     seconds(now).checked_div(DAY.as_secs()).unwrap_or_default()
+}
+
+fn minute(now: SystemTime) -> u64 {
+    let minutes = seconds(now).checked_div(MINUTE.as_secs());
+    minutes.unwrap_or_default()
 }
 
 /// What stands for somebody in keys of records: 16 digits.

@@ -217,18 +217,36 @@ async fn nobody_collects_refresh_tokens() {
     let scene = scene();
     let others = login(&scene.access, "ben").await;
     let mut tokens = Vec::new();
-    for _ in 0..70 {
+    for _ in 0..518 {
         tokens.push(login(&scene.access, "ann").await);
     }
     let mut good = Vec::new();
     for token in &tokens {
         good.push(redeem(&scene.access, token, "").await.is_ok());
     }
-    assert_eq!(good.iter().filter(|good| **good).count(), 64);
-    assert!(!good[0] && good[69]);
+    assert_eq!(good.iter().filter(|good| **good).count(), 512);
+    assert!(!good[5] && good[6] && good[517]);
     redeem(&scene.access, &others, "").await.unwrap();
     let distinct: BTreeSet<_> = tokens.iter().map(Secret::expose).collect();
-    assert_eq!(distinct.len(), 70);
+    assert_eq!(distinct.len(), 518);
+}
+
+#[tokio::test]
+async fn a_login_that_is_in_use_is_ended_by_no_others() {
+    let scene = scene();
+    let in_use = login(&scene.access, "ann").await;
+    let unused = login(&scene.access, "ann").await;
+    for _ in 0..600 {
+        scene.clock.go(Duration::from_mins(1));
+        login(&scene.access, "ann").await;
+        redeem(&scene.access, &in_use, "").await.unwrap();
+    }
+    unauthorized(redeem(&scene.access, &unused, "").await);
+    // Another one takes its place, whatever was noted about it.
+    let other = redeem(&scene.access, &in_use, "&access_type=offline").await;
+    let other = other.unwrap().refresh_token.unwrap();
+    unauthorized(redeem(&scene.access, &in_use, "").await);
+    redeem(&scene.access, &other, "").await.unwrap();
 }
 
 /// Disables ann once it is told to.
@@ -483,7 +501,7 @@ async fn a_use_that_others_noted_is_a_use_and_one_that_can_not_be_noted_is_none(
     assert_eq!(refusal.error.kind(), ErrorKind::Unavailable);
     records.fail(None);
     redeem(&access, &token, "").await.unwrap();
-    // For the rest of the day nothing is written.
+    // For the rest of the day nothing has to be.
     records.fail(Some(ErrorKind::Unavailable));
     redeem(&access, &token, "").await.unwrap();
 }
