@@ -164,10 +164,18 @@ async fn a_crash_costs_at_most_what_was_not_acknowledged() {
     let before = fs::read(log(&whole)).unwrap();
     put(&records, "b", "2").await;
     let after = fs::read(log(&whole)).unwrap();
+    let begin = after.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     for length in 0..after.len() {
         let directory = root.path().join(length.to_string());
         fs::create_dir(&directory).unwrap();
         fs::write(log(&directory), &after[..length]).unwrap();
+        // The file is there with its beginning, or not at all.
+        if length < begin {
+            let error = FileRecords::open(&directory).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{length}");
+            assert_eq!(fs::read(log(&directory)).unwrap(), &after[..length]);
+            continue;
+        }
         let records = FileRecords::open(&directory).unwrap();
         let survives = length >= before.len();
         assert_eq!(value(&records, "a").await.is_some(), survives, "{length}");
@@ -207,6 +215,72 @@ async fn damage_is_an_error_that_names_the_line() {
     let (_, headless) = whole.split_once('\n').unwrap();
     fs::write(&path, headless).unwrap();
     assert!(FileRecords::open(directory.path()).is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_is_no_new_one() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    put(&records, "a", "1").await;
+    drop(records);
+    fs::write(log(directory.path()), "").unwrap();
+    let error = FileRecords::open(directory.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("is empty"), "{error}");
+    fs::remove_file(log(directory.path())).unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    assert_eq!(value(&records, "a").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_file_has_lost_is_not_forgotten() {
+    let directory = TempDir::new().unwrap();
+    let file = log(directory.path());
+    let records = FileRecords::open(directory.path()).unwrap();
+    let begin = fs::read(&file).unwrap().len();
+    put(&records, "a", "1").await;
+    let before = fs::read(&file).unwrap().len();
+    put(&records, "b", "2").await;
+    let whole = fs::read(&file).unwrap();
+    for length in [0, begin, before, whole.len() - 1] {
+        fs::write(&file, &whole[..length]).unwrap();
+        for _ in 0..2 {
+            advance(Duration::from_secs(1)).await;
+            assert_eq!(value(&records, "b").await.as_deref(), Some("2"), "{length}");
+        }
+        let written = records.put("c", Expected::Any, Vec::new(), None).await;
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::Corrupt, "{length}");
+        advance(Duration::from_mins(1)).await;
+        let error = records.get("b").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{length}");
+        fs::write(&file, &whole).unwrap();
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(value(&records, "b").await.as_deref(), Some("2"), "{length}");
+    }
+    // Nor where somebody has begun another one.
+    fs::remove_file(&file).unwrap();
+    let others = FileRecords::open(directory.path()).unwrap();
+    put(&others, "d", "1").await;
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(value(&records, "b").await.as_deref(), Some("2"));
+    advance(Duration::from_mins(1)).await;
+    assert!(records.get("b").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_silence_nobody_is_told_what_was_before() {
+    let directory = TempDir::new().unwrap();
+    let open = || FileRecords::open(directory.path()).unwrap();
+    let (server, other) = (open(), open());
+    put(&server, "a", "1").await;
+    for seconds in [2, 45, 3600] {
+        put(&other, "a", &seconds.to_string()).await;
+        advance(Duration::from_secs(seconds)).await;
+        let all = (0..12).map(|_| value(&server, "a"));
+        for found in futures::future::join_all(all).await {
+            assert_eq!(found, Some(seconds.to_string()));
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ use super::table::Table;
 /// How often the file is looked at for what others have written.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How old may be what is known of the records while somebody looks.
+const RECENT: Duration = Duration::from_secs(2);
+
 /// How old may be what is known of the records.
 const STALE: Duration = Duration::from_mins(1);
 
@@ -47,7 +50,10 @@ const SPARE: u64 = 256;
 ///
 /// While the file can't be read, what was in it before stays for a minute. Then
 /// [`Unavailable`](ErrorKind::Unavailable) is the answer, until it can be read again:
-/// nobody knows what was revoked meanwhile.
+/// nobody knows what was revoked meanwhile. The same goes for a file that has lost
+/// something since it was read, which would be revocations that are forgotten: all of
+/// it has to come back, or the program starts anew with what there is. It doesn't with
+/// a file that was emptied.
 ///
 /// It needs a Tokio runtime.
 pub struct FileRecords {
@@ -135,13 +141,24 @@ impl FileRecords {
         }
         let turn = match Arc::clone(&self.turn).try_lock_owned() {
             Ok(turn) => turn,
-            // Somebody is at it, which is waited for only if what is known is too old.
-            Err(_) if self.shared.require_current().is_ok() => return Ok(()),
+            // Somebody is at it, which is waited for unless what is known is of just now.
+            Err(_) if self.shared.age() < RECENT => return Ok(()),
             Err(_) => {
                 let turn = Arc::clone(&self.turn).lock_owned();
-                timeout(PATIENCE, turn).await.map_err(|_| busy())?
+                let is_good = self.shared.require_current().is_ok();
+                let patience = if is_good { INTERVAL } else { PATIENCE };
+                match timeout(patience, turn).await {
+                    Ok(turn) => turn,
+                    // While what is known is good, nobody waits for long.
+                    Err(_) if is_good => return self.shared.require_current(),
+                    Err(_) => return Err(busy()),
+                }
             }
         };
+        // Whoever was waited for has looked.
+        if self.shared.log().looked.elapsed() < INTERVAL {
+            return self.shared.require_current();
+        }
         let looked = timeout(PATIENCE, self.blocking(turn, Shared::look)).await;
         if let Err(error) = looked.map_err(|_| busy()).flatten() {
             tracing::error!(
@@ -258,10 +275,15 @@ impl Shared {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
+    /// For how long what is known has been known.
+    fn age(&self) -> Duration {
+        let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.elapsed()
+    }
+
     /// Refuses what has been known for too long.
     fn require_current(&self) -> Result<()> {
-        let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.elapsed() < STALE {
+        if self.age() < STALE {
             return Ok(());
         }
         Err(ErrorKind::Unavailable.error(
@@ -333,12 +355,19 @@ impl Shared {
     fn catch_up(&self, log: &mut Log, cut: bool) -> Result<()> {
         let unreadable = |source| failed(&self.directory, "can't be read", source);
         let now = Instant::now();
-        if log.is_replaced(&self.directory).map_err(unreadable)? {
+        if !log.is_same(&self.directory).map_err(unreadable)? {
             let (new, table) = Log::open_as(&self.directory, cut)?;
+            if table.next_version() < self.with(|known| known.next_version()) {
+                return Err(shortened(&self.directory));
+            }
             *log = new;
             self.with(|known| *known = table);
             self.set_current(now);
             return Ok(());
+        }
+        // One that is written anew is another file.
+        if log.length().map_err(unreadable)? < log.offset {
+            return Err(shortened(&self.directory));
         }
         let lines = log.rest(&self.directory, cut)?;
         self.with(|table| {
@@ -353,10 +382,6 @@ impl Shared {
     /// Writes a file of nothing but the records that are there. The lock is ours.
     fn rewrite(&self, log: &mut Log, now: SystemTime) -> Result<()> {
         let failed = |source| failed(&self.directory, "can't be written anew", source);
-        let (path, fresh) = (
-            path(&self.directory),
-            self.directory.join("records.log.new"),
-        );
         let mut content = Vec::new();
         let mut lines = 1_u64;
         self.with(|table| {
@@ -368,16 +393,7 @@ impl Shared {
             }
             Ok::<_, Error>(())
         })?;
-        let write = || {
-            let mut file = private(&fresh)?;
-            file.set_len(0)?;
-            file.write_all(&content)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)?;
-            sync_directory(&self.directory)?;
-            Ok(file)
-        };
-        log.file = write().map_err(failed)?;
+        log.file = replace(&self.directory, &content).map_err(failed)?;
         log.offset = u64::try_from(content.len()).unwrap_or(u64::MAX);
         log.lines = lines;
         Ok(())
@@ -387,25 +403,37 @@ impl Shared {
 impl Log {
     /// Opens the file, or makes one, and reads it. The lock is ours.
     fn open(directory: &Path) -> Result<(Self, Table)> {
+        let failed = |source| failed(directory, "can't be made", source);
+        if !path(directory).try_exists().map_err(failed)? {
+            // As a whole, so that one that is there has a beginning.
+            replace(directory, &Line::Begin(0).write()?).map_err(failed)?;
+        }
         Self::open_as(directory, true)
     }
 
     fn open_as(directory: &Path, cut: bool) -> Result<(Self, Table)> {
         let unreadable = |source| failed(directory, "can't be read", source);
         let mut log = Self {
-            file: private(&path(directory)).map_err(unreadable)?,
+            file: OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path(directory))
+                .map_err(unreadable)?,
             offset: 0,
             lines: 0,
             looked: Instant::now(),
             expired: SystemTime::UNIX_EPOCH,
             broken: false,
         };
-        let lines = log.rest(directory, cut)?;
-        if lines.is_empty() && cut {
-            log.append(&Line::Begin(0))?;
-            sync_directory(directory).map_err(unreadable)?;
-        } else if !matches!(lines.first(), None | Some(Line::Begin(_))) {
+        if log.length().map_err(unreadable)? == 0 {
+            return Err(emptied(directory));
+        }
+        let mut lines = log.rest(directory, false)?;
+        if !matches!(lines.first(), Some(Line::Begin(_))) {
             return Err(damaged(directory, 1));
+        }
+        if cut {
+            lines.extend(log.rest(directory, true)?);
         }
         let mut table = Table::default();
         for line in lines {
@@ -480,11 +508,15 @@ impl Log {
 
     /// Whether nobody has written anything since.
     fn is_current(&self, directory: &Path) -> io::Result<bool> {
-        Ok(!self.is_replaced(directory)? && self.file.metadata()?.len() == self.offset)
+        Ok(self.is_same(directory)? && self.length()? == self.offset)
     }
 
-    /// Whether another file has taken the place of this one.
-    fn is_replaced(&self, directory: &Path) -> io::Result<bool> {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Whether no other file has taken the place of this one.
+    fn is_same(&self, directory: &Path) -> io::Result<bool> {
         let (ours, theirs) = (self.file.metadata()?, fs::metadata(path(directory))?);
         #[cfg(unix)]
         let same = {
@@ -493,7 +525,7 @@ impl Log {
         };
         #[cfg(not(unix))]
         let same = ours.created().ok() == theirs.created().ok();
-        Ok(!same || theirs.len() < self.offset)
+        Ok(same)
     }
 }
 
@@ -507,6 +539,18 @@ fn take(table: &mut Table, line: Line) {
 
 fn path(directory: &Path) -> PathBuf {
     directory.join("records.log")
+}
+
+/// Puts a file that holds `content` in the place of the one that is there, durably.
+fn replace(directory: &Path, content: &[u8]) -> io::Result<File> {
+    let fresh = directory.join("records.log.new");
+    let mut file = private(&fresh)?;
+    file.set_len(0)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path(directory))?;
+    sync_directory(directory)?;
+    Ok(file)
 }
 
 /// A file to read and write, for nobody but its owner. It is made if it isn't
@@ -535,6 +579,24 @@ fn damaged(directory: &Path, line: u64) -> Error {
     let path = path(directory);
     ErrorKind::Corrupt.error(format!(
         "{}:{line}: the line is damaged; bring the file back from a backup",
+        path.display()
+    ))
+}
+
+fn emptied(directory: &Path) -> Error {
+    let path = path(directory);
+    ErrorKind::Corrupt.error(format!(
+        "{} is empty, so nobody knows what was revoked; bring the file back from a backup, or \
+         remove it to begin without keys and revocations",
+        path.display()
+    ))
+}
+
+fn shortened(directory: &Path) -> Error {
+    let path = path(directory);
+    ErrorKind::Corrupt.error(format!(
+        "{} holds less than before; bring back all of it, or start the program anew with what \
+         there is",
         path.display()
     ))
 }

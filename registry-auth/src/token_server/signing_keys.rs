@@ -18,6 +18,10 @@ use super::signing_key::{SigningAlgorithm, SigningKey};
 /// How often the directory is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long ago the directory was looked at last where nobody waits for somebody who is
+/// looking.
+const RECENT: Duration = Duration::from_secs(2);
+
 /// How long to wait after a key could not be made.
 const PAUSE: Duration = Duration::from_mins(10);
 
@@ -109,13 +113,18 @@ impl SigningKeys {
         if looked.elapsed() < INTERVAL {
             return ring;
         }
-        match self.watcher.try_lock() {
-            Ok(mut watched) => {
-                self.look(directory, &mut watched).await;
-                Arc::clone(&self.lock().ring)
-            }
-            Err(_) => ring,
+        let mut watched = match self.watcher.try_lock() {
+            Ok(watched) => watched,
+            // Somebody is at it. After a silence that is waited for: nobody knows for how
+            // long a key has been gone.
+            Err(_) if looked.elapsed() < RECENT => return ring,
+            Err(_) => self.watcher.lock().await,
+        };
+        let looked = self.lock().looked;
+        if looked.elapsed() >= INTERVAL {
+            self.look(directory, &mut watched).await;
         }
+        Arc::clone(&self.lock().ring)
     }
 
     /// The same, after another key was added if the newest one is older than

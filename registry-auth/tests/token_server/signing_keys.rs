@@ -215,6 +215,21 @@ async fn the_directory_is_looked_at_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_silence_no_replaced_key_is_taken_however_many_ask() {
+    for seconds in [2, 30, 3600] {
+        let directory = TempDir::new().unwrap();
+        let access = server_in(directory.path(), &Ahead::default());
+        let token = bearer(&issue(&access, None, "").await.unwrap());
+        let other = TokenServer::open(directory.path()).unwrap();
+        other.replace_keys(SystemClock.now()).await.unwrap();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let all = (0..40).map(|_| ask(&access, Some(&token), Method::GET, "/v2/"));
+        let answers = futures::future::join_all(all).await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_could_not_be_added_is_added_ten_minutes_later() {
     let root = TempDir::new().unwrap();
     let (directory, away) = (root.path().join("keys"), root.path().join("away"));
