@@ -8,6 +8,7 @@ mod issue;
 mod manage;
 mod refusal;
 mod review;
+mod source;
 
 pub use inquiry::{Explanation, Inquiry};
 pub use manage::{ManagementGrant, ManagementNeed};
@@ -21,6 +22,7 @@ use registry_core::{
 
 use self::decide::{Known, Policies};
 use self::refusal::Refused;
+use self::source::Source;
 #[cfg(feature = "keys")]
 use crate::Keys;
 use crate::guard::Guard;
@@ -36,8 +38,10 @@ pub struct AccessControl(Arc<Inner>);
 
 #[derive(Debug, Clone)]
 struct Inner {
-    authenticators: Vec<Arc<dyn Authenticator>>,
+    authenticators: Vec<Source>,
     policies: Policies,
+    /// Whether everything is open until there is a policy.
+    awaits_policy: bool,
     reviews: Vec<Arc<dyn Review>>,
     challenge: Challenge,
     #[cfg(feature = "keys")]
@@ -51,10 +55,16 @@ struct Inner {
 }
 
 impl AccessControl {
-    /// Lets everybody do everything with content. Credentials aren't looked at,
-    /// and nobody manages anything.
+    /// Lets everybody do everything with content, until there is a
+    /// [`policy`](Self::policy), which takes the place of that. Credentials aren't
+    /// looked at, and nobody manages anything.
+    ///
+    /// An [`authenticator`](Self::authenticator) alone closes nothing: it only tells
+    /// who it was.
     pub fn open() -> Self {
-        Self::new(Open)
+        let mut open = Self::new(Open);
+        Arc::make_mut(&mut open.0).awaits_policy = true;
+        open
     }
 
     /// Lets `policy` decide. Everybody is anonymous until there is an
@@ -63,6 +73,7 @@ impl AccessControl {
         Self(Arc::new(Inner {
             authenticators: Vec::new(),
             policies: Policies::new(policy),
+            awaits_policy: false,
             reviews: Vec::new(),
             challenge: Challenge::default(),
             #[cfg(feature = "keys")]
@@ -78,14 +89,20 @@ impl AccessControl {
 
     /// Asks `authenticator` too who is asking, after those added before.
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
-        let inner = Arc::make_mut(&mut self.0);
-        inner.authenticators.push(Arc::new(authenticator));
+        let authenticators = &mut Arc::make_mut(&mut self.0).authenticators;
+        let source = Source::new(authenticator, authenticators);
+        authenticators.push(source);
         self
     }
 
     /// Lets `policy` decide too. What one policy denies no other can allow.
     pub fn policy(mut self, policy: impl Policy) -> Self {
-        Arc::make_mut(&mut self.0).policies.push(policy);
+        let inner = Arc::make_mut(&mut self.0);
+        if std::mem::take(&mut inner.awaits_policy) {
+            inner.policies = Policies::new(policy);
+        } else {
+            inner.policies.push(policy);
+        }
         self
     }
 

@@ -10,6 +10,9 @@ use registry_core::{RequestOrigin, Result};
 use crate::guard::Attempt;
 use crate::{ClientCertificate, Credentials, Principal};
 
+/// The source of authenticators that don't say what they are.
+pub(crate) const CUSTOM: &str = "custom";
+
 /// What an authenticator gets to see of a request.
 #[non_exhaustive]
 pub struct Caller<'a> {
@@ -116,9 +119,13 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>>;
 
     /// What its principals are said to come from, in one word: a token names
-    /// it, so that the same source is asked again about its holder.
+    /// it, so that the same source is asked again about its holder. Several that are
+    /// called the same answer for each other.
+    ///
+    /// Those that don't say it are told apart by their order: `custom`, `custom-2` and
+    /// so on. With names of their own, tokens stay good when the order changes.
     fn source(&self) -> &'static str {
-        "custom"
+        CUSTOM
     }
 
     /// What has become of `principal`, which it knew before.

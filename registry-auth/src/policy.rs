@@ -332,13 +332,17 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
     }
 }
 
-/// Everybody may do everything.
+/// Everybody may do everything with content.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Open;
 
 impl Policy for Open {
     fn decide(&self, _: &Question<'_>) -> Decision {
-        Decision::allow(Actions::ALL)
+        let manages = [Action::Administer, Action::Audit];
+        let content = Actions::ALL
+            .iter()
+            .filter(|action| !manages.contains(action));
+        Decision::allow(content.collect::<Actions>())
     }
 
     /// There is no rule to name.

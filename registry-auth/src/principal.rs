@@ -12,6 +12,7 @@ use registry_core::{ErrorKind, RepositoryEpoch, RepositoryName, Result, Scopes};
 
 use self::called::Called;
 pub(crate) use self::called::nobody_in_particular;
+use crate::authenticator::CUSTOM;
 
 use crate::holds_secret;
 
@@ -95,7 +96,7 @@ pub struct Principal {
     limits: Option<Arc<TokenLimits>>,
     /// When what it showed ends, if it does.
     expires_at: Option<SystemTime>,
-    source: Option<&'static str>,
+    source: Option<Cow<'static, str>>,
     /// Which of its keys it showed, or its token was made for.
     #[cfg(feature = "token")]
     key: Option<Box<str>>,
@@ -273,8 +274,8 @@ impl Principal {
 
     /// The same principal as found by the authenticator of this
     /// [source](crate::Authenticator::source), unless one is known already.
-    pub(crate) fn found_by(mut self, source: &'static str) -> Self {
-        self.source.get_or_insert(source);
+    pub(crate) fn found_by(mut self, source: impl Into<Cow<'static, str>>) -> Self {
+        self.source.get_or_insert_with(|| source.into());
         self
     }
 
@@ -327,14 +328,14 @@ impl Principal {
     }
 
     /// The [source](crate::Authenticator::source) that knows it.
-    pub fn source(&self) -> &'static str {
-        self.source.unwrap_or("custom")
+    pub fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or(CUSTOM)
     }
 
     /// The same, if it was found by any.
     #[cfg(feature = "keys")]
-    pub(crate) fn found_source(&self) -> Option<&'static str> {
-        self.source
+    pub(crate) fn found_source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// Whether it can be let in at all.

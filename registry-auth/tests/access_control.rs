@@ -931,6 +931,35 @@ async fn s_32_a_token_of_another_issuer_is_of_a_repository_that_was_there() {
 }
 
 #[tokio::test]
+async fn the_first_policy_takes_the_place_of_an_open_registry() {
+    let rules = || Rules::new().sentence("user ann may pull team/*");
+    let may = async |access: &AccessControl, authorization: Option<&str>, target: &str| {
+        let answer = ask(access, authorization, Method::GET, target).await;
+        answer.is_ok()
+    };
+    let access = AccessControl::open()
+        .authenticator(Login::new(|_, _| async { true }))
+        .policy(rules());
+    let ann = basic("ann", "");
+    for (authorization, target, is_allowed) in [
+        (None, "/v2/team/a/tags/list", false),
+        (Some(&*ann), "/v2/team/a/tags/list", true),
+        (Some(&*ann), "/v2/other/tags/list", false),
+    ] {
+        assert_eq!(
+            may(&access, authorization, target).await,
+            is_allowed,
+            "{target}"
+        );
+    }
+    // A further one adds to it, as ever.
+    let access = access.policy(Rules::new().sentence("anyone may pull other"));
+    assert!(may(&access, None, "/v2/other/tags/list").await);
+    assert!(may(&access, Some(&*ann), "/v2/team/a/tags/list").await);
+    assert!(!may(&access, None, "/v2/team/a/tags/list").await);
+}
+
+#[tokio::test]
 async fn an_open_registry_asks_nobody_to_log_in_although_somebody_could() {
     let access = AccessControl::open().authenticator(Login::new(|_, _| async { true }));
     let grant = ask(&access, None, Method::GET, "/v2/").await.unwrap();

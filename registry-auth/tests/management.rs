@@ -161,6 +161,11 @@ fn now() -> SystemTime {
 #[tokio::test]
 async fn nobody_unknown_manages_anything() {
     for need in every_need() {
+        // Nor does somebody known, where nobody said who may.
+        let access = AccessControl::open().authenticator(People);
+        let manages = outcome(&access, &password("ann"), &need).await;
+        let is_for_all = matches!(need, ManagementNeed::Known | ManagementNeed::Login);
+        assert_eq!(manages == Ok(()), is_for_all, "{need:?}: {manages:?}");
         for authorization in [None, Some("Basic Zm9vOmJhcg=="), Some("garbage")] {
             let refused = manage(&AccessControl::open(), authorization, &need).await;
             let refusal = refused.unwrap_err();

@@ -4,6 +4,7 @@ use registry_core::{ErrorKind, Result};
 
 use super::Inner;
 use super::refusal::Refused;
+use super::source::Source;
 #[cfg(feature = "keys")]
 use crate::Keys;
 use crate::{
@@ -140,17 +141,22 @@ impl Inner {
             return self.admit(holder).map(Some);
         }
         let mut refusal = None;
-        for authenticator in &self.authenticators {
-            let source = authenticator.source();
-            let lets_in =
-                |known: &Principal| self.refuses(&known.clone().found_by(source)).is_none();
+        for Source {
+            authenticator,
+            name: source,
+        } in &self.authenticators
+        {
+            let lets_in = |known: &Principal| {
+                let known = known.clone().found_by(source.clone());
+                self.refuses(&known).is_none()
+            };
             let caller = Caller {
                 lets_in: &lets_in,
                 ..*caller
             };
             let found = authenticator.authenticate(&caller).await;
             let admitted = found.and_then(|found| {
-                let found = found.map(|known| known.found_by(source));
+                let found = found.map(|known| known.found_by(source.clone()));
                 found.map(|known| self.admit(known)).transpose()
             });
             match admitted {

@@ -1,5 +1,6 @@
 //! Tokens: who gets one, and for what.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use registry_core::{Actions, ErrorKind, RepositoryName, Result, Scopes};
 
 use super::decide::Known;
 use super::refusal::Refused;
+use super::source::Source;
 use super::{AccessControl, Inner};
 #[cfg(feature = "keys")]
 use crate::keys::{KeyHolder, SOURCE, has_identity};
@@ -335,23 +337,25 @@ impl Inner {
         &self,
         principal: &Principal,
         source: &str,
-    ) -> Result<Option<(&'static str, Standing)>> {
+    ) -> Result<Option<(Cow<'static, str>, Standing)>> {
         #[cfg(feature = "keys")]
         if let Some(keys) = self.keys.as_ref().filter(|_| source == SOURCE) {
             let standing = keys.standing(principal).await?;
-            return Ok((standing != Standing::Gone).then_some((SOURCE, standing)));
+            return Ok((standing != Standing::Gone).then_some((SOURCE.into(), standing)));
         }
         let mut unsure = None;
-        for authenticator in &self.authenticators {
-            if authenticator.source() != source {
+        for Source {
+            authenticator,
+            name,
+        } in &self.authenticators
+        {
+            if name != source {
                 continue;
             }
             match authenticator.standing(principal).await? {
                 Standing::Gone => {}
-                Standing::Unknown => unsure = Some((authenticator.source(), Standing::Unknown)),
-                current @ Standing::Current(_) => {
-                    return Ok(Some((authenticator.source(), current)));
-                }
+                Standing::Unknown => unsure = Some((name.clone(), Standing::Unknown)),
+                current @ Standing::Current(_) => return Ok(Some((name.clone(), current))),
             }
         }
         Ok(unsure)
