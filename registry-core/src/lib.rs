@@ -66,21 +66,60 @@
 //! # Ok::<(), registry_core::Error>(())
 //! ```
 //!
-//! There is no way round it. An access can't be written down by hand:
+//! There is no way round it. What compiles with an access
+//!
+//! ```
+//! use registry_core::{Access, Descriptor, Digest, Registry, Result};
+//!
+//! async fn ask(registry: &dyn Registry, access: &Access, digest: &Digest) -> Result<Descriptor> {
+//!     registry.stat_blob(access, digest).await
+//! }
+//! ```
+//!
+//! doesn't without one:
+//!
+//! ```compile_fail,E0061
+//! use registry_core::{Access, Descriptor, Digest, Registry, Result};
+//!
+//! async fn ask(registry: &dyn Registry, access: &Access, digest: &Digest) -> Result<Descriptor> {
+//!     registry.stat_blob(digest).await
+//! }
+//! ```
+//!
+//! nor with a name in its place:
+//!
+//! ```compile_fail,E0308
+//! use registry_core::{Descriptor, Digest, Registry, RepositoryName, Result};
+//!
+//! async fn ask(registry: &dyn Registry, access: &RepositoryName, digest: &Digest) -> Result<Descriptor> {
+//!     registry.stat_blob(access, digest).await
+//! }
+//! ```
+//!
+//! An access can't be written down by hand, though these are all its fields:
 //!
 //! ```compile_fail,E0451
 //! use std::sync::Arc;
 //! use registry_core::{Access, Actions, RepositoryName};
 //!
 //! fn forged(repository: RepositoryName) -> Access {
-//!     Access { repository, actions: Actions::ALL, actor: Arc::default() }
+//!     Access { repository, actions: Actions::ALL, tags: Default::default(), actor: Arc::default() }
 //! }
 //! ```
 //!
-//! nor made larger:
+//! nor made larger, though it may be made smaller:
+//!
+//! ```
+//! use registry_core::{Access, Action, Actions};
+//!
+//! fn smaller(mut access: Access) -> Access {
+//!     access = access.limited(Action::Pull);
+//!     access
+//! }
+//! ```
 //!
 //! ```compile_fail,E0616
-//! use registry_core::{Access, Actions};
+//! use registry_core::{Access, Action, Actions};
 //!
 //! fn enlarged(mut access: Access) -> Access {
 //!     access.actions = Actions::ALL;
@@ -88,11 +127,21 @@
 //! }
 //! ```
 //!
-//! nor come from nothing or from outside:
+//! nor come from nothing or from outside, as other values do:
+//!
+//! ```
+//! fn from_nothing<T: Default>() -> T { T::default() }
+//! let actions: registry_core::Actions = from_nothing();
+//! ```
 //!
 //! ```compile_fail,E0277
 //! fn from_nothing<T: Default>() -> T { T::default() }
 //! let access: registry_core::Access = from_nothing();
+//! ```
+//!
+//! ```
+//! fn from_outside<T: serde::de::DeserializeOwned>() {}
+//! from_outside::<String>();
 //! ```
 //!
 //! ```compile_fail,E0277
