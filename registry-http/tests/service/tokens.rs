@@ -1,17 +1,20 @@
 //! Tokens as clients get them and use them: Docker's way and that of RFC 6749.
 
+use std::time::{Duration, SystemTime};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
-use registry_core::{Action, Result};
+use registry_core::{Action, Clock, Result, SystemClock};
 use registry_http::registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Login, MemoryRecords, Principal, Rate,
     RateLimits, Rules, Standing, TokenServer,
 };
 use registry_http::{Peer, RegistryService};
 use registry_storage::Engine;
+use tokio::time::Instant;
 
-use crate::exchange::{Answer, Sent, call, nothing, request, send, whole};
+use crate::exchange::{Answer, Sent, call, nothing, request, send, sha256, slow, whole};
 
 fn access() -> AccessControl {
     let rules = Rules::new()
@@ -139,7 +142,7 @@ async fn anonymous_pulls_and_pushes_after_a_login_go_together() {
     let service = service();
     let ann = basic("ann", "ann's");
     let upload = "/v2/public/app/blobs/uploads/";
-    let digest = crate::exchange::sha256(b"layer");
+    let digest = sha256(b"layer");
     let single = format!("{upload}?digest={digest}");
     let blob = format!("/v2/public/app/blobs/{digest}");
 
@@ -198,7 +201,7 @@ async fn anonymous_pulls_and_pushes_after_a_login_go_together() {
 #[tokio::test]
 async fn a_mount_is_an_upload_where_its_source_is_refused() {
     let service = service();
-    let digest = crate::exchange::sha256(b"layer");
+    let digest = sha256(b"layer");
     let ann = basic("ann", "ann's");
     let single = format!("/v2/public/app/blobs/uploads/?digest={digest}");
     let kind = "content-type: application/octet-stream";
@@ -458,4 +461,61 @@ async fn an_address_asks_for_whatever_it_likes_at_its_rate() {
         }
         assert!(ask().await.headers.contains_key("retry-after"), "{path}");
     }
+}
+
+/// The machine's clock when the test began, and then that of its runtime, which may be
+/// paused.
+#[derive(Debug)]
+struct Runtime(SystemTime, Instant);
+
+impl Clock for Runtime {
+    fn now(&self) -> SystemTime {
+        self.0 + self.1.elapsed()
+    }
+}
+
+/// Whether a token is good is asked when a request begins, and not again: an upload that
+/// takes longer than its token lives is received. The next request needs another one.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_during_a_request_breaks_nothing_off() {
+    let clock = Runtime(SystemClock.now(), Instant::now());
+    let service = RegistryService::new(Engine::memory()).access(access().clock(clock));
+    let ann = basic("ann", "ann's");
+    let token = async || {
+        let uri = "/v2/token?scope=repository:team/app:pull,push";
+        let answer = call(&service, Method::GET, uri, &[&ann]).await;
+        let token = answer.json()["token"].as_str().unwrap().to_owned();
+        format!("authorization: Bearer {token}")
+    };
+    let first = token().await;
+    let uploads = "/v2/team/app/blobs/uploads/";
+    let answer = call(&service, Method::POST, uploads, &[&first]).await;
+    assert_eq!(answer.status, 202);
+    let location = answer.header("location").to_owned();
+    // Ten minutes, of which the token lives five.
+    let (size, count) = (1 << 20, 60);
+    let body = slow(size, Duration::from_secs(10), count);
+    let began = Instant::now();
+    let patch = request(&Method::PATCH, &location, &[&first], body);
+    let answer = send(&service, patch).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert!(began.elapsed() > Duration::from_mins(9));
+    let last = size * count - 1;
+    assert_eq!(answer.header("range"), format!("0-{last}"));
+    let location = answer.header("location").to_owned();
+    let digest = sha256(vec![b' '; size * count]);
+    let mark = if location.contains('?') { '&' } else { '?' };
+    let uri = format!("{location}{mark}digest={digest}");
+    for (method, uri) in [
+        (Method::GET, &location),
+        (Method::PATCH, &location),
+        (Method::PUT, &uri),
+        (Method::DELETE, &location),
+    ] {
+        let answer = call(&service, method.clone(), uri, &[&first]).await;
+        assert_eq!(answer.status, 401, "{method}");
+        assert!(answer.header("www-authenticate").contains("invalid_token"));
+    }
+    let answer = call(&service, Method::PUT, &uri, &[&token().await]).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
 }
