@@ -1,5 +1,6 @@
 //! Access control: one decision for every request.
 
+mod confirm;
 mod decide;
 mod identify;
 mod inquiry;
@@ -9,6 +10,7 @@ mod manage;
 mod refusal;
 mod review;
 mod source;
+mod standing;
 
 pub use inquiry::{Explanation, Inquiry};
 pub use manage::{ManagementGrant, ManagementNeed};
@@ -21,7 +23,7 @@ use registry_core::{
 };
 
 use self::decide::{Known, Policies};
-use self::refusal::Refused;
+use self::refusal::{Again, Refused};
 use self::source::Source;
 #[cfg(feature = "keys")]
 use crate::Keys;
@@ -30,7 +32,10 @@ use crate::policy::Open;
 use crate::rate::Rates;
 #[cfg(feature = "token")]
 use crate::token_server::TokenServer;
-use crate::{Authenticator, Challenge, GuardLimits, Policy, Principal, RateLimits, Review, Sender};
+use crate::{
+    Authenticator, Challenge, Credentials, GuardLimits, Policy, Principal, RateLimits, Review,
+    Sender,
+};
 
 /// Who gets in, and what for. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -204,7 +209,8 @@ impl AccessControl {
 
     /// Decides whether `operation` may go on for `sender`.
     ///
-    /// Nobody unknown manages anything, whatever the policies allow.
+    /// Nobody unknown manages anything, whatever the policies allow. Whoever waits for
+    /// the client before it does what was granted [asks again](Grant::confirm).
     ///
     /// # Errors
     ///
@@ -258,10 +264,15 @@ impl AccessControl {
                 .0
                 .reviewed(operation, &caller, &mut || admission.begin())
                 .await?;
-            let grant = self
-                .0
-                .decide(operation, &Arc::new(caller.reviewed(reviewed)))?;
-            Ok((grant, admission.finish()?))
+            let caller = Arc::new(caller.reviewed(reviewed));
+            let rights = self.0.decide(operation, &caller)?;
+            let again = Again {
+                access: self.clone(),
+                caller,
+                by_token: Credentials::are_token(sender.headers()),
+                base: sender.registry_base().map(Box::from),
+            };
+            Ok((Grant::new(rights, again), admission.finish()?))
         };
         let granted = granted.await;
         granted.map_err(|refused: Refused| Refusal {

@@ -72,6 +72,13 @@ impl Credentials {
         }
     }
 
+    /// Whether those of a request are a token, or a key that is sent like one.
+    pub(crate) fn are_token(headers: &HeaderMap) -> bool {
+        let value = headers.get(AUTHORIZATION);
+        let scheme = value.and_then(|value| value.as_bytes().split(|byte| *byte == b' ').next());
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+    }
+
     /// Whether there are none.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)

@@ -251,9 +251,9 @@ impl Principal {
     }
 
     /// The same principal with what `other` showed: its limits, and its key.
-    #[cfg(feature = "token")]
     pub(crate) fn limited_as(mut self, other: &Self) -> Self {
         self.limits.clone_from(&other.limits);
+        #[cfg(feature = "token")]
         self.key.clone_from(&other.key);
         self
     }
@@ -474,6 +474,9 @@ pub struct TokenLimits {
     issuer: TokenIssuer,
     issued_at: SystemTime,
     expires_at: Option<SystemTime>,
+    /// Of a token of this registry, what it is called, and the key that signed it.
+    #[cfg(feature = "token")]
+    token: Option<(Box<str>, Box<str>)>,
 }
 
 impl TokenLimits {
@@ -485,7 +488,24 @@ impl TokenLimits {
             issuer,
             issued_at,
             expires_at: None,
+            #[cfg(feature = "token")]
+            token: None,
         }
+    }
+
+    /// The same limits of the token `id`, which `key` signed.
+    #[cfg(feature = "token")]
+    pub(crate) fn of_token(mut self, id: &str, key: &str) -> Self {
+        self.token = Some((id.into(), key.into()));
+        self
+    }
+
+    /// What the token is called, and the key that signed it, if it is one of this
+    /// registry.
+    #[cfg(feature = "token")]
+    pub(crate) fn token(&self) -> Option<(&str, &str)> {
+        let (id, key) = self.token.as_ref()?;
+        Some((id, key))
     }
 
     /// The same limits of a token that ends at `end`: what is given for it ends

@@ -10,7 +10,8 @@ use crate::{Decision, Question};
 
 /// Decides about an operation, too, and may take its time: it is asked once for
 /// each repository that an operation is about, after the
-/// [`Policies`](crate::Policy).
+/// [`Policies`](crate::Policy), and once more about a push that takes longer than a
+/// second to come ([`Grant::confirm`](crate::Grant::confirm)).
 ///
 /// It can add to what those allow, or deny. What they deny it doesn't get to see,
 /// since nothing would change that. It has no say in who manages the registry, nor

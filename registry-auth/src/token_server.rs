@@ -28,7 +28,7 @@ use crate::challenge::Bearer;
 use crate::credentials::AUTHORIZATION_MAX;
 use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
 use crate::remembered::Remembered;
-use crate::{MemoryRecords, Principal, PrincipalKind, Secret, wrong_credentials};
+use crate::{MemoryRecords, Principal, PrincipalKind, Secret, TokenLimits, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
 #[cfg(feature = "keys")]
@@ -53,6 +53,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long a token that is no refresh token is good at most.
 const LONGEST: Duration = LIFETIMES.end().saturating_add(GRACE);
 
+/// How long it is kept of a token that it was revoked, after its end: whoever began
+/// something with it is asked about [once more](crate::Grant::confirm).
+const HELD: Duration = Duration::from_mins(15);
+
 /// How many verified tokens are remembered at least.
 const VERIFIED: usize = 4096;
 
@@ -65,7 +69,8 @@ const RESOURCES_MAX: usize = 100;
 /// A token says who holds it and limits what may be done with it, so it can be
 /// given away where a password can't. It grants nothing: at each use, the
 /// policies decide anew about its holder. Whoever is gone, disabled or has
-/// another password since loses it at once.
+/// another password since loses it at once, also for a push that it began before
+/// ([`Grant::confirm`](crate::Grant::confirm)).
 ///
 /// With it, clients pull anonymously what everybody may pull, and log in for
 /// everything else, from the same server: that needs tokens for those who are
@@ -329,7 +334,7 @@ impl TokenServer {
             // Nobody's gives what everybody has anyway: to write that down would only let
             // strangers fill the disk.
             Ok(verified) if verified.holder.kind() != PrincipalKind::Anonymous => {
-                verified.revocable.revoke(&*self.records, GRACE).await
+                verified.revocable.revoke(&*self.records, HELD).await
             }
             _ => Ok(()),
         }
@@ -424,6 +429,24 @@ impl TokenServer {
                 }
             }
         }
+    }
+
+    /// Checks that the token of `holder`, if it showed one of this server, was
+    /// neither revoked nor signed by a key that is gone since `at`, when it was good.
+    /// Whether it has expired isn't asked.
+    pub(crate) async fn require_good(&self, holder: &Principal, at: SystemTime) -> Result<()> {
+        let limits = holder.limits();
+        let Some((id, key)) = limits.and_then(TokenLimits::token) else {
+            return Ok(());
+        };
+        let issued_at = limits.map_or(at, TokenLimits::issued_at);
+        if self.keys.current().await.is_trusted(key, at)
+            && !revocation::is_revoked(&*self.records, id, holder, issued_at).await?
+        {
+            return Ok(());
+        }
+        tracing::debug!(%holder, "a token was taken back while something was done with it");
+        Err(wrong_credentials())
     }
 
     fn read(

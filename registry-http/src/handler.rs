@@ -2,6 +2,7 @@
 
 mod blob;
 mod catalog;
+mod confirmation;
 #[cfg(feature = "management")]
 pub(crate) mod management;
 mod manifest;
@@ -12,14 +13,17 @@ mod tag;
 pub(crate) mod token;
 mod upload;
 
+use std::sync::OnceLock;
+
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Response};
-use registry_auth::Grant;
+use registry_auth::{Grant, Refusal};
 use registry_core::{
-    Access, Action, CatalogAccess, ErrorKind, Need, Operation, PageRequest, Result,
+    Access, Action, ByteStream, CatalogAccess, ErrorKind, Need, Operation, PageRequest, Result,
 };
 
+use self::confirmation::{Confirmed, Withdrawn};
 use crate::answer_memory::Hold;
 use crate::overload::Capacity;
 use crate::request_body::RequestBody;
@@ -36,9 +40,50 @@ pub(crate) struct Request<'r> {
     pub(crate) operation: &'r Operation,
     /// What it was granted.
     pub(crate) grant: &'r Grant,
+    withdrawn: OnceLock<Withdrawn>,
 }
 
 impl<'r> Request<'r> {
+    /// The request for `operation`, to which that was granted.
+    pub(crate) fn new(
+        settings: &'r Settings,
+        parts: &'r Parts,
+        operation: &'r Operation,
+        grant: &'r Grant,
+    ) -> Self {
+        Self {
+            settings,
+            parts,
+            operation,
+            grant,
+            withdrawn: OnceLock::new(),
+        }
+    }
+
+    /// Why it is refused after all, if it is.
+    pub(crate) fn withdrawn(&self) -> Option<Refusal> {
+        self.withdrawn.get().and_then(Withdrawn::take)
+    }
+
+    /// What may still be done in the operation's repository, once its body is there.
+    async fn confirm(&self) -> Result<Access> {
+        let confirmed = self.grant.confirm(self.operation).await;
+        let confirmed = confirmed.map_err(|refusal| self.refusals().withdraw(refusal))?;
+        let target = confirmed.target;
+        target.ok_or_else(|| ErrorKind::Denied.error("nothing is granted in this repository"))
+    }
+
+    fn refusals(&self) -> &Withdrawn {
+        self.withdrawn.get_or_init(Withdrawn::default)
+    }
+
+    /// The same body, which ends only if what it is for may still be done.
+    fn confirmed(&self, body: ByteStream) -> ByteStream {
+        let (grant, operation) = (self.grant.clone(), self.operation.clone());
+        let withdrawn = self.refusals().clone();
+        Box::pin(Confirmed::new(body, grant, operation, withdrawn))
+    }
+
     /// Answers it.
     pub(crate) async fn handle(&self, body: RequestBody) -> Result<Response<Body>> {
         self.require_pushes()?;

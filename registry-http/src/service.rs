@@ -486,14 +486,12 @@ impl Settings {
             exchange.authorized(actor);
         }
         let (grant, place) = granted?;
-        let request = handler::Request {
-            settings: self,
-            parts,
-            operation,
-            grant: &grant,
-        };
-        let response = request.handle(body?).await.map_err(not_the_callers)?;
-        Ok((response, place))
+        let request = handler::Request::new(self, parts, operation, &grant);
+        let response = request.handle(body?).await;
+        if let Some(refusal) = request.withdrawn() {
+            return Err(refusal.into());
+        }
+        Ok((response.map_err(not_the_callers)?, place))
     }
 
     /// Gives out tokens, and shows the keys that check them. Who asks for a token

@@ -8,9 +8,9 @@ use registry_core::{
     RepositoryName, RequestOrigin, Result, Scopes, Visibility,
 };
 
+use super::Inner;
 use super::refusal::Refused;
 use super::review::Reviewed;
-use super::{Grant, Inner};
 use crate::{
     Decision, Opinion, Policy, Principal, PrincipalKind, Question, TokenLimits, wrong_credentials,
 };
@@ -31,6 +31,14 @@ pub(super) struct Known {
     reviewed: Reviewed,
 }
 
+/// What somebody is granted who asks for something.
+#[derive(Debug, Default)]
+pub(super) struct Rights {
+    pub(super) target: Option<Access>,
+    pub(super) source: Option<Access>,
+    pub(super) catalog: Option<CatalogAccess>,
+}
+
 impl Known {
     pub(super) fn new(principal: Option<Principal>, origin: RequestOrigin, at: SystemTime) -> Self {
         let known = principal
@@ -47,6 +55,26 @@ impl Known {
             outlived: Vec::new(),
             reviewed: Reviewed::default(),
         }
+    }
+
+    /// Asking the same, as whom it is by now.
+    pub(super) fn being(&self, principal: Option<Principal>) -> Self {
+        Self {
+            principal,
+            origin: self.origin.clone(),
+            at: self.at,
+            actor: Arc::clone(&self.actor),
+            outlived: Vec::new(),
+            reviewed: Reviewed::default(),
+        }
+    }
+
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    pub(super) fn reviews(&self) -> &Reviewed {
+        &self.reviewed
     }
 
     /// With a token that has outlived these.
@@ -121,13 +149,8 @@ impl Inner {
         &self,
         operation: &Operation,
         caller: &Arc<Known>,
-    ) -> Result<Grant, Refused> {
-        let mut grant = Grant {
-            target: None,
-            source: None,
-            catalog: None,
-            actor: Arc::clone(&caller.actor),
-        };
+    ) -> Result<Rights, Refused> {
+        let mut grant = Rights::default();
         match operation {
             Operation::Ping => self.require_login(operation, caller)?,
             Operation::ListRepositories { .. } => {

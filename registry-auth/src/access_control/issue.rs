@@ -1,6 +1,5 @@
 //! Tokens: who gets one, and for what.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,7 +8,6 @@ use registry_core::{Actions, ErrorKind, RepositoryName, Result, Scopes};
 
 use super::decide::Known;
 use super::refusal::Refused;
-use super::source::Source;
 use super::{AccessControl, Inner};
 #[cfg(feature = "keys")]
 use crate::keys::{KeyHolder, SOURCE, has_identity};
@@ -317,7 +315,7 @@ impl Inner {
         not(feature = "keys"),
         allow(clippy::unused_async, reason = "nobody can be asked without keys")
     )]
-    async fn require_key(&self, holder: &Principal) -> Result<()> {
+    pub(super) async fn require_key(&self, holder: &Principal) -> Result<()> {
         let Some(id) = holder.key() else {
             return Ok(());
         };
@@ -329,36 +327,6 @@ impl Inner {
         }
         tracing::info!(%holder, key = id, "a token was shown for a key that is there no more");
         Err(wrong_credentials())
-    }
-
-    /// What has become of somebody whom `source` knew, by the authenticators
-    /// that are called so. Nothing if none of them knows it any more.
-    pub(super) async fn standing(
-        &self,
-        principal: &Principal,
-        source: &str,
-    ) -> Result<Option<(Cow<'static, str>, Standing)>> {
-        #[cfg(feature = "keys")]
-        if let Some(keys) = self.keys.as_ref().filter(|_| source == SOURCE) {
-            let standing = keys.standing(principal).await?;
-            return Ok((standing != Standing::Gone).then_some((SOURCE.into(), standing)));
-        }
-        let mut unsure = None;
-        for Source {
-            authenticator,
-            name,
-        } in &self.authenticators
-        {
-            if name != source {
-                continue;
-            }
-            match authenticator.standing(principal).await? {
-                Standing::Gone => {}
-                Standing::Unknown => unsure = Some((name.clone(), Standing::Unknown)),
-                current @ Standing::Current(_) => return Ok(Some((name.clone(), current))),
-            }
-        }
-        Ok(unsure)
     }
 }
 

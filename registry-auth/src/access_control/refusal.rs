@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::HeaderValue;
 use registry_core::{Access, Actor, CatalogAccess, Error, ErrorKind, Scopes};
 
-use super::Inner;
+use super::decide::{Known, Rights};
+use super::{AccessControl, Inner};
 use crate::Sender;
 use crate::challenge::TokenError;
 
@@ -23,6 +24,36 @@ pub struct Grant {
     pub catalog: Option<CatalogAccess>,
     /// Who was let in.
     pub actor: Arc<Actor>,
+    /// What it takes to decide once more.
+    pub(super) again: Again,
+}
+
+/// How something was decided.
+#[derive(Debug, Clone)]
+pub(super) struct Again {
+    pub(super) access: AccessControl,
+    pub(super) caller: Arc<Known>,
+    /// Whether it was a token that was shown, or a key like one.
+    pub(super) by_token: bool,
+    /// Where the sender believes the registry to be.
+    pub(super) base: Option<Box<str>>,
+}
+
+impl Grant {
+    pub(super) fn new(rights: Rights, again: Again) -> Self {
+        let Rights {
+            target,
+            source,
+            catalog,
+        } = rights;
+        Self {
+            target,
+            source,
+            catalog,
+            actor: Arc::clone(again.caller.actor()),
+            again,
+        }
+    }
 }
 
 /// Why an operation was refused.
@@ -62,6 +93,11 @@ impl Inner {
     /// What `sender` is answered. There is one challenge whenever somebody should
     /// log in, and none otherwise.
     pub(super) fn refusal(&self, refused: Refused, sender: &Sender<'_>) -> Refusal {
+        self.refusal_at(refused, sender.registry_base())
+    }
+
+    /// The same, for whoever believes the registry to be at `base`.
+    pub(super) fn refusal_at(&self, refused: Refused, base: Option<&str>) -> Refusal {
         let (error, scopes, fault) = match refused {
             Refused::Error(error) => (error, Scopes::default(), None),
             Refused::Unknown(scopes) => {
@@ -83,7 +119,7 @@ impl Inner {
         let challenge = (error.kind() == ErrorKind::Unauthorized).then(|| {
             let sentence = error.to_string();
             let fault = fault.map(|fault| (fault, sentence.as_str()));
-            self.challenge_for(sender, &scopes, fault)
+            self.challenge_for(base, &scopes, fault)
         });
         Refusal {
             error,
@@ -95,16 +131,14 @@ impl Inner {
     /// With tokens only a token is asked for, although a password is also taken.
     fn challenge_for(
         &self,
-        sender: &Sender<'_>,
+        base: Option<&str>,
         scopes: &Scopes,
         fault: Option<(TokenError, &str)>,
     ) -> HeaderValue {
         #[cfg(feature = "token")]
         if let Some(tokens) = &self.tokens {
-            return tokens
-                .challenge()
-                .header(sender.registry_base(), scopes, fault);
+            return tokens.challenge().header(base, scopes, fault);
         }
-        self.challenge.header(sender.registry_base(), scopes, fault)
+        self.challenge.header(base, scopes, fault)
     }
 }

@@ -9,7 +9,7 @@ use super::decide::Known;
 use crate::Decision;
 
 /// What was said about what an operation needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reviewed {
     pub(super) target: Decision,
     /// Where a mount takes its content from.

@@ -201,8 +201,9 @@ fn limits(claims: &Claims) -> Option<TokenLimits> {
             epochs.push((name.parse().ok()?, u64::try_from(epoch.as_integer()?).ok()?));
         }
     }
-    let limits =
-        TokenLimits::new(scopes, TokenIssuer::Own, claims.issued_at()).until(claims.expires_at());
+    let limits = TokenLimits::new(scopes, TokenIssuer::Own, claims.issued_at())
+        .until(claims.expires_at())
+        .of_token(claims.id().unwrap_or_default(), claims.key());
     Some(
         epochs
             .into_iter()

@@ -30,7 +30,7 @@ impl Revocable {
     pub(super) fn new(claims: &Claims, holder: &Principal) -> Option<Self> {
         let id = claims.id().filter(|id| (1..=64).contains(&id.len()))?;
         Some(Self {
-            token: format!("revoked/token/{id}"),
+            token: of_token(id),
             holder: of_holder(holder),
             issued_at: claims.issued_at(),
             expires_at: claims.expires_at(),
@@ -45,14 +45,25 @@ impl Revocable {
         ended_at(records, &self.holder, self.issued_at).await
     }
 
-    /// Revokes it. `grace` is how long a token is good after its end.
-    pub(super) async fn revoke(&self, records: &dyn Records, grace: Duration) -> Result<()> {
-        let end = self.expires_at.checked_add(grace);
+    /// Revokes it. `held` is for how long that is kept after its end.
+    pub(super) async fn revoke(&self, records: &dyn Records, held: Duration) -> Result<()> {
+        let end = self.expires_at.checked_add(held);
         records
             .put(&self.token, Expected::Any, Vec::new(), end)
             .await?;
         Ok(())
     }
+}
+
+/// Whether the token `id` of `holder` was revoked.
+pub(super) async fn is_revoked(
+    records: &dyn Records,
+    id: &str,
+    holder: &Principal,
+    issued_at: SystemTime,
+) -> Result<bool> {
+    Ok(records.get(&of_token(id)).await?.is_some()
+        || ended_at(records, &of_holder(holder), issued_at).await?)
 }
 
 /// Revokes all tokens of `holder`, or of everybody, that there are at `now` and that
@@ -99,6 +110,10 @@ async fn ended_at(records: &dyn Records, key: &str, since: SystemTime) -> Result
         }
     }
     Ok(false)
+}
+
+fn of_token(id: &str) -> String {
+    format!("revoked/token/{id}")
 }
 
 fn of_holder(holder: &Principal) -> String {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use registry_core::{
-    Action, Deletion, Descriptor, Digest, ErrorKind, MediaType, Precondition, PutManifest,
+    Access, Action, Deletion, Descriptor, Digest, ErrorKind, MediaType, Precondition, PutManifest,
     Reference, Result, Tag,
 };
 
@@ -75,7 +75,6 @@ pub(super) async fn put(
     body: RequestBody,
 ) -> Result<Response<Body>> {
     let settings = request.settings;
-    let access = request.access()?;
     let rules = &settings.manifest_rules;
     // Before the body is read.
     rules.check_tags(tags.len())?;
@@ -86,7 +85,8 @@ pub(super) async fn put(
     let (bytes, _hold) = collected.await?;
     let _document = settings.capacity.document(&bytes).await?;
     let push = check(settings, reference.clone(), media_type, bytes).await?;
-    let precondition = precondition(request, reference).await?;
+    let access = &Box::pin(request.confirm()).await?;
+    let precondition = precondition(request, access, reference).await?;
     let push = push
         .with_tags(tags.iter().cloned())?
         .with_precondition(precondition);
@@ -159,7 +159,11 @@ fn require_no_oracle(request: &Request<'_>, reference: &Reference) -> Result<()>
 }
 
 /// What the client's conditions mean for the tags of the push.
-async fn precondition(request: &Request<'_>, reference: &Reference) -> Result<Precondition> {
+async fn precondition(
+    request: &Request<'_>,
+    access: &Access,
+    reference: &Reference,
+) -> Result<Precondition> {
     let Some(condition) = PushCondition::from_headers(request.headers()) else {
         return Ok(Precondition::None);
     };
@@ -167,7 +171,7 @@ async fn precondition(request: &Request<'_>, reference: &Reference) -> Result<Pr
     if let (true, Some(precondition)) = (is_tag, condition.precondition()) {
         return Ok(precondition);
     }
-    let precondition = condition.check(current(request, reference).await?)?;
+    let precondition = condition.check(current(request, access, reference).await?)?;
     // A manifest by its digest can't change; the condition says nothing about
     // tags that come with it.
     Ok(if is_tag {
@@ -178,9 +182,13 @@ async fn precondition(request: &Request<'_>, reference: &Reference) -> Result<Pr
 }
 
 /// What is under a reference now.
-async fn current(request: &Request<'_>, reference: &Reference) -> Result<Option<Digest>> {
+async fn current(
+    request: &Request<'_>,
+    access: &Access,
+    reference: &Reference,
+) -> Result<Option<Digest>> {
     let registry = &request.settings.registry;
-    match registry.resolve(request.access()?, reference).await {
+    match registry.resolve(access, reference).await {
         Ok(found) => Ok(Some(found.digest)),
         Err(error) if is_absent(error.kind()) => Ok(None),
         Err(error) => Err(error),

@@ -46,11 +46,13 @@ pub(super) async fn push(
     let access = request.access()?;
     let algorithm = digest.algorithm();
     if body.is_empty().await? && *digest != algorithm.digest(b"") {
+        Box::pin(request.confirm()).await?;
         return begin(request, Some(algorithm)).await;
     }
     let settings = request.settings;
     let max = settings.limits.max_blob;
-    let chunk = chunk(request.headers(), body, max, 0)?;
+    let mut chunk = chunk(request.headers(), body, max, 0)?;
+    chunk.body = request.confirmed(chunk.body);
     let registry = &settings.registry;
     let options = UploadOptions::default().algorithm(Some(algorithm));
     let whole = push_whole(registry.clone(), access.clone(), options, *digest, chunk);
@@ -161,8 +163,9 @@ pub(super) async fn finish(
 ) -> Result<Response<Body>> {
     let access = request.access()?;
     let (max, received) = bounds(request, access, id).await?;
-    let chunk = chunk(request.headers(), body, max, received)?;
+    let mut chunk = chunk(request.headers(), body, max, received)?;
     let has_chunk = chunk.start.is_some() || chunk.length != Some(0);
+    chunk.body = request.confirmed(chunk.body);
     let last = has_chunk.then_some(chunk);
     let registry = &request.settings.registry;
     registry.finish_upload(access, id, digest, last).await?;

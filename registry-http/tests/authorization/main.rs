@@ -27,6 +27,7 @@ mod disabled;
 mod endpoint;
 mod exchange;
 mod explained;
+mod held;
 mod identities;
 #[path = "../../src/management_operation.rs"]
 #[allow(
