@@ -40,8 +40,9 @@ const FILE_MAX: u64 = 16 << 20;
 /// passes and 4 lanes. Other kinds are refused: they are quickly guessed, or
 /// take so much work that logins would be a way to stop the program.
 ///
-/// A change of the file takes effect within about a second, as a whole: the
-/// file may be replaced, written in place, or swapped behind a symbolic link.
+/// A change of the file takes effect as a whole: within about a second if another
+/// file is renamed to it or swapped behind a symbolic link, and if it is written in
+/// place, as `htpasswd` does, once it has stayed the same for five seconds.
 /// While it is missing, empty or malformed, the users known before stay, and
 /// the log says why.
 ///

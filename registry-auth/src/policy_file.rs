@@ -50,8 +50,9 @@ const PROBLEMS_MAX: usize = 20;
 /// Members of `groups` are in them besides those of whom a login says so.
 /// Whoever is in `disabled` is refused whatever it shows.
 ///
-/// A change of the file takes effect within about a second, as a whole: the
-/// file may be replaced, written in place, or swapped behind a symbolic link.
+/// A change of the file takes effect as a whole: within about a second if another
+/// file is renamed to it or swapped behind a symbolic link, and if it is written in
+/// place once it has stayed the same for five seconds.
 /// While it is missing, empty or malformed, the rules from before stay, and the
 /// log says why.
 pub struct PolicyFile {

@@ -7,28 +7,35 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use registry_core::{Error, Result};
+use registry_core::{Clock, Error, Result, SystemClock};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+#[cfg(feature = "policy")]
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a changed file has to stay the same before it is read: somebody
-/// may be writing it.
-const SETTLED: Duration = Duration::from_millis(50);
+/// How long a file that was written in its place has to stay the same before it
+/// counts. Somebody may be writing it, and what there is of it so far may be a file
+/// that nothing is wrong with, only with fewer users, or without the last rule, which
+/// denies something.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// What a file says, kept up to date as long as somebody asks for it.
 ///
-/// It is always the whole of one version: while the file is missing, can't be
-/// used or is being written, what it said before stays, and the log says why,
-/// once for each change.
+/// It is always the whole of one version. One that took the place of the file, by
+/// being renamed or behind a symbolic link, counts at once; one that was written into
+/// the file, once nobody has written to it for five seconds. While the file is missing
+/// or can't be used, what it said before stays, and the log says why, once for each
+/// change.
 pub(crate) struct WatchedFile<T> {
     file: Arc<Described<T>>,
     state: Mutex<State<T>>,
     /// Held by whoever looks for a change; the others go on with what is known.
     watcher: tokio::sync::Mutex<Watched>,
+    clock: Box<dyn Clock>,
 }
 
 /// Makes something of all that a file holds.
@@ -51,9 +58,14 @@ struct State<T> {
     looked: Instant,
 }
 
-/// What was seen last, so that nothing is read or reported twice.
+/// What was seen, so that nothing is read or reported twice.
 struct Watched {
+    /// The last version that was dealt with; absent while there is none.
     seen: Option<Stamp>,
+    /// Where the last one was that there was.
+    place: Place,
+    /// What it has looked like since when, if that is something else.
+    changing: Option<(Stamp, Instant)>,
 }
 
 /// What changes when a file does, wherever symbolic links lead.
@@ -61,8 +73,29 @@ struct Watched {
 struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
+    /// Seconds and nanoseconds: when it was written, and when that or anything else
+    /// was done with it.
     #[cfg(unix)]
-    identity: (u64, u64, i64, i64),
+    times: [(i64, i64); 2],
+    #[cfg(unix)]
+    inode: (u64, u64),
+    #[cfg(unix)]
+    mode: u32,
+}
+
+/// Which file it is, whatever is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    /// Where symbolic links lead.
+    path: Option<PathBuf>,
+    #[cfg(unix)]
+    inode: (u64, u64),
+}
+
+/// A file as it was found.
+struct Sight {
+    stamp: Stamp,
+    place: Place,
 }
 
 impl<T: Send + Sync + 'static> WatchedFile<T> {
@@ -115,14 +148,25 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     }
 
     fn start(file: Described<T>) -> Result<Self> {
-        let (stamp, content) = file.load()?;
+        let place = |stamp: &Stamp| Place::of(fs::canonicalize(&file.path).ok(), stamp);
+        let (stamp, content) = file
+            .read()?
+            .ok_or_else(|| io::Error::other("it is being written; try again later"))
+            .map_err(|source| file.unreadable(source))?;
+        let content = file.parse(&stamp, &content)?;
+        let watched = Watched {
+            place: place(&stamp),
+            seen: Some(stamp),
+            changing: None,
+        };
         Ok(Self {
             file: Arc::new(file),
             state: Mutex::new(State {
                 content: Arc::new(content),
                 looked: Instant::now(),
             }),
-            watcher: tokio::sync::Mutex::new(Watched { seen: Some(stamp) }),
+            watcher: tokio::sync::Mutex::new(watched),
+            clock: Box::new(SystemClock),
         })
     }
 
@@ -137,7 +181,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         }
         match self.watcher.try_lock() {
             Ok(mut watched) => {
-                self.look(&mut watched).await;
+                self.look(&mut watched, looked.elapsed()).await;
                 Arc::clone(&self.lock().content)
             }
             Err(_) => content,
@@ -159,63 +203,90 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         }
     }
 
-    async fn look(&self, watched: &mut Watched) {
+    /// Looks for a change, which nobody did for so long.
+    async fn look(&self, watched: &mut Watched, unwatched: Duration) {
         let (what, path) = (self.file.what, self.file.path.display());
-        let stamp = self.settled(watched.seen.as_ref()).await;
-        if stamp != watched.seen {
-            match self.read(stamp.is_some()).await {
-                Ok(Some((stamp, content))) => {
-                    tracing::info!(%path, "read the {what} again");
-                    watched.seen = Some(stamp);
-                    self.lock().content = Arc::new(content);
-                }
-                Ok(None) => {
+        match self.sight().await {
+            None => {
+                if watched.seen.take().is_some() {
                     tracing::error!(%path, "the {what} is gone; what it said before stays");
-                    watched.seen = None;
                 }
-                Err(error) => {
-                    tracing::error!(%path, %error, "the {what} can't be used; what it said before stays");
-                    watched.seen = stamp;
+                watched.changing = None;
+            }
+            Some(sight) if watched.seen.as_ref() == Some(&sight.stamp) => watched.changing = None,
+            Some(sight) => {
+                if self.counts(watched, &sight, unwatched) {
+                    self.take(watched, sight).await;
                 }
             }
         }
         self.lock().looked = Instant::now();
     }
 
-    /// What the file looks like once nobody writes to it; absent if there is
-    /// none. One that never comes to rest is left for the next time.
-    async fn settled(&self, seen: Option<&Stamp>) -> Option<Stamp> {
-        let mut last = self.stamp().await;
-        for _ in 0..10 {
-            if last.as_ref() == seen {
-                break;
-            }
-            sleep(SETTLED).await;
-            let now = self.stamp().await;
-            if now == last {
-                return now;
-            }
-            last = now;
+    /// Whether this is the whole of a version, as far as can be told.
+    fn counts(&self, watched: &mut Watched, sight: &Sight, unwatched: Duration) -> bool {
+        if sight.took_the_place_of(watched) {
+            return true;
         }
-        seen.cloned()
+        match &watched.changing {
+            Some((stamp, since)) if *stamp == sight.stamp => since.elapsed() >= SETTLED,
+            // Who wasn't there can only ask the file how long it has been so.
+            None if unwatched >= SETTLED && sight.stamp.rested(self.clock.now()) >= SETTLED => true,
+            before => {
+                if before.is_none() {
+                    let (what, path) = (self.file.what, self.file.path.display());
+                    tracing::info!(
+                        %path,
+                        "somebody writes to the {what}; it counts once that was {} seconds ago",
+                        SETTLED.as_secs()
+                    );
+                }
+                watched.changing = Some((sight.stamp.clone(), Instant::now()));
+                false
+            }
+        }
     }
 
-    async fn stamp(&self) -> Option<Stamp> {
+    /// Takes over what the file says.
+    async fn take(&self, watched: &mut Watched, sight: Sight) {
+        let (what, path) = (self.file.what, self.file.path.display());
         let file = Arc::clone(&self.file);
-        let metadata = spawn_blocking(move || fs::metadata(&file.path)).await;
-        metadata.ok()?.ok().map(|metadata| Stamp::of(&metadata))
+        let stamp = sight.stamp.clone();
+        let read = spawn_blocking(move || match file.read()? {
+            Some((read, content)) if read == stamp => file.parse(&read, &content).map(Some),
+            // It is another one already.
+            _ => Ok(None),
+        });
+        let interrupted = |source| Error::internal(format!("the {what} could not be read"), source);
+        match read.await.map_err(interrupted).and_then(|read| read) {
+            Ok(None) => return,
+            Ok(Some(content)) => {
+                tracing::info!(%path, "read the {what} again");
+                self.lock().content = Arc::new(content);
+            }
+            Err(error) => {
+                tracing::error!(%path, %error, "the {what} can't be used; what it said before stays");
+            }
+        }
+        *watched = Watched {
+            seen: Some(sight.stamp),
+            place: sight.place,
+            changing: None,
+        };
     }
 
-    async fn read(&self, exists: bool) -> Result<Option<(Stamp, T)>> {
-        if !exists {
-            return Ok(None);
-        }
+    /// What the file looks like; absent if there is none.
+    async fn sight(&self) -> Option<Sight> {
         let file = Arc::clone(&self.file);
-        let what = self.file.what;
-        spawn_blocking(move || file.load())
-            .await
-            .map_err(|source| Error::internal(format!("the {what} could not be read"), source))?
-            .map(Some)
+        let sight = spawn_blocking(move || {
+            let path = fs::canonicalize(&file.path)?;
+            let stamp = Stamp::of(&fs::metadata(&path)?);
+            io::Result::Ok(Sight {
+                place: Place::of(Some(path), &stamp),
+                stamp,
+            })
+        });
+        sight.await.ok()?.ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -224,30 +295,37 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
 }
 
 impl<T> Described<T> {
-    /// Reads the file, and what it looked like then.
-    fn load(&self) -> Result<(Stamp, T)> {
-        let (metadata, content) = read(&self.path, self.most).map_err(|source| {
-            let reason = format!(
-                "the {} {} can't be read: {source}",
-                self.what,
-                self.path.display()
-            );
-            Error::internal(reason, source)
-        })?;
-        let content = (self.parse)(&content)?;
-        if self.is_secret && may_be_read_by_others(&metadata) {
+    /// Reads the file, and what it looked like then. Nothing if somebody wrote to it
+    /// meanwhile.
+    fn read(&self) -> Result<Option<(Stamp, Zeroizing<Vec<u8>>)>> {
+        read(&self.path, self.most).map_err(|source| self.unreadable(source))
+    }
+
+    /// What it says, with a warning if that is a secret that others may read.
+    fn parse(&self, stamp: &Stamp, content: &[u8]) -> Result<T> {
+        let content = (self.parse)(content)?;
+        if self.is_secret && stamp.may_be_read_by_others() {
             let (what, path) = (self.what, self.path.display());
             tracing::warn!(
                 %path,
                 "others may read the {what}; let nobody but its owner do so (chmod 600)"
             );
         }
-        Ok((Stamp::of(&metadata), content))
+        Ok(content)
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        let reason = format!(
+            "the {} {} can't be read: {source}",
+            self.what,
+            self.path.display()
+        );
+        Error::internal(reason, source)
     }
 }
 
 /// At most `most` bytes, all of one version of the file.
-fn read(path: &Path, most: u64) -> io::Result<(Metadata, Zeroizing<Vec<u8>>)> {
+fn read(path: &Path, most: u64) -> io::Result<Option<(Stamp, Zeroizing<Vec<u8>>)>> {
     let file = File::open(path)?;
     let before = Stamp::of(&file.metadata()?);
     let mut content = Zeroizing::new(Vec::new());
@@ -258,40 +336,83 @@ fn read(path: &Path, most: u64) -> io::Result<(Metadata, Zeroizing<Vec<u8>>)> {
     if before.length > most || u64::try_from(read).unwrap_or(u64::MAX) > most {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let after = file.metadata()?;
-    if before != Stamp::of(&after) {
-        return Err(io::Error::other("it is being written; try again later"));
-    }
-    Ok((after, content))
-}
-
-/// Whether more than its owner and their group may read a file.
-fn may_be_read_by_others(metadata: &Metadata) -> bool {
-    #[cfg(unix)]
-    return std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o007 != 0;
-    #[cfg(not(unix))]
-    {
-        let _ = metadata;
-        false
-    }
+    let after = Stamp::of(&file.metadata()?);
+    Ok((before == after).then_some((after, content)))
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+
         Self {
             length: metadata.len(),
             modified: metadata.modified().ok(),
             #[cfg(unix)]
-            identity: {
-                use std::os::unix::fs::MetadataExt;
-                (
-                    metadata.dev(),
-                    metadata.ino(),
-                    metadata.ctime(),
-                    metadata.ctime_nsec(),
-                )
-            },
+            times: [
+                (metadata.mtime(), metadata.mtime_nsec()),
+                (metadata.ctime(), metadata.ctime_nsec()),
+            ],
+            #[cfg(unix)]
+            inode: (metadata.dev(), metadata.ino()),
+            #[cfg(unix)]
+            mode: metadata.mode(),
         }
+    }
+
+    /// Whether more than its owner and their group may read it.
+    fn may_be_read_by_others(&self) -> bool {
+        #[cfg(unix)]
+        return self.mode & 0o007 != 0;
+        #[cfg(not(unix))]
+        false
+    }
+
+    /// For how long nothing was done with it.
+    fn rested(&self, now: SystemTime) -> Duration {
+        let since = |time: SystemTime| now.duration_since(time).ok();
+        let written = self.modified.and_then(since);
+        #[cfg(unix)]
+        let written = {
+            let [_, (seconds, _)] = self.times;
+            let seconds = u64::try_from(seconds).ok().map(Duration::from_secs);
+            // It may be nearly a second later.
+            let changed = seconds.and_then(|time| time.checked_add(Duration::from_secs(1)));
+            let changed = changed.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));
+            written.zip(changed.and_then(since)).map(|(a, b)| a.min(b))
+        };
+        written.unwrap_or_default()
+    }
+}
+
+impl Place {
+    #[cfg_attr(not(unix), allow(unused_variables, reason = "inodes are in it"))]
+    fn of(path: Option<PathBuf>, stamp: &Stamp) -> Self {
+        Self {
+            path,
+            #[cfg(unix)]
+            inode: stamp.inode,
+        }
+    }
+}
+
+impl Sight {
+    /// Whether this is another file, which was whole before it was put here. Behind
+    /// another symbolic link it is. Otherwise the last that was done with it must not
+    /// have been writing, but renaming: a new file may also be written where it is.
+    fn took_the_place_of(&self, before: &Watched) -> bool {
+        if self.place.path != before.place.path {
+            return true;
+        }
+        #[cfg(unix)]
+        {
+            let [written, changed] = self.stamp.times;
+            // The number of one that is gone is given to another.
+            let is_another = before.seen.is_none() || self.place.inode != before.place.inode;
+            is_another && written != changed
+        }
+        #[cfg(not(unix))]
+        false
     }
 }
 
@@ -325,12 +446,37 @@ mod tests {
         WatchedFile::open("note", path, parse, most)
     }
 
+    /// Looks once a second, as often as this.
+    async fn look(file: &WatchedFile<String>, times: usize) -> Vec<String> {
+        let mut said = Vec::new();
+        for _ in 0..times {
+            advance(INTERVAL).await;
+            said.push(file.current().await.to_string());
+        }
+        said
+    }
+
+    /// Puts a file with this content in the place of another.
+    fn replace(path: &Path, content: &str) {
+        let new = path.with_extension("new");
+        fs::write(&new, content).unwrap();
+        written_before(&new);
+        fs::rename(new, path).unwrap();
+    }
+
+    /// As if it had been written a while ago.
+    fn written_before(path: &Path) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_is_always_the_whole_of_one_version() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("note");
         fs::write(&path, "one.").unwrap();
         let file = open(path.clone(), 8).unwrap();
+        let mut before = "one.";
         for (content, expected) in [
             (Some("two."), "two."),
             (Some("three"), "two."),
@@ -343,10 +489,97 @@ mod tests {
                 Some(content) => fs::write(&path, content).unwrap(),
                 None => fs::remove_file(&path).unwrap(),
             }
-            for _ in 0..2 {
-                advance(INTERVAL).await;
-                assert_eq!(*file.current().await, expected, "{content:?}");
+            // From when it was seen first.
+            assert_eq!(look(&file, 5).await, [before; 5], "{content:?}");
+            assert_eq!(look(&file, 2).await, [expected; 2], "{content:?}");
+            before = expected;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_still_written_to_is_not_taken() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("note");
+        fs::write(&path, "a.b.c.").unwrap();
+        let file = open(path.clone(), 32).unwrap();
+        let new = "a.d.c.e.f.";
+        // In its place, and as another file that is written there.
+        for is_new in [false, true] {
+            for end in (0..new.len()).step_by(2) {
+                if is_new && end == 0 {
+                    fs::remove_file(&path).unwrap();
+                }
+                fs::write(&path, &new[..end]).unwrap();
+                assert_eq!(look(&file, 5).await, ["a.b.c."; 5], "{end}");
             }
+        }
+        fs::write(&path, new).unwrap();
+        assert_eq!(look(&file, 5).await, ["a.b.c."; 5]);
+        assert_eq!(look(&file, 1).await, [new]);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_the_place_of_the_file_counts_at_once() {
+        use std::os::unix::fs::symlink;
+
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("note"), "one.").unwrap();
+        let file = open(at("note"), 8).unwrap();
+        replace(&at("note"), "two.");
+        assert_eq!(look(&file, 1).await, ["two."]);
+        // Also while somebody writes, or when there was none for a while.
+        fs::write(at("note"), "t.").unwrap();
+        assert_eq!(look(&file, 2).await, ["two."; 2]);
+        replace(&at("note"), "three.");
+        assert_eq!(look(&file, 1).await, ["three."]);
+        fs::remove_file(at("note")).unwrap();
+        assert_eq!(look(&file, 2).await, ["three."; 2]);
+        replace(&at("note"), "four.");
+        assert_eq!(look(&file, 1).await, ["four."]);
+        // What can't be used doesn't, either way.
+        replace(&at("note"), "five");
+        assert_eq!(look(&file, 7).await, ["four."; 7]);
+
+        // Behind a link it does, however new it is.
+        fs::write(at("a"), "a.").unwrap();
+        symlink("a", at("link")).unwrap();
+        let file = open(at("link"), 8).unwrap();
+        fs::write(at("b"), "b.").unwrap();
+        symlink("b", at("next")).unwrap();
+        fs::rename(at("next"), at("link")).unwrap();
+        assert_eq!(look(&file, 1).await, ["b."]);
+        fs::write(at("b"), "c.").unwrap();
+        assert_eq!(look(&file, 5).await, ["b."; 5]);
+        assert_eq!(look(&file, 1).await, ["c."]);
+    }
+
+    /// A clock that is ahead.
+    #[derive(Debug)]
+    struct Ahead(Duration);
+
+    impl Clock for Ahead {
+        fn now(&self) -> SystemTime {
+            SystemClock.now().checked_add(self.0).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_did_not_look_goes_by_what_the_file_says() {
+        for (ahead, expected) in [(0, "one."), (3600, "two.")] {
+            let directory = TempDir::new().unwrap();
+            let path = directory.path().join("note");
+            fs::write(&path, "one.").unwrap();
+            let mut file = open(path.clone(), 8).unwrap();
+            file.clock = Box::new(Ahead(Duration::from_secs(ahead)));
+            advance(Duration::from_mins(1)).await;
+            fs::write(&path, "two.").unwrap();
+            assert_eq!(*file.current().await, expected);
+            assert_eq!(look(&file, 5).await.last().unwrap(), "two.");
+            // Not whoever looks often.
+            fs::write(&path, "t.").unwrap();
+            assert_eq!(look(&file, 5).await, ["two."; 5]);
         }
     }
 
@@ -382,15 +615,14 @@ mod tests {
         let file = WatchedFile::open("note", path.clone(), counted, 8).unwrap();
         for (content, reads) in [(None, 1), (Some("two."), 2), (Some("bad"), 3)] {
             if let Some(content) = content {
-                fs::write(&path, content).unwrap();
+                replace(&path, content);
             }
             // Too early to look.
             let before = READ.load(Ordering::Relaxed);
             file.current().await;
             assert_eq!(READ.load(Ordering::Relaxed), before, "{content:?}");
-            for _ in 0..3 {
-                advance(INTERVAL).await;
-                file.current().await;
+            for _ in 0..8 {
+                look(&file, 1).await;
                 file.current().await;
             }
             assert_eq!(READ.load(Ordering::Relaxed), reads, "{content:?}");

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use registry_auth::{
@@ -111,6 +111,15 @@ impl File {
         };
         fs::write(file.path(), content).unwrap();
         file
+    }
+
+    /// Puts another in its place, which was written before.
+    fn replace(&self, content: &str) {
+        let new = self.directory.path().join("new");
+        fs::write(&new, content).unwrap();
+        let written = fs::File::options().write(true).open(&new).unwrap();
+        written.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        fs::rename(&new, self.path()).unwrap();
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -214,15 +223,22 @@ async fn later() {
     advance(Duration::from_millis(1100)).await;
 }
 
+/// Lets a file count that was written in its place.
+async fn rest(access: &AccessControl) {
+    for _ in 0..6 {
+        later().await;
+        // Somebody has to ask for it.
+        assert_eq!(login(access, "nobody", "").await, WRONG);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn s_49_a_replaced_file_counts_as_a_whole() {
     let file = File::new(&(line("alice", "old", 4) + &line("bob", "b", 4)));
     let access = access(&file.path());
     assert_eq!(login(&access, "alice", "old").await, Ok(()));
 
-    let new = file.directory.path().join("new");
-    fs::write(&new, line("alice", "new", 4)).unwrap();
-    fs::rename(&new, file.path()).unwrap();
+    file.replace(&line("alice", "new", 4));
     later().await;
     // What was found right before doesn't count any more.
     assert_eq!(login(&access, "alice", "old").await, WRONG);
@@ -265,7 +281,7 @@ async fn s_49_a_file_that_cannot_be_used_leaves_the_users_as_they_were() {
             Some(content) => fs::write(file.path(), content).unwrap(),
             None => fs::remove_file(file.path()).unwrap(),
         }
-        for _ in 0..2 {
+        for _ in 0..8 {
             later().await;
             assert_eq!(
                 login(&access, "alice", "secret").await,
@@ -277,9 +293,49 @@ async fn s_49_a_file_that_cannot_be_used_leaves_the_users_as_they_were() {
         }
     }
     fs::write(file.path(), line("carol", "c", 4)).unwrap();
-    later().await;
+    rest(&access).await;
     assert_eq!(login(&access, "carol", "c").await, Ok(()));
     assert_eq!(login(&access, "alice", "secret").await, WRONG);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s_49_a_file_that_is_written_slowly_counts_once_it_is_whole() {
+    let lines = |users: &[&str]| {
+        users
+            .iter()
+            .map(|user| line(user, "p", 4))
+            .collect::<String>()
+    };
+    let old = lines(&["alice", "bob", "dora"]);
+    let new = lines(&["alice", "carol", "dora", "erin"]);
+    let file = File::new(&old);
+    let access = access(&file.path());
+    let all = ["alice", "bob", "carol", "dora", "erin"];
+    let users = async || {
+        let mut users = Vec::new();
+        for user in all {
+            if login(&access, user, "p").await.is_ok() {
+                users.push(user);
+            }
+        }
+        users
+    };
+    assert_eq!(users().await, ["alice", "bob", "dora"]);
+    // Emptied, and then a line at a time; each of these is a file by itself.
+    let ends = new.match_indices('\n').map(|(at, _)| at + 1);
+    for end in std::iter::once(0).chain(ends) {
+        fs::write(file.path(), &new[..end]).unwrap();
+        for _ in 0..4 {
+            later().await;
+            assert_eq!(users().await, ["alice", "bob", "dora"], "{end}");
+        }
+    }
+    rest(&access).await;
+    assert_eq!(users().await, ["alice", "carol", "dora", "erin"]);
+    // Who goes does, too, and more than that can't be known.
+    fs::write(file.path(), lines(&["alice"])).unwrap();
+    rest(&access).await;
+    assert_eq!(users().await, ["alice"]);
 }
 
 /// How many checks run at once, and how many wait for them.
@@ -504,13 +560,13 @@ async fn whoever_was_known_can_be_asked_about_again() {
     }
 
     // The same hash is the same password; only of the same user.
-    fs::write(file.path(), format!("a:{SLOW}\nb:{SLOW}\n")).unwrap();
+    file.replace(&format!("a:{SLOW}\nb:{SLOW}\n"));
     advance(Duration::from_secs(2)).await;
     let changed = stamp(&users, Principal::new("a")).await.unwrap();
     assert!(changed != a && changed != b);
     assert_eq!(stamp(&users, Principal::new("b")).await, Some(b));
 
-    fs::write(file.path(), format!("a:{SLOW}\n")).unwrap();
+    file.replace(&format!("a:{SLOW}\n"));
     advance(Duration::from_secs(2)).await;
     assert_eq!(stamp(&users, Principal::new("b")).await, None);
     assert_eq!(stamp(&users, Principal::new("a")).await, Some(changed));

@@ -257,11 +257,19 @@ async fn keys_are_followed_when_their_file_changes() {
     pull(&access, &by_old).await.unwrap();
     assert!(pull(&access, &by_new).await.is_err());
 
-    std::fs::write(&path, "{}").unwrap();
+    // Written before, and then put there.
+    let replace = |content: &[u8]| {
+        let other = path.with_extension("new");
+        std::fs::write(&other, content).unwrap();
+        let written = std::fs::File::options().write(true).open(&other).unwrap();
+        written.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        std::fs::rename(other, &path).unwrap();
+    };
+    replace(b"{}");
     tokio::time::sleep(Duration::from_millis(1200)).await;
     pull(&access, &by_old).await.unwrap();
 
-    std::fs::write(&path, document(&new)).unwrap();
+    replace(&document(&new));
     let patience = tokio::time::Instant::now() + Duration::from_secs(20);
     while pull(&access, &by_new).await.is_err() {
         assert!(

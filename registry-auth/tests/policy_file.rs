@@ -295,12 +295,55 @@ async fn a_change_takes_effect_by_itself_and_only_as_a_whole() {
                 Some(text) => fs::write(file.path(), text).unwrap(),
                 None => fs::remove_file(file.path()).unwrap(),
             }
-            for _ in 0..40 {
+            for _ in 0..80 {
                 pass().await;
                 assert!(may(name) && !may("d"));
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_written_slowly_counts_once_it_is_whole() {
+    let old = "version: 1\nrules:\n  - users may pull **\n  \
+               - nobody except user ann may pull secret/**\n";
+    let new = "version: 1\nrules:\n  - users may pull **\n  - users may list **\n  \
+               - nobody except user ann may pull secret/**\n  - user ann may push **\n";
+    let file = File::new(old);
+    let policy = PolicyFile::open(file.path()).unwrap();
+    let (ann, ben) = (Principal::new("ann"), Principal::new("ben"));
+    let rights = || {
+        [
+            granted(&policy, Some(&ann), "secret/a"),
+            granted(&policy, Some(&ben), "secret/a"),
+            granted(&policy, Some(&ben), "b"),
+        ]
+    };
+    let before = rights();
+    assert!(before[1].is_empty());
+    let after = {
+        let file = File::new(new);
+        let policy = PolicyFile::open(file.path()).unwrap();
+        granted(&policy, Some(&ann), "secret/a")
+    };
+    assert_ne!(after, before[0]);
+    let ends = new.match_indices('\n').map(|(at, _)| at + 1);
+    for end in std::iter::once(0).chain(ends) {
+        fs::write(file.path(), &new[..end]).unwrap();
+        for _ in 0..40 {
+            pass().await;
+            assert_eq!(rights(), before, "{end}");
+        }
+    }
+    for _ in 0..10_000 {
+        if rights() != before {
+            break;
+        }
+        pass().await;
+    }
+    assert_eq!(rights()[0], after);
+    let ben = granted(&policy, Some(&ben), "secret/a");
+    assert!(!ben.contains(Action::Pull.into()), "{ben:?}");
 }
 
 #[tokio::test]

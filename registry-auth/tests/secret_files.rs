@@ -50,7 +50,16 @@ const CHANGES: [(Option<&str>, &str); 6] = [
 
 fn change(path: &std::path::Path, content: Option<&str>) {
     match content {
-        Some(content) => fs::write(path, content).unwrap(),
+        // Written before, and then put there.
+        Some(content) => {
+            let new = path.with_extension("new");
+            fs::write(&new, content).unwrap();
+            let written = fs::File::options().write(true).open(&new).unwrap();
+            written
+                .set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap();
+            fs::rename(new, path).unwrap();
+        }
         None => fs::remove_file(path).unwrap(),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Verifier {
 /// Where keys are.
 #[derive(Debug)]
 enum Keys {
-    File(WatchedFile<Vec<DatedKeys>>),
+    File(Box<WatchedFile<Vec<DatedKeys>>>),
     Remote(RemoteKeys),
 }
 
@@ -112,7 +112,7 @@ impl Verifier {
         parse: impl Fn(&[u8]) -> Result<Vec<DatedKeys>> + Send + Sync + 'static,
     ) -> Result<()> {
         let file = WatchedFile::open(kind, path, parse, FILE_MAX)?;
-        self.sources.push(Keys::File(file));
+        self.sources.push(Keys::File(Box::new(file)));
         Ok(())
     }
 
