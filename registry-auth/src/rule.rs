@@ -46,6 +46,24 @@ pub enum Who {
 }
 
 impl Who {
+    /// Why nobody can be called so, if that is a user or robot.
+    #[cfg(feature = "policy")]
+    pub(crate) fn impossible_name(&self) -> Option<String> {
+        match self {
+            Self::Robot(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                let lower = name.to_ascii_lowercase();
+                Some(format!(
+                    "no robot is called `{name}`, since their names are in lower case; \
+                     write `robot {lower}`"
+                ))
+            }
+            Self::User(name) => name.strip_prefix(ROBOT).map(|robot| {
+                format!("no user is called `{name}`, but a robot is; write `robot {robot}`")
+            }),
+            _ => None,
+        }
+    }
+
     pub(crate) fn includes(&self, identity: Identity<'_>) -> bool {
         let kind = identity.kind();
         let is = |of_kind, name| kind == Some(of_kind) && identity.name() == Some(name);
@@ -223,21 +241,8 @@ impl Rule {
     /// Why it is about nobody who can be here, if a name in it can't be one.
     #[cfg(feature = "policy")]
     pub(crate) fn impossible_name(&self) -> Option<String> {
-        std::iter::once(&self.who)
-            .chain(&self.except)
-            .find_map(|who| match who {
-                Who::Robot(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                    let lower = name.to_ascii_lowercase();
-                    Some(format!(
-                        "no robot is called `{name}`, since their names are in lower case; \
-                         write `robot {lower}`"
-                    ))
-                }
-                Who::User(name) => name.strip_prefix(ROBOT).map(|robot| {
-                    format!("no user is called `{name}`, but a robot is; write `robot {robot}`")
-                }),
-                _ => None,
-            })
+        let mut all = std::iter::once(&self.who).chain(&self.except);
+        all.find_map(Who::impossible_name)
     }
 
     /// The issuers of the workloads that it is about, or not.

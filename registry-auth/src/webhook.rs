@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode, Uri};
 use registry_core::{Action, Actions, Error, ErrorKind, RepositoryName, Result, Tag};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::fetch::check_url;
@@ -51,12 +51,12 @@ const SIGNATURE: &str = "x-hub-signature-256";
 /// is answered by
 ///
 /// ```json
-/// {"result": {"allow": false, "deny": true, "reason": "shops are frozen until Monday"}}
+/// {"result": {"deny": true, "reason": "shops are frozen until Monday"}}
 /// ```
 ///
 /// `kind` is `user`, `robot`, `workload` or `anonymous`; `user` is its name, and null for anonymous callers, as is an address that isn't known;
-/// `time` is in seconds since 1970. An answer with neither `allow` nor `deny` leaves
-/// it to the [policies](crate::Policy). Both are about the actions that were asked
+/// `time` is in seconds since 1970. An `allow` that is false denies as `deny` does; an answer with
+/// neither leaves it to the [policies](crate::Policy). Both are about the actions that were asked
 /// for, or about those in `actions`, such as `["push", "overwrite"]`. Only those
 /// who may pull or list there read the reason.
 ///
@@ -273,12 +273,17 @@ struct Answer {
 /// What the service says. It may say more, for others.
 #[derive(Deserialize)]
 struct Verdict {
-    #[serde(default)]
-    allow: bool,
+    #[serde(default, deserialize_with = "said")]
+    allow: Option<bool>,
     #[serde(default)]
     deny: bool,
     reason: Option<String>,
     actions: Option<Vec<String>>,
+}
+
+/// What is there has to be a yes or no.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(deserializer).map(Some)
 }
 
 impl Verdict {
@@ -292,10 +297,11 @@ impl Verdict {
                 .map_err(|source| unusable("it names no such action").with_source(source))?,
         };
         let mut decision = Decision::ABSTAIN;
-        if self.allow {
+        if self.allow == Some(true) {
             decision = decision.and(Decision::allow(actions));
         }
-        if self.deny {
+        // A policy whose `allow` is false unless something says otherwise answers so.
+        if self.deny || self.allow == Some(false) {
             // It is shown to people, in an answer and a log.
             let said = self.reason.unwrap_or_default();
             let plain = said.chars().filter(|letter| !letter.is_control());

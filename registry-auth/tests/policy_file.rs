@@ -470,6 +470,9 @@ fn a_rule_for_a_name_that_nobody_can_have_is_wrong() {
         ("disabled: ['github:']", "add its subject"),
         ("groups: {web: [group ops]}", "who is in the group"),
         ("groups: {web: [workload ci job]}", "users and robots"),
+        ("groups: {web: ['ci:job2']}", "users and robots"),
+        ("groups: {web: [robot CI]}", "write `robot ci`"),
+        ("disabled: ['robot$CI']", "write `robot ci`"),
     ] {
         let text = format!("version: 1\nrules: [anyone may pull a]\n{names}\n");
         let problems = PolicyFile::parse("policy.yml", text.as_bytes()).unwrap_err();

@@ -352,6 +352,27 @@ fn sentences_are_read_and_written_alike() {
 }
 
 #[test]
+fn an_action_behind_the_tags_is_no_tag() {
+    for sentence in [
+        "nobody may overwrite v*, push in team/**",
+        "users may pull delete in team/**",
+    ] {
+        let error = sentence.parse::<Rule>().unwrap_err().to_string();
+        assert!(error.contains("put all actions before them"), "{error}");
+    }
+    let rule: Rule = "users may pull \"delete\" in team/**".parse().unwrap();
+    assert_eq!(rule.to_string().parse::<Rule>().unwrap(), rule);
+    assert_eq!(
+        granted(
+            &Rules::new().rule(rule),
+            Some(&Principal::new("ann")),
+            "team/a:delete"
+        ),
+        [Action::List, Action::Pull].into()
+    );
+}
+
+#[test]
 fn what_cannot_be_read_says_what_to_write() {
     for (sentence, advice) in [
         ("", "here is the end"),

@@ -367,7 +367,12 @@ async fn a_question_says_who_wants_to_do_what_where_and_when() {
 async fn the_answer_decides_if_the_policies_leave_it_to_the_service() {
     let cases = [
         (json!({"allow": true}), true, true),
-        (json!({"allow": false}), true, false),
+        (json!({"allow": false}), false, false),
+        (
+            json!({"allow": false, "actions": ["overwrite"]}),
+            true,
+            false,
+        ),
         (json!({}), true, false),
         (json!({"deny": true}), false, false),
         (json!({"deny": true, "allow": true}), false, false),

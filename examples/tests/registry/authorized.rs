@@ -462,6 +462,39 @@ async fn a_service_has_a_say_and_nothing_goes_on_without_it() {
     }
 }
 
+#[tokio::test]
+async fn where_a_service_alone_decides_only_what_it_allows_goes_on() {
+    let answer = async |body: String| {
+        let question: Value = serde_json::from_str(&body).unwrap();
+        let result = match question["input"]["repository"].as_str().unwrap() {
+            "allowed" => json!({"allow": true}),
+            "default" => json!({"allow": false}),
+            _ => json!({}),
+        };
+        json!({"result": result}).to_string()
+    };
+    let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap();
+    let router = axum::Router::new().route("/", axum::routing::post(answer));
+    tokio::spawn(async { axum::serve(service, router).await });
+    let program = Setup::serve(&format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: data}}}}\n\
+         http: {{addr: '127.0.0.1:0'}}\nauth: {{webhook: {{url: 'http://{address}/'}}}}\n"
+    ));
+    let program = program.start();
+    for (repository, status) in [
+        ("allowed", StatusCode::ACCEPTED),
+        ("default", StatusCode::FORBIDDEN),
+        ("unsaid", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(
+            push(&program, None, repository).await,
+            status,
+            "{repository}"
+        );
+    }
+}
+
 #[test]
 fn a_webhook_that_can_not_be_used_is_told_by_its_line() {
     for (webhook, what) in [

@@ -10,7 +10,7 @@ use super::PolicyProblem;
 use super::yaml::{self, Node, Value};
 use crate::principal::{is_anonymous, nobody_in_particular};
 use crate::suggestion::suggestion;
-use crate::{Effect, Principal, PrincipalKind, Role, Rule, Rules, rule};
+use crate::{Effect, Principal, PrincipalKind, Role, Rule, Rules, Who, rule};
 
 /// What may stand at the top.
 const KEYS: [&str; 5] = ["version", "groups", "roles", "disabled", "rules"];
@@ -87,7 +87,8 @@ impl Reader<'_> {
             let members = self.texts(members);
             for (line, name) in &members {
                 self.require_name(*line, name);
-                if name.starts_with("workload ") {
+                let is_job = |known: &Principal| known.kind() == PrincipalKind::Workload;
+                if Principal::called(name).as_ref().is_some_and(is_job) {
                     let reason = "groups have users and robots; write the rule about the workload";
                     self.wrong(*line, reason);
                 }
@@ -117,7 +118,7 @@ impl Reader<'_> {
     fn require_name(&mut self, line: usize, name: &str) {
         if is_anonymous(name) {
             self.wrong(line, "nobody who is known is called `anonymous`");
-        } else if let Some(reason) = nobody_in_particular(name) {
+        } else if let Some(reason) = nobody_in_particular(name).or_else(|| impossible(name)) {
             self.wrong(line, reason);
         }
     }
@@ -321,5 +322,16 @@ impl Reader<'_> {
             line: Some(line.clamp(1, self.last_line)),
             reason: reason.into(),
         });
+    }
+}
+
+/// Why nobody can be called `name`.
+fn impossible(name: &str) -> Option<String> {
+    let known = Principal::called(name)?;
+    let name = known.name().to_owned();
+    match known.kind() {
+        PrincipalKind::User => Who::User(name).impossible_name(),
+        PrincipalKind::Robot => Who::Robot(name).impossible_name(),
+        _ => None,
     }
 }

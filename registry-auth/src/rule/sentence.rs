@@ -8,7 +8,7 @@ use registry_core::{Action, Actions, Error, ErrorKind, Result};
 use super::{Rule, Who};
 use crate::principal::is_anonymous;
 use crate::suggestion::suggestion;
-use crate::{Effect, Role};
+use crate::{Effect, Role, TagPattern};
 
 /// The longest sentence in bytes.
 const SENTENCE_MAX: usize = 4096;
@@ -106,7 +106,7 @@ impl<'a> Words<'a> {
             if self.take("to") || self.take("in") {
                 let end = self.rest;
                 self.rest = start;
-                tags = self.list(Self::parsed)?;
+                tags = self.list(Self::tag)?;
                 self.rest = end;
                 self.list(Self::parsed)?
             } else {
@@ -200,6 +200,18 @@ impl<'a> Words<'a> {
 
     fn action(&mut self) -> Result<Action> {
         action(&self.text()?)
+    }
+
+    /// An action among the tags was probably meant as one, and as a tag it would leave
+    /// the rule about less.
+    fn tag(&mut self) -> Result<TagPattern> {
+        match self.keyword().filter(|word| is_action(word)) {
+            Some(word) => Err(wrong(format!(
+                "`{word}` stands among the tags here; put all actions before them, or write the tag \
+                 in double quotes"
+            ))),
+            None => self.parsed(),
+        }
     }
 
     fn parsed<T: FromStr<Err = Error>>(&mut self) -> Result<T> {
@@ -310,6 +322,10 @@ fn word(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token> {
         equals,
         quoted,
     })
+}
+
+fn is_action(word: &str) -> bool {
+    word.parse::<Action>().is_ok()
 }
 
 /// Reads the name of an action.
@@ -440,7 +456,7 @@ impl<T: fmt::Display> fmt::Display for Quoted<'_, T> {
 /// One word, in quotes where it would be read otherwise without.
 fn quoted(word: &str) -> String {
     let special = |char: char| char.is_whitespace() || matches!(char, ',' | '"' | '=');
-    if word.is_empty() || WORDS.contains(&word) || word.contains(special) {
+    if word.is_empty() || WORDS.contains(&word) || is_action(word) || word.contains(special) {
         let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
         format!("\"{escaped}\"")
     } else {

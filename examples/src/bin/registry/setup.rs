@@ -211,6 +211,8 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Vec<Problem>> {
             AccessControl::new(Rules::new().signed_in("**", &content))
         }
         None if auth.issuer.is_some() => AccessControl::new(TrustIssuer),
+        // Whoever asks somebody about each request means to leave nothing open.
+        None if auth.webhook.is_some() => AccessControl::new(Rules::new()),
         None => AccessControl::open(),
     };
     let mut access = access.rates(auth.rates);

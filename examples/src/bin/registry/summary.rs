@@ -10,6 +10,7 @@ pub(crate) fn is_open(configuration: &Configuration) -> bool {
     let tls = configuration.http.tls.as_ref();
     let is_closed = auth.has_logins()
         || auth.policy_file.is_some()
+        || auth.webhook.is_some()
         || tls.is_some_and(TlsOptions::requires_certificates);
     !is_closed
 }
