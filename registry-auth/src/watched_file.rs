@@ -17,6 +17,10 @@ use zeroize::Zeroizing;
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long ago the file was looked at last where nobody waits for somebody who is
+/// looking.
+const RECENT: Duration = Duration::from_secs(2);
+
 /// How long a file that was written in its place has to stay the same before it
 /// counts. Somebody may be writing it, and what there is of it so far may be a file
 /// that nothing is wrong with, only with fewer users, or without the last rule, which
@@ -33,7 +37,8 @@ const SETTLED: Duration = Duration::from_secs(5);
 pub(crate) struct WatchedFile<T> {
     file: Arc<Described<T>>,
     state: Mutex<State<T>>,
-    /// Held by whoever looks for a change; the others go on with what is known.
+    /// Held by whoever looks for a change; the others go on with what is known, if that
+    /// was known just now.
     watcher: tokio::sync::Mutex<Watched>,
     clock: Box<dyn Clock>,
 }
@@ -179,13 +184,19 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         if looked.elapsed() < INTERVAL {
             return content;
         }
-        match self.watcher.try_lock() {
-            Ok(mut watched) => {
-                self.look(&mut watched, looked.elapsed()).await;
-                Arc::clone(&self.lock().content)
-            }
-            Err(_) => content,
+        let mut watched = match self.watcher.try_lock() {
+            Ok(watched) => watched,
+            // Somebody is at it. After a silence that is waited for: nobody knows how long
+            // ago the file changed.
+            Err(_) if looked.elapsed() < RECENT => return content,
+            Err(_) => self.watcher.lock().await,
+        };
+        // Whoever was waited for has looked.
+        let unwatched = self.lock().looked.elapsed();
+        if unwatched >= INTERVAL {
+            self.look(&mut watched, unwatched).await;
         }
+        Arc::clone(&self.lock().content)
     }
 
     /// What it said when somebody looked last.

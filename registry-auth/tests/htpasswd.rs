@@ -246,6 +246,21 @@ async fn s_49_a_replaced_file_counts_as_a_whole() {
     assert_eq!(login(&access, "bob", "b").await, WRONG);
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_silence_nobody_who_is_gone_gets_in_however_many_ask() {
+    for seconds in [2, 45, 3600] {
+        let file = File::new(&(line("alice", "a", 4) + &line("bob", "b", 4)));
+        let access = access(&file.path());
+        assert_eq!(login(&access, "alice", "a").await, Ok(()));
+        file.replace(&line("bob", "b", 4));
+        advance(Duration::from_secs(seconds)).await;
+        let all = (0..4).map(|_| login(&access, "alice", "a"));
+        for answer in futures::future::join_all(all).await {
+            assert_eq!(answer, WRONG, "{seconds}");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn s_49_a_swapped_symbolic_link_is_followed() {

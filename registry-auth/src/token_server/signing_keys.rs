@@ -39,7 +39,8 @@ const SUFFIX: &str = ".pem";
 pub(super) struct SigningKeys {
     directory: Option<Arc<Directory>>,
     state: Mutex<State>,
-    /// Held by whoever looks for a change; the others go on with what is known.
+    /// Held by whoever looks for a change; the others go on with what is known, if that
+    /// was known just now.
     watcher: tokio::sync::Mutex<Watched>,
 }
 
