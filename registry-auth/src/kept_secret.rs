@@ -15,7 +15,7 @@ const FILE_MAX: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) enum KeptSecret {
     Given(Arc<Secret>),
-    File(WatchedFile<Secret>),
+    File(Box<WatchedFile<Secret>>),
 }
 
 impl KeptSecret {
@@ -31,7 +31,7 @@ impl KeptSecret {
     /// If the file can't be read, is empty, or isn't text.
     pub(crate) fn file(what: &'static str, path: PathBuf) -> Result<Self> {
         let parse = move |content: &[u8]| parse(what, content);
-        WatchedFile::open_secret(what, path, parse, FILE_MAX).map(Self::File)
+        WatchedFile::open_secret(what, path, parse, FILE_MAX).map(|file| Self::File(Box::new(file)))
     }
 
     /// What it is now.

@@ -23,7 +23,7 @@ pub(super) enum Authorities {
     /// Those in a PEM text.
     Given(Vec<u8>),
     /// Those in a file, which may change.
-    File(WatchedFile<ClientConfig>),
+    File(Box<WatchedFile<ClientConfig>>),
 }
 
 impl Authorities {
@@ -35,7 +35,7 @@ impl Authorities {
     pub(super) fn file(path: PathBuf) -> Result<Self> {
         let what = "file of certificates that vouch for the directory";
         let file = WatchedFile::open(what, path, |pem| config(Some(pem)), FILE_MAX)?;
-        Ok(Self::File(file))
+        Ok(Self::File(Box::new(file)))
     }
 }
 
@@ -52,7 +52,7 @@ impl fmt::Debug for Authorities {
 /// How the certificate of a directory is checked.
 pub(super) enum Trust {
     Fixed(Arc<ClientConfig>),
-    File(WatchedFile<ClientConfig>),
+    File(Box<WatchedFile<ClientConfig>>),
 }
 
 impl Trust {
