@@ -77,6 +77,8 @@ pub struct Robot {
     pub disabled: bool,
     /// When it was made.
     pub created_at: SystemTime,
+    /// How often it or another of its name was changed.
+    version: u64,
 }
 
 /// What is to be different about a robot.
@@ -172,13 +174,13 @@ impl Keys {
         let kept = kept.changed(change)?;
         let (key, value) = (robot_key(name), kept.write()?);
         let written = self.records.put(&key, Expected::Absent, value, None);
-        written.await.map_err(|error| match error.kind() {
+        let version = written.await.map_err(|error| match error.kind() {
             ErrorKind::PreconditionFailed => {
                 ErrorKind::PreconditionFailed.error("there is a robot of this name")
             }
             _ => error,
         })?;
-        Ok(kept.shown(name))
+        Ok(kept.shown(name, version))
     }
 
     /// The robot called `name`.
@@ -188,7 +190,7 @@ impl Keys {
     /// Those of the records.
     pub async fn robot(&self, name: &str) -> Result<Option<Robot>> {
         let kept = self.kept_robot(name).await?;
-        Ok(kept.map(|(kept, _)| kept.shown(name)))
+        Ok(kept.map(|(kept, version)| kept.shown(name, version)))
     }
 
     /// All robots, in the order of names, which are the positions.
@@ -202,7 +204,7 @@ impl Keys {
         let name = |key: &str| key.strip_prefix("robot/").unwrap_or(key).to_owned();
         let robots = found.items.iter().map(|record| {
             let kept = KeptRobot::read(&record.value)?;
-            Ok(kept.shown(&name(&record.key)))
+            Ok(kept.shown(&name(&record.key), record.version))
         });
         Ok(Page {
             items: robots.collect::<Result<_>>()?,
@@ -218,12 +220,50 @@ impl Keys {
     /// [`create_robot`](Self::create_robot).
     pub async fn change_robot(&self, name: &str, change: RobotChange) -> Result<Robot> {
         let (kept, version) = self.kept_robot(name).await?.ok_or_else(|| no_robot(name))?;
+        self.change(name, kept, version, change).await
+    }
+
+    /// Changes `robot`, as long as it is what it was when it was read: for whoever
+    /// judged by that whether this is allowed.
+    ///
+    /// # Errors
+    ///
+    /// [`PreconditionFailed`](ErrorKind::PreconditionFailed) if somebody else has
+    /// changed it, and those of [`change_robot`](Self::change_robot).
+    pub async fn change_known_robot(&self, robot: &Robot, change: RobotChange) -> Result<Robot> {
+        let (kept, version) = self.still(robot).await?;
+        self.change(&robot.name, kept, version, change).await
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        kept: KeptRobot,
+        version: u64,
+        change: RobotChange,
+    ) -> Result<Robot> {
         let kept = kept.changed(change)?;
+        let (key, value) = (robot_key(name), kept.write()?);
         let expected = Expected::Version(version);
-        self.records
-            .put(&robot_key(name), expected, kept.write()?, None)
-            .await?;
-        Ok(kept.shown(name))
+        let written = self.records.put(&key, expected, value, None);
+        let version = written.await.map_err(|error| match error.kind() {
+            ErrorKind::PreconditionFailed => changed_meanwhile(),
+            _ => error,
+        })?;
+        Ok(kept.shown(name, version))
+    }
+
+    /// What is kept of `robot`, if that is what it was.
+    async fn still(&self, robot: &Robot) -> Result<(KeptRobot, u64)> {
+        let (kept, version) = self
+            .kept_robot(&robot.name)
+            .await?
+            .ok_or_else(|| no_robot(&robot.name))?;
+        if version == robot.version {
+            Ok((kept, version))
+        } else {
+            Err(changed_meanwhile())
+        }
     }
 
     /// Deletes the robot called `name`, and its keys. Another one of the same name
@@ -273,6 +313,34 @@ impl Keys {
                     .error("only users and robots have keys; make a robot for it"));
             }
         };
+        self.create_of(owner, robot, key, now).await
+    }
+
+    /// Makes a key of `robot`, as long as it is what it was when it was read: for
+    /// whoever judged by that whether this is allowed.
+    ///
+    /// # Errors
+    ///
+    /// [`PreconditionFailed`](ErrorKind::PreconditionFailed) if somebody else has
+    /// changed it, and those of [`create`](Self::create).
+    pub async fn create_for_robot(
+        &self,
+        robot: &Robot,
+        key: NewKey,
+        now: SystemTime,
+    ) -> Result<(ApiKey, Secret)> {
+        let (kept, _) = self.still(robot).await?;
+        let owner = Principal::robot(&*robot.name);
+        self.create_of(&owner, Some(kept.id), key, now).await
+    }
+
+    async fn create_of(
+        &self,
+        owner: &Principal,
+        robot: Option<String>,
+        key: NewKey,
+        now: SystemTime,
+    ) -> Result<(ApiKey, Secret)> {
         kept::check_text(&key.label)?;
         self.require_room(owner).await?;
         let text = KeyText::new(holder_key(owner), short(&identity()?))?;
@@ -533,6 +601,11 @@ pub(crate) fn has_identity(owner: &Principal, identity: Option<&str>) -> bool {
 /// 16 digits that tell apart what there are few of.
 fn short(identity: &str) -> String {
     identity.get(..16).unwrap_or_default().to_owned()
+}
+
+fn changed_meanwhile() -> registry_core::Error {
+    ErrorKind::PreconditionFailed
+        .error("somebody else has just changed the robot; look at it, and try again")
 }
 
 fn no_robot(name: &str) -> registry_core::Error {

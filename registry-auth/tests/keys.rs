@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Keys, Login, MemoryRecords, NewKey,
-    Principal, RobotChange, Rules, Secret, Sender, Standing, TokenRequest, TokenServer,
+    Principal, Robot, RobotChange, Rules, Secret, Sender, Standing, TokenRequest, TokenServer,
     wrong_credentials,
 };
 use registry_core::{
@@ -432,6 +432,41 @@ async fn s_17_a_key_of_another_robot_is_absent() {
     ask(&scene.access, &bearer(&secret), Method::GET, "/v2/")
         .await
         .unwrap();
+}
+
+/// Whoever judged by what a robot was, did so for nothing else.
+#[tokio::test]
+async fn a_robot_that_was_judged_is_the_one_that_changes() {
+    let scene = scene();
+    let (keys, now) = (&scene.keys, scene.clock.now());
+    let into = |group: &str| RobotChange {
+        groups: Some([group.to_owned()].into()),
+        ..RobotChange::default()
+    };
+    let first = keys.create_robot("ci", into("a"), now).await.unwrap();
+    assert_eq!(keys.robot("ci").await.unwrap().unwrap(), first);
+    let second = keys.change_known_robot(&first, into("b")).await.unwrap();
+    assert_eq!(keys.robot("ci").await.unwrap().unwrap(), second);
+    keys.create_for_robot(&second, NewKey::default(), now)
+        .await
+        .unwrap();
+    let is_refused = async |known: &Robot| {
+        let changed = keys.change_known_robot(known, into("a")).await;
+        let made = keys.create_for_robot(known, NewKey::default(), now).await;
+        let kinds = [changed.unwrap_err().kind(), made.unwrap_err().kind()];
+        assert_eq!(kinds[0], kinds[1]);
+        kinds[0]
+    };
+    assert_eq!(is_refused(&first).await, ErrorKind::PreconditionFailed);
+    // Nor another one of its name.
+    keys.delete_robot("ci").await.unwrap();
+    assert_eq!(is_refused(&second).await, ErrorKind::NotFound);
+    keys.create_robot("ci", into("b"), now).await.unwrap();
+    assert_eq!(is_refused(&second).await, ErrorKind::PreconditionFailed);
+    assert_eq!(
+        keys.robot("ci").await.unwrap().unwrap().groups,
+        ["b".to_owned()].into()
+    );
 }
 
 #[tokio::test]

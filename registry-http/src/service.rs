@@ -505,16 +505,12 @@ impl Settings {
         body: Result<RequestBody>,
         exchange: &mut Exchange,
     ) -> Result<(Response<Body>, Place), Failure> {
+        // Before a form is read, which occupies a place until it has come.
+        self.access.count(&sender)?;
         let place = self.capacity.admit_other(parts.extensions.get().copied())?;
         let response = match endpoint {
-            Endpoint::KeySet => {
-                self.access.count(&sender)?;
-                handler::token::key_set(self).await?
-            }
-            Endpoint::Revoke => {
-                self.access.count(&sender)?;
-                handler::token::revoke(self, parts, body?).await?
-            }
+            Endpoint::KeySet => handler::token::key_set(self).await?,
+            Endpoint::Revoke => handler::token::revoke(self, parts, body?).await?,
             Endpoint::Token | Endpoint::Registry(_) | Endpoint::Management(_) => {
                 let answer = handler::token::issue(self, parts, &sender, body?).await?;
                 exchange.authorized(&answer.actor);

@@ -45,6 +45,21 @@ impl AccessControl {
         sender: &Sender<'_>,
         request: &TokenRequest,
     ) -> Result<TokenAnswer, Refusal> {
+        self.count(sender)?;
+        self.issue_counted(sender, request).await
+    }
+
+    /// The same for a request that was [counted](Self::count) before: whoever has to
+    /// read what is asked for counts first.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`issue`](Self::issue).
+    pub async fn issue_counted(
+        &self,
+        sender: &Sender<'_>,
+        request: &TokenRequest,
+    ) -> Result<TokenAnswer, Refusal> {
         self.0.issue(sender, request).await.map_err(|refused| {
             let (Refused::Error(error) | Refused::Token(error)) = refused else {
                 return self.0.refusal(refused, sender);
@@ -133,7 +148,6 @@ impl Inner {
         request: &TokenRequest,
     ) -> Result<TokenAnswer, Refused> {
         let server = self.server()?;
-        self.count_sender(sender)?;
         server.check(request)?;
         let now = self.clock.now();
         let mut since = now;

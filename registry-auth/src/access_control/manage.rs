@@ -37,6 +37,7 @@ pub struct ManagementGrant {
     principal: Principal,
     caller: Arc<Known>,
     target: Option<Access>,
+    need: ManagementNeed,
 }
 
 impl AccessControl {
@@ -68,11 +69,13 @@ impl AccessControl {
                 caller: Arc::new(caller),
                 principal,
                 target,
+                need: need.clone(),
             })
         };
+        let base = sender.registry_base();
         granted
             .await
-            .map_err(|refused| self.0.management_refusal(refused, sender))
+            .map_err(|refused| self.0.management_refusal(refused, base))
     }
 }
 
@@ -89,11 +92,11 @@ impl Inner {
 
     /// A password is asked for wherever it helps: a token that is got for one
     /// covers less.
-    fn management_refusal(&self, refused: Refused, sender: &Sender<'_>) -> Refusal {
+    fn management_refusal(&self, refused: Refused, base: Option<&str>) -> Refusal {
         let error = match refused {
             Refused::Error(error) | Refused::Token(error) => error,
             Refused::Unknown(_) => ErrorKind::Unauthorized.error("log in to do this"),
-            Refused::Uncovered(_) | Refused::Nobody(_) => return self.refusal(refused, sender),
+            Refused::Uncovered(_) | Refused::Nobody(_) => return self.refusal_at(refused, base),
         };
         let challenge = (error.kind() == ErrorKind::Unauthorized)
             .then(|| self.challenge.header(None, &Scopes::default(), None));
@@ -210,6 +213,33 @@ fn denied(reason: &str) -> Refused {
 }
 
 impl ManagementGrant {
+    /// Decides once more, for whoever has to wait for the client meanwhile, as
+    /// [`Grant::confirm`](crate::Grant::confirm) does.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`authorize_management`](AccessControl::authorize_management).
+    pub async fn confirm(&self) -> Result<Self, Refusal> {
+        let access = &self.access.0;
+        let confirmed = async {
+            let principal = access.still(&self.principal, self.at()).await?;
+            let caller = self.caller.being(Some(principal.clone()));
+            let decided = access.decide_management(&self.need, &principal, &caller);
+            let target = decided.await?;
+            Ok(Self {
+                access: self.access.clone(),
+                principal,
+                caller: Arc::new(caller),
+                target,
+                need: self.need.clone(),
+            })
+        };
+        // What needs a body is in no repository, so no token is asked for.
+        confirmed
+            .await
+            .map_err(|refused| access.management_refusal(refused, None))
+    }
+
     /// Who has it.
     pub fn principal(&self) -> &Principal {
         &self.principal

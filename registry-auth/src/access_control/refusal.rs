@@ -69,6 +69,17 @@ pub struct Refusal {
     pub actor: Option<Arc<Actor>>,
 }
 
+impl From<Error> for Refusal {
+    /// What nobody can mend by logging in.
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            challenge: None,
+            actor: None,
+        }
+    }
+}
+
 /// Why something isn't granted.
 pub(super) enum Refused {
     /// What the error says.

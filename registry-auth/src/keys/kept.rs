@@ -74,13 +74,14 @@ impl KeptRobot {
         }
     }
 
-    pub(super) fn shown(&self, name: &str) -> Robot {
+    pub(super) fn shown(&self, name: &str, version: u64) -> Robot {
         Robot {
             name: name.to_owned(),
             description: self.description.clone(),
             groups: self.groups.clone(),
             disabled: self.disabled,
             created_at: time(self.created),
+            version,
         }
     }
 

@@ -68,53 +68,61 @@ impl Request<'_> {
         Ok((response, place))
     }
 
-    async fn handle(&self, grant: &ManagementGrant, body: RequestBody) -> Result<Response<Body>> {
+    async fn handle(
+        &self,
+        grant: &ManagementGrant,
+        body: RequestBody,
+    ) -> Result<Response<Body>, Failure> {
         use ManagementOperation as Op;
-        match self.operation {
-            Op::ListRobots { page } => robots::list(self.keys()?, page).await,
+        Ok(match self.operation {
+            Op::ListRobots { page } => robots::list(self.keys()?, page).await?,
             Op::CreateRobot => {
                 let keys = self.keys()?;
-                robots::create(keys, grant, self.document(body).await?).await
+                let (grant, new) = self.document(grant, body).await?;
+                robots::create(keys, &grant, new).await?
             }
-            Op::ShowRobot { robot } => robots::show(self.keys()?, robot).await,
+            Op::ShowRobot { robot } => robots::show(self.keys()?, robot).await?,
             Op::ChangeRobot { robot } => {
                 let keys = self.keys()?;
-                robots::change(keys, grant, robot, self.document(body).await?).await
+                let (grant, changed) = self.document(grant, body).await?;
+                robots::change(keys, &grant, robot, changed).await?
             }
             Op::DeleteRobot { robot } => {
                 self.keys()?.delete_robot(robot).await?;
-                Ok(done())
+                done()
             }
             Op::ListRobotKeys { robot, page } => {
                 let (owner, _) = robots::owner(self.keys()?, robot).await?;
-                keys::list(self.keys()?, &owner, page).await
+                keys::list(self.keys()?, &owner, page).await?
             }
             Op::CreateRobotKey { robot } => {
-                let (owner, _) = robots::owner(self.keys()?, robot).await?;
-                let new = self.document(body).await?;
-                keys::create_for_robot(self.keys()?, grant, &owner, new).await
+                robots::owner(self.keys()?, robot).await?;
+                let (grant, new) = self.document(grant, body).await?;
+                // As it is once the body is there.
+                let (owner, robot) = robots::owner(self.keys()?, robot).await?;
+                keys::create_for_robot(self.keys()?, &grant, &owner, &robot, new).await?
             }
             Op::RevokeRobotKey { robot, id } => {
                 self.keys()?.revoke(&Principal::robot(robot), id).await?;
-                Ok(done())
+                done()
             }
-            Op::ListKeys { page } => keys::list(self.keys()?, grant.principal(), page).await,
+            Op::ListKeys { page } => keys::list(self.keys()?, grant.principal(), page).await?,
             Op::CreateKey => {
                 let keys = self.keys()?;
-                let new = self.document(body).await?;
-                keys::create(keys, grant.principal(), new, grant.at()).await
+                let (grant, new) = self.document(grant, body).await?;
+                keys::create(keys, grant.principal(), new, grant.at()).await?
             }
             Op::RevokeKey { id } => {
                 self.keys()?.revoke(grant.principal(), id).await?;
-                Ok(done())
+                done()
             }
             Op::Explain => {
                 let keys = self.administration()?.keys.as_ref();
-                let question = self.document(body).await?;
-                explain::explain(&self.settings.access, keys, grant, question).await
+                let (grant, question) = self.document(grant, body).await?;
+                explain::explain(&self.settings.access, keys, &grant, question).await?
             }
             Op::RevokeTokens => {
-                let revocation: Revocation = self.document(body).await?;
+                let (grant, revocation) = self.document::<Revocation>(grant, body).await?;
                 let actor = grant.principal();
                 if let Some(holder) = revocation.holder()? {
                     self.settings.access.revoke_all(&holder).await?;
@@ -123,10 +131,10 @@ impl Request<'_> {
                     self.settings.access.revoke_everybodys().await?;
                     tracing::info!(%actor, "all tokens of everybody were revoked");
                 }
-                Ok(done())
+                done()
             }
             Op::RotateSigningKeys => {
-                let Rotation { replace } = self.document(body).await?;
+                let (grant, Rotation { replace }) = self.document(grant, body).await?;
                 self.settings.access.rotate_signing_keys(replace).await?;
                 let actor = grant.principal();
                 if replace {
@@ -134,10 +142,10 @@ impl Request<'_> {
                 } else {
                     tracing::info!(%actor, "there is another key, which signs tokens in ten minutes");
                 }
-                Ok(done())
+                done()
             }
-            Op::DeleteRepository { .. } => self.delete_repository(grant).await,
-        }
+            Op::DeleteRepository { .. } => self.delete_repository(grant).await?,
+        })
     }
 
     async fn delete_repository(&self, grant: &ManagementGrant) -> Result<Response<Body>> {
@@ -167,9 +175,19 @@ impl Request<'_> {
         keys.ok_or_else(|| ErrorKind::NotFound.error("there are no keys in this registry"))
     }
 
+    /// What the body says, and what its sender may do now that all of it has come.
+    async fn document<T: DeserializeOwned>(
+        &self,
+        grant: &ManagementGrant,
+        body: RequestBody,
+    ) -> Result<(ManagementGrant, T), Failure> {
+        let document = self.read(body).await?;
+        Ok((grant.confirm().await?, document))
+    }
+
     /// What the body says. That it has to be called JSON keeps the forms of other
     /// sites out, which browsers send with the passwords that they know.
-    async fn document<T: DeserializeOwned>(&self, body: RequestBody) -> Result<T> {
+    async fn read<T: DeserializeOwned>(&self, body: RequestBody) -> Result<T> {
         let is_json = |value: &HeaderValue| {
             let kind = value.to_str().unwrap_or_default().split(';').next();
             kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))

@@ -22,7 +22,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// signs.
 const FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-/// Gives out a token.
+/// Gives out a token, to whoever was counted.
 pub(crate) async fn issue(
     settings: &Settings,
     parts: &Parts,
@@ -34,7 +34,7 @@ pub(crate) async fn issue(
     } else {
         TokenRequest::from_query(parts.uri.query().unwrap_or_default())?
     };
-    Ok(settings.access.issue(sender, &request).await?)
+    Ok(settings.access.issue_counted(sender, &request).await?)
 }
 
 /// The answer that carries a token. Nobody is to keep it but the client.

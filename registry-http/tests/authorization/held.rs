@@ -24,7 +24,7 @@ use registry_core::{
     Access, Actions, Chunk, Clock, Descriptor, Digest, ErrorKind, Management, PageRequest,
     Reference, Registry, Result, SystemClock, Upload, UploadId, UploadOptions,
 };
-use registry_http::RegistryService;
+use registry_http::{Administration, RegistryService};
 use registry_storage::Engine;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -160,7 +160,9 @@ impl Place {
             .clock(clock.clone());
         let access = more(access);
         let place = Self {
-            service: RegistryService::new(engine.clone()).access(access.clone()),
+            service: RegistryService::new(engine.clone())
+                .access(access.clone())
+                .management(Administration::new().keys(keys.clone())),
             engine,
             access,
             rules,
@@ -733,5 +735,79 @@ async fn whoever_sends_for_ever_is_cut_off() {
         let answer = held.end(push).await;
         let expected = if disabled.is_some() { 401 } else { 400 };
         assert_eq!(answer.status, expected, "{answer:?}");
+    }
+}
+
+/// Who manages is asked about again, too, and what is managed is judged as it is then.
+#[tokio::test]
+async fn what_an_administrator_holds_is_decided_when_it_has_come() {
+    const ADMIN: [&str; 2] = [
+        "user ann is admin of **",
+        "group secret may not pull kept/**",
+    ];
+    let all = |path, what, status| {
+        let push = Push {
+            method: if path == "robots/ci" { "PATCH" } else { "POST" },
+            path: format!("/api/v1/{path}"),
+            what,
+            first: 3,
+        };
+        (push, status)
+    };
+    for disabled in [false, true] {
+        for (push, status) in [
+            all("robots", r#"{"name": "new"}"#, 201),
+            all("robots/ci", r#"{"disabled": true}"#, 200),
+            all("robots/ci/keys", r#"{"label": "new"}"#, 201),
+            all("keys", r#"{"label": "new"}"#, 201),
+            all("revocations", r#"{"who": "ben"}"#, 204),
+            all("signing-keys", r#"{"replace": true}"#, 204),
+            all(
+                "explain",
+                r#"{"actions": ["pull"], "repository": "a"}"#,
+                200,
+            ),
+        ] {
+            let place = Place::new(|access| access).await;
+            place.rules.turn_into(&ADMIN, None);
+            let mut headers = user("ann");
+            headers.push("content-type: application/json".to_owned());
+            let held = Held::begin(&push, &place.service, &headers).await;
+            let expected = if disabled {
+                place.rules.turn_into(&ADMIN, Some("ann"));
+                401
+            } else {
+                status
+            };
+            let answer = held.end(&push).await;
+            assert_eq!(answer.status, expected, "{}: {answer:?}", push.path);
+            if disabled {
+                let now = push.at_once(&place.service, &headers).await;
+                assert_eq!(answer, now);
+            }
+        }
+    }
+    // The robot gets into a group of which ann may not have anybody.
+    let (push, _) = all("robots/ci/keys", r#"{"label": "new"}"#, 201);
+    let place = Place::new(|access| access).await;
+    let rules = [
+        "user ann may administer, audit **",
+        "nobody except group free may push, pull, list, overwrite, delete **",
+    ];
+    place.rules.turn_into(&rules, None);
+    let into = async |group: Option<&str>| {
+        let change = RobotChange {
+            groups: Some(group.into_iter().map(str::to_owned).collect()),
+            ..RobotChange::default()
+        };
+        place.keys.change_robot("ci", change).await.unwrap();
+    };
+    for (group, status) in [(None, 201), (Some("free"), 403)] {
+        into(None).await;
+        let mut headers = user("ann");
+        headers.push("content-type: application/json".to_owned());
+        let held = Held::begin(&push, &place.service, &headers).await;
+        into(group).await;
+        assert_eq!(held.end(&push).await.status, status, "{group:?}");
     }
 }

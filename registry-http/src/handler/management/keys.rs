@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::{Response, StatusCode};
-use registry_auth::{Keys, ManagementGrant, NewKey, Principal};
+use registry_auth::{ApiKey, Keys, ManagementGrant, NewKey, Principal, Robot, Secret};
 use registry_core::{ErrorKind, PageRequest, Result};
 use serde::Serialize;
 
@@ -35,12 +35,14 @@ pub(super) async fn list(
 pub(super) async fn create_for_robot(
     keys: &Keys,
     grant: &ManagementGrant,
-    robot: &Principal,
+    owner: &Principal,
+    robot: &Robot,
     new: RequestedKey,
 ) -> Result<Response<Body>> {
     let covered = new.scopes.as_deref().map(scopes).transpose()?;
-    grant.require_giving(robot, covered.as_ref())?;
-    create(keys, robot, new, grant.at()).await
+    grant.require_giving(owner, covered.as_ref())?;
+    let new = requested(new, grant.at())?;
+    show(owner, keys.create_for_robot(robot, new, grant.at()).await?)
 }
 
 pub(super) async fn create(
@@ -49,16 +51,23 @@ pub(super) async fn create(
     new: RequestedKey,
     now: SystemTime,
 ) -> Result<Response<Body>> {
+    let new = requested(new, now)?;
+    show(owner, keys.create(owner, new, now).await?)
+}
+
+fn requested(new: RequestedKey, now: SystemTime) -> Result<NewKey> {
     let expires_at = new.expires_at.as_deref().map(time).transpose()?;
     if expires_at.is_some_and(|end| end <= now) {
         return Err(ErrorKind::RequestInvalid.error("a key must end later than now"));
     }
-    let new = NewKey {
+    Ok(NewKey {
         label: new.label,
         scopes: new.scopes.as_deref().map(scopes).transpose()?,
         expires_at,
-    };
-    let (key, secret) = keys.create(owner, new, now).await?;
+    })
+}
+
+fn show(owner: &Principal, (key, secret): (ApiKey, Secret)) -> Result<Response<Body>> {
     let made = MadeKey {
         key: key.into(),
         user: owner.to_string(),

@@ -72,7 +72,7 @@ pub(super) async fn change(
         groups: changed.groups,
         disabled: changed.disabled,
     };
-    let changed = keys.change_robot(name, change).await?;
+    let changed = keys.change_known_robot(&known, change).await?;
     answer(StatusCode::OK, &ShownRobot::from(changed))
 }
 
