@@ -59,6 +59,11 @@
 //! # Ok::<(), registry_core::Error>(())
 //! ```
 //!
+//! Where repositories are deleted as a whole, give it the
+//! [epochs](AccessControl::epochs) of the storage (`.epochs(engine.clone())`), too:
+//! without, a token or a key for one that was deleted is good for another that is
+//! created under its name.
+//!
 //! # Features
 //!
 //! All are off unless asked for:

@@ -43,10 +43,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .sentence("workload ci repository=org/app branch=main may push, pull org/app")
         .sentence("anyone may pull org/app")
         .check()?;
+    let engine = Engine::memory();
     let access = AccessControl::new(rules)
         .authenticator(jobs)
+        // A token is of the repository that is there, not of one that gets its name later.
+        .epochs(engine.clone())
         .tokens(TokenServer::ephemeral()?.service(AUDIENCE));
-    let registry = RegistryService::new(Engine::memory()).access(access);
+    let registry = RegistryService::new(engine).access(access);
     let serving = tokio::spawn(registry_http::serve(listener, registry));
 
     for branch in ["main", "feature"] {
