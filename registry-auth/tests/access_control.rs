@@ -643,6 +643,26 @@ async fn s_15_a_list_of_tags_shows_those_that_may_be_listed() {
 }
 
 #[tokio::test]
+async fn a_mount_is_looked_for_where_the_caller_may_pull_though_not_list() {
+    let rules = || {
+        Rules::new()
+            .sentence("user ann is writer of **")
+            .sentence("nobody may list hidden/**")
+    };
+    let access = AccessControl::new(rules()).authenticator(Login::new(|_, _| async { true }));
+    let mount = format!("/v2/a/blobs/uploads/?mount={DIGEST}");
+    let ann = basic("ann", "x");
+    let grant = ask(&access, Some(&ann), Method::POST, &mount).await;
+    let hidden = "hidden/a".parse().unwrap();
+    let catalog = grant.unwrap().catalog.unwrap();
+    assert!(catalog.reach().contains(&hidden) && catalog.permits(&hidden));
+    let grant = ask(&access, Some(&ann), Method::GET, "/v2/_catalog").await;
+    assert!(!grant.unwrap().catalog.unwrap().reach().contains(&hidden));
+    let open = ask(&AccessControl::open(), None, Method::GET, "/v2/_catalog").await;
+    assert!(open.unwrap().catalog.unwrap().is_unlimited());
+}
+
+#[tokio::test]
 async fn a_list_is_looked_for_below_the_names_of_groups_that_names_may_begin_with() {
     let reach = async |groups: Vec<String>| {
         let access = AccessControl::new(Rules::new().sentence("users may pull teams/{group}/**"))

@@ -178,6 +178,26 @@ fn other_rules_about_the_same_are_told_too() {
 }
 
 #[test]
+fn a_refusal_names_the_rule_about_what_is_lacking() {
+    let rules = Rules::new()
+        .sentence("user ann may pull team/**")
+        .sentence("user ann may push team/**")
+        .sentence("nobody may pull team/x")
+        .sentence("nobody may list team/x");
+    let access = AccessControl::new(rules);
+    let named = |asked: &str| access.explain(&inquiry(asked)).decided_by.unwrap().rule;
+    assert_eq!(named("ann list team/x"), "nobody may list team/x");
+    assert_eq!(named("ann pull team/x"), "nobody may pull team/x");
+    // What is about other actions isn't told.
+    let explanation = access.explain(&inquiry("ann push team/x"));
+    assert_eq!(
+        explanation.decided_by.unwrap().rule,
+        "user ann may push team/**"
+    );
+    assert!(explanation.others.is_empty(), "{:?}", explanation.others);
+}
+
+#[test]
 fn another_time_may_be_asked_about() {
     let mut inquiry = inquiry("ann pull late");
     assert!(!access().explain(&inquiry).granted);

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::Method;
 use registry_auth::{
     AccessControl, Authenticator, GuardLimits, Htpasswd, Login, PASSWORD_MAX, Principal, Rules,
@@ -560,6 +562,24 @@ async fn stamp(users: &Htpasswd, user: Principal) -> Option<[u8; 16]> {
         Standing::Gone => None,
         Standing::Unknown => panic!("the file can be asked at any time"),
     }
+}
+
+#[tokio::test]
+async fn a_hash_of_argon2id_counts_as_a_whole_and_in_the_order_of_its_bytes() {
+    let (password, hash, user) = ARGON2ID[0];
+    let (rest, digest) = hash.rsplit_once('$').unwrap();
+    let mut bytes = STANDARD_NO_PAD.decode(digest).unwrap();
+    bytes.swap(0, 1);
+    let swapped = format!("{rest}${}", STANDARD_NO_PAD.encode(&bytes));
+    let mut stamps = Vec::new();
+    for (hash, expected) in [(hash, Ok(())), (&swapped, WRONG)] {
+        let file = File::new(&format!("{user}:{hash}\n"));
+        assert_eq!(login(&access(&file.path()), user, password).await, expected);
+        let users = Htpasswd::open(file.path()).unwrap();
+        stamps.push(stamp(&users, Principal::new(user)).await.unwrap());
+    }
+    // Another hash ends what was given out for the one before.
+    assert_ne!(stamps[0], stamps[1]);
 }
 
 #[tokio::test(start_paused = true)]

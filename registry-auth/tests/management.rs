@@ -380,10 +380,15 @@ async fn nobody_gives_away_more_than_it_has() {
         ("keeper", "ci", Some("registry:catalog:*"), denied),
         ("keeper", "ci", Some("registry:mount:pull"), denied),
         ("root", "ci", Some("registry:catalog:*"), Ok(())),
+        ("root", "ci", Some("registry:mount:pull"), Ok(())),
     ] {
         let given = giving(rules(&[]), who, robot, scopes).await;
         assert_eq!(given, may, "{who} {robot} {scopes:?}");
     }
+    // Of one repository, who may pull in no other.
+    let more = ["user keeper is reader of team/**"];
+    let scopes = Some("repository:team/a:pull");
+    assert_eq!(giving(rules(&more), "keeper", "ci", scopes).await, Ok(()));
     // What nobody may do isn't given.
     let more = ["nobody may delete **"];
     assert_eq!(giving(rules(&more), "root", "ci", None).await, Ok(()));

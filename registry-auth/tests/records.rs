@@ -30,6 +30,16 @@ registry_core::records_suite!(file, {
     (FileRecords::open(directory.path()).unwrap(), directory)
 });
 
+/// Stands still.
+#[derive(Debug)]
+struct Fixed(SystemTime);
+
+impl Clock for Fixed {
+    fn now(&self) -> SystemTime {
+        self.0
+    }
+}
+
 fn log(directory: &Path) -> std::path::PathBuf {
     directory.join("records.log")
 }
@@ -42,6 +52,36 @@ async fn put(records: &FileRecords, key: &str, value: &str) -> u64 {
 async fn value(records: &FileRecords, key: &str) -> Option<String> {
     let record = records.get(key).await.unwrap()?;
     Some(String::from_utf8(record.value).unwrap())
+}
+
+#[tokio::test]
+async fn a_list_begins_with_its_prefix_and_ends_with_what_is_alive() {
+    let clock = Fixed(UNIX_EPOCH + Duration::from_secs(1_000));
+    let records = MemoryRecords::new().clock(clock);
+    for (key, seconds) in [
+        ("ab", None),
+        ("b1", None),
+        ("b2", Some(1_000)),
+        ("b3", Some(1_001)),
+    ] {
+        let end = seconds.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        records
+            .put(key, Expected::Any, Vec::new(), end)
+            .await
+            .unwrap();
+    }
+    for (after, expected) in [
+        (None, &["b1", "b3"][..]),
+        (Some("a"), &["b1", "b3"]),
+        (Some("b1"), &["b3"]),
+    ] {
+        let mut page = PageRequest::default();
+        page.after = after.map(str::to_owned);
+        let listed = records.list("b", page).await.unwrap().items;
+        let keys: Vec<_> = listed.iter().map(|record| record.key.as_str()).collect();
+        assert_eq!(keys, expected, "{after:?}");
+    }
+    assert!(records.get("b2").await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -629,6 +629,48 @@ fn a_group_without_members_and_changes_by_everybody_are_remarked_on() {
 }
 
 #[test]
+fn remarks_take_conditions_into_account() {
+    let rule = |sentence: &str| sentence.parse::<Rule>().unwrap();
+    let (push, pull) = (
+        || rule("user ann may push team/**"),
+        || rule("user ann may pull team/**"),
+    );
+    let from = |rule: Rule, network: &str| rule.from(network.parse().unwrap());
+    let during = |rule: Rule, times: &str| rule.during(times.parse().unwrap());
+    let until = |rule: Rule, seconds| rule.until(UNIX_EPOCH + Duration::from_secs(seconds));
+    let (here, there) = ("10.0.0.0/8", "192.0.2.0/24");
+    let (early, late) = ("mon 08:00-12:00", "mon 12:00-18:00");
+    for (push, pull, is_found) in [
+        (from(push(), here), pull(), false),
+        (from(push(), here), from(pull(), here), false),
+        (from(push(), here), from(pull(), there), true),
+        (push(), from(pull(), here), true),
+        (during(push(), early), pull(), false),
+        (during(push(), early), during(pull(), early), false),
+        (during(push(), early), during(pull(), late), true),
+        (push(), during(pull(), early), true),
+        (until(push(), 1), pull(), false),
+        (until(push(), 1), until(pull(), 1), false),
+        (until(push(), 1), until(pull(), 2), true),
+        (push(), until(pull(), 1), true),
+    ] {
+        let told = format!("{push:?} {pull:?}");
+        let remarks = Rules::new().rule(push).rule(pull).remarks();
+        let found = remarks
+            .iter()
+            .any(|remark| remark.kind == RemarkKind::PushWithoutPull);
+        assert_eq!(found, is_found, "{told}");
+    }
+    let open = || rule("anyone may pull, delete scratch/**");
+    for (rule, is_found) in [(open(), true), (from(open(), here), false)] {
+        assert_eq!(
+            Rules::new().rule(rule).remarks().len(),
+            usize::from(is_found)
+        );
+    }
+}
+
+#[test]
 fn what_holds_under_a_condition_is_not_sure_to_hold() {
     let (ann, ben) = (Principal::new("ann"), Principal::new("ben"));
     let rule = || "user ann may pull team/**".parse::<Rule>().unwrap();
