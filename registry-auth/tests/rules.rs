@@ -671,6 +671,43 @@ fn remarks_take_conditions_into_account() {
 }
 
 #[test]
+fn changes_by_jobs_of_everybody_are_remarked_on() {
+    for (rule, is_found) in [
+        ("workload ci may push, pull a/**", true),
+        ("workload ci may delete a/**", true),
+        ("workload ci is writer of a/**", true),
+        ("workload ci may pull a/**", false),
+        ("workload ci may not delete a/**", false),
+        ("workload ci repository=* may push, pull a/**", true),
+        ("workload ci sub=** may push, pull a/**", true),
+        ("workload ci ref=refs/heads/main may push, pull a/**", true),
+        (
+            "workload ci ref=refs/heads/main sub=* may push, pull a/**",
+            true,
+        ),
+        ("workload ci repository=org/* may push, pull a/**", false),
+        (
+            "workload ci repository_owner_id=7 may push, pull a/**",
+            false,
+        ),
+        ("workload ci project_path=org/* may push, pull a/**", false),
+        ("workload ci namespace_id=7 may push, pull a/**", false),
+        (
+            "workload ci ref=x sub=repo:org/app:* may push, pull a/**",
+            false,
+        ),
+    ] {
+        let remarks = rules(&[rule]).remarks();
+        let found = remarks
+            .iter()
+            .filter(|remark| remark.kind == RemarkKind::OpenToJobs);
+        let told: Vec<_> = found.map(ToString::to_string).collect();
+        assert_eq!(told.len(), usize::from(is_found), "{rule}: {remarks:?}");
+        assert!(told.iter().all(|told| told.contains("whose job it is")));
+    }
+}
+
+#[test]
 fn what_holds_under_a_condition_is_not_sure_to_hold() {
     let (ann, ben) = (Principal::new("ann"), Principal::new("ben"));
     let rule = || "user ann may pull team/**".parse::<Rule>().unwrap();

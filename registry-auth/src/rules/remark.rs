@@ -7,7 +7,7 @@ use registry_core::Action;
 
 use super::Rules;
 use crate::suggestion::suggestion;
-use crate::{Rule, Who};
+use crate::{Glob, Rule, Who};
 
 /// What may be a mistake in a rule, though it could be meant.
 #[non_exhaustive]
@@ -30,6 +30,9 @@ pub enum RemarkKind {
     PushWithoutPull,
     /// It lets everybody change content, without a login.
     OpenToChanges,
+    /// It lets jobs change content without asking whose they are, and everybody can
+    /// have a job at many an issuer.
+    OpenToJobs,
     /// It names a group that has no members here; others may say who is in it.
     UnknownGroup {
         /// The group.
@@ -56,11 +59,14 @@ impl Rules {
                 kinds.push(RemarkKind::PushWithoutPull);
             }
             let changes = [Action::Push, Action::Overwrite, Action::Delete];
-            if *rule.who() == Who::Anyone
-                && rule.is_from_anywhere()
-                && changes.into_iter().any(|action| rule.allows(action))
-            {
-                kinds.push(RemarkKind::OpenToChanges);
+            if rule.is_from_anywhere() && changes.into_iter().any(|action| rule.allows(action)) {
+                kinds.extend(match rule.who() {
+                    Who::Anyone => Some(RemarkKind::OpenToChanges),
+                    Who::Workload { claims, .. } if !claims.iter().any(tells_whose) => {
+                        Some(RemarkKind::OpenToJobs)
+                    }
+                    _ => None,
+                });
             }
             let named = std::iter::once(rule.who()).chain(rule.except_for());
             kinds.extend(named.filter_map(|who| match who {
@@ -107,6 +113,16 @@ impl Rules {
     }
 }
 
+/// Whether not everybody's jobs have such a claim, as far as its name tells.
+fn tells_whose((name, glob): &(String, Glob)) -> bool {
+    let is_name = |start| name.starts_with(start);
+    let says_owner = name == "sub"
+        || ["repository", "project_path", "namespace"]
+            .into_iter()
+            .any(is_name);
+    says_owner && glob.to_string().chars().any(|char| char != '*')
+}
+
 fn is_of(who: &Who, groups: &BTreeSet<String>) -> bool {
     matches!(who, Who::Group(name) if groups.contains(name))
 }
@@ -121,6 +137,11 @@ impl fmt::Display for RemarkKind {
             Self::OpenToChanges => {
                 f.write_str("whoever reaches the registry may do this, without a login")
             }
+            Self::OpenToJobs => f.write_str(
+                "no claim here says whose job it is, and at issuers such as GitHub everybody can \
+                 have one; name such a claim, as `repository=` or `repository_owner_id=` at \
+                 GitHub, `project_path=` or `namespace_id=` at GitLab, `sub=` elsewhere",
+            ),
             Self::UnknownGroup {
                 name,
                 suggestion: Some(suggestion),
