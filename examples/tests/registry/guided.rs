@@ -419,6 +419,64 @@ fn what_is_switched_off_is_explained_as_refused() {
 }
 
 #[test]
+fn a_robot_is_explained_as_its_account_says() {
+    const DOUBT: &str = "of its groups, only those given with `--group` count here";
+    let create = "\"$0\" auth robot create ci --group web --config config.yml >made";
+    let disabled = format!("{create}; \"$0\" auth robot disable ci --root data >stopped");
+    let server = ["--config", "config.yml"];
+    let data = ["--policy", "policy.yml", "--root", "data"];
+    let alone = ["--policy", "policy.yml"];
+    let group = ["--policy", "policy.yml", "--group", "web"];
+    let memory = ["--config", "memory.yml"];
+    let may = "robot$ci may push web/shop because of `group web are writers of web/**`";
+    let may_not = "robot$ci may not push web/shop: no rule allows it";
+    let stopped = "robot$ci may do nothing: it is disabled\n";
+    let missing = "robot$ci may do nothing: there is no such robot\n";
+    for (preparation, place, code, words, is_sure) in [
+        (create, &server[..], 0, may, true),
+        (create, &data, 0, may, true),
+        (create, &alone, 1, may_not, false),
+        (create, &group, 0, may, false),
+        (create, &memory, 1, may_not, false),
+        (&disabled, &server, 1, stopped, true),
+        (&disabled, &data, 1, stopped, true),
+        (":", &server, 1, missing, true),
+        (":", &data, 1, missing, true),
+    ] {
+        let policy = "version: 1\nrules: [group web is writer of web/**]\n";
+        let memory = format!("{CONFIGURATION}auth: {{policy: {{path: policy.yml}}}}\n");
+        let setup = || {
+            with_data(preparation)
+                .file("policy.yml", policy)
+                .file("memory.yml", &memory)
+        };
+        let question = ["auth", "explain", "robot$ci", "push", "web/shop"];
+        let question = [&question[..], place].concat();
+        let end = asked(setup(), &question);
+        assert_eq!(end.status.code(), Some(code), "{question:?} {end:?}");
+        assert!(end.stdout.starts_with(words), "{question:?} {end:?}");
+        assert_eq!(!end.stdout.contains(DOUBT), is_sure, "{question:?} {end:?}");
+        let end = asked(setup(), &[&question[..], &["--json"]].concat());
+        let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+        assert_eq!(answer["granted"], code == 0, "{question:?} {answer}");
+    }
+}
+
+#[test]
+fn a_question_about_a_robot_makes_nothing_where_no_server_was() {
+    let question = "\"$0\" auth explain 'robot$ci' push a --config config.yml >told; ls -A data";
+    let setup = Setup::after(question)
+        .directory("data")
+        .file(
+            "config.yml",
+            format!("{FILES}auth: {{policy: {{path: policy.yml}}}}\n"),
+        )
+        .file("policy.yml", "version: 1\nrules: [robots may push a]\n");
+    let end = asked(setup, &["auth", "check", "policy.yml"]);
+    assert!(end.stdout.starts_with("policy.yml"), "{end:?}");
+}
+
+#[test]
 fn where_there_are_no_rules_that_is_explained() {
     let users = format!("ann:{}\n", bcrypt::hash("correct", 4).unwrap());
     let logins = format!("{FILES}auth: {{htpasswd: {{realm: r, path: users}}}}\n");

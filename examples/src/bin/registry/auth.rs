@@ -1,5 +1,6 @@
 //! Who may do what, asked beforehand, and who there is.
 
+mod account;
 mod place;
 mod robots;
 mod tokens;
@@ -8,11 +9,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use registry_auth::{
-    AccessControl, Effect, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal, PrincipalKind,
+    AccessControl, Effect, Explanation, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal,
+    PrincipalKind,
 };
 use registry_core::{Action, Actions, Error, ErrorKind};
 use serde_json::{Value, json};
 
+use self::account::{Account, Accounts};
 use crate::check::{problem_as_json, remark_as_line};
 use crate::command_line::{AuthCommand, Explain, PolicyCheck};
 use crate::problem::{Failure, MISTAKEN};
@@ -79,6 +82,7 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     let _inside = runtime.enter();
     let mut changes = None;
     let mut has_policy = true;
+    let mut accounts = Accounts::of_root(options.root)?;
     let access = match (options.policy, options.config) {
         (Some(path), _) if configuration::is_one(&path) => {
             return Err(Failure::Usage(format!(
@@ -98,10 +102,21 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
             let configuration = configuration::load(sources).map_err(Failure::Configuration)?;
             changes = Some(configuration.changes);
             has_policy = configuration.auth.policy_file.is_some();
+            accounts = accounts.or_of(&configuration);
             setup::access(&configuration.auth)?
         }
     };
+    let account = match &named {
+        Some(robot) if robot.kind() == PrincipalKind::Robot => {
+            Some(runtime.block_on(accounts.account(robot.name()))?)
+        }
+        _ => None,
+    };
     let mut inquiry = Inquiry::new(options.actions);
+    let named = match &account {
+        Some(account) => named.map(|robot| account.with_groups(robot)),
+        None => named,
+    };
     inquiry.principal = named.map(|principal| {
         let groups = options.groups.into_iter();
         groups.fold(principal, Principal::member_of)
@@ -132,6 +147,11 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     inquiry.at = options.at.map(Into::into);
 
     let mut explanation = access.explain(&inquiry);
+    if let Some(why) = account.as_ref().and_then(Account::nothing) {
+        (explanation.granted, explanation.reviewed) = (false, false);
+        explanation.others.extend(explanation.decided_by.take());
+        explanation.sentence = format!("{} may do nothing: {why}", options.who);
+    }
     let decided = explanation.decided_by.as_ref();
     if !has_policy && decided.is_some_and(|rule| rule.place.is_none()) {
         let sentence = &mut explanation.sentence;
@@ -147,25 +167,38 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         explanation.sentence.push_str(&words);
         explanation.granted = false;
     }
+    if let Some(words) = account.as_ref().and_then(Account::doubt) {
+        explanation.sentence.push_str(words);
+    }
+    let is_good = explanation.granted;
+    let key = off.map(|(_, key)| key);
     let answer = if options.json {
-        let others: Vec<_> = explanation.others.iter().map(opinion_as_json).collect();
-        let document = json!({
-            "granted": explanation.granted,
-            "decided_by": explanation.decided_by.as_ref().map(opinion_as_json),
-            "others": others,
-            "reviewed": explanation.reviewed,
-            "switched_off_by": off.map(|(_, key)| key),
-            "sentence": explanation.sentence,
-        });
-        format!("{document:#}\n")
+        explanation_as_json(&explanation, key)
     } else {
-        let mut lines = vec![explanation.sentence];
-        let others = explanation.others.iter();
-        lines.extend(others.map(|opinion| format!("  see also {}", place_of(opinion))));
-        lines.push(String::new());
-        lines.join("\n")
+        explanation_as_lines(explanation)
     };
-    answer_with(&answer, explanation.granted)
+    answer_with(&answer, is_good)
+}
+
+fn explanation_as_json(explanation: &Explanation, switched_off_by: Option<&str>) -> String {
+    let others: Vec<_> = explanation.others.iter().map(opinion_as_json).collect();
+    let document = json!({
+        "granted": explanation.granted,
+        "decided_by": explanation.decided_by.as_ref().map(opinion_as_json),
+        "others": others,
+        "reviewed": explanation.reviewed,
+        "switched_off_by": switched_off_by,
+        "sentence": explanation.sentence,
+    });
+    format!("{document:#}\n")
+}
+
+fn explanation_as_lines(explanation: Explanation) -> String {
+    let mut lines = vec![explanation.sentence];
+    let others = explanation.others.iter();
+    lines.extend(others.map(|opinion| format!("  see also {}", place_of(opinion))));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// What nobody may do any of this for, whatever the rules say, and the key that says so.

@@ -308,6 +308,10 @@ pub(crate) struct Explain {
     /// As this policy file decides.
     #[arg(long, value_name = "POLICY")]
     pub(crate) policy: Option<PathBuf>,
+    /// The data directory of the server, which has the accounts of robots: their groups, and
+    /// which are disabled. With `--config` it is known.
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
+    pub(crate) root: Option<PathBuf>,
     /// A group that the login says they are in (repeat for several).
     #[arg(long = "group", value_name = "GROUP")]
     pub(crate) groups: Vec<String>,

@@ -448,6 +448,11 @@ pub(crate) fn records(root: &Path) -> registry_core::Result<FileRecords> {
     FileRecords::open(root.join(RECORDS))
 }
 
+/// Whether something was ever kept there.
+pub(crate) fn has_records(root: &Path) -> bool {
+    root.join(RECORDS).is_dir()
+}
+
 /// What is wrong with how tokens are given out, as far as it shows without the
 /// keys.
 pub(crate) fn tokens(auth: &Auth) -> Vec<Problem> {
