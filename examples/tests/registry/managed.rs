@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::authorized::{POLICY, setup, token};
@@ -323,6 +324,63 @@ async fn s_15_only_health_is_open() {
             assert!(refused, "{method} {path}: {status}");
         }
     }
+}
+
+/// S-32: a token from before a repository was deleted opens nothing under its name, as
+/// what is pulled from, pushed to or mounted from, also after a restart.
+#[tokio::test]
+async fn s_32_an_old_token_opens_no_new_repository_even_after_a_restart() {
+    let deleting = |setup: Setup| setup.variable("REGISTRY_STORAGE_DELETE_ENABLED", "true");
+    let program = deleting(with_root()).start();
+    let (name, other) = ("people/ann/app", "people/ann/other");
+    let digest = registry_core::Algorithm::Sha256.digest(b"x");
+    let scope = format!("repository:{name}:pull,push repository:{other}:pull,push");
+    let old = token(&program, Some("ann"), &scope).await;
+    let ask = async |program: &Program, token: &str, method: Method, path: &str| {
+        let request = Client::new().request(method, format!("http://{}{path}", program.address));
+        let answer = request.bearer_auth(token).body("x").send().await.unwrap();
+        let challenge = answer.headers().get("www-authenticate");
+        let challenge = challenge.map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), challenge.unwrap_or_default())
+    };
+    let push = format!("/v2/{name}/blobs/uploads/?digest={digest}");
+    let pull = format!("/v2/{name}/blobs/{digest}");
+    let mount = format!("/v2/{other}/blobs/uploads/?mount={digest}&from={name}");
+    assert_eq!(ask(&program, &old, Method::POST, &push).await.0, 201);
+    assert_eq!(ask(&program, &old, Method::GET, &pull).await.0, 200);
+    let delete = format!("repositories/{name}");
+    let deleted = manage(
+        &program,
+        "root",
+        "correct",
+        Method::DELETE,
+        &delete,
+        &json!({}),
+    )
+    .await;
+    assert_eq!(deleted.0, StatusCode::NO_CONTENT);
+    let new = token(&program, Some("ann"), &scope).await;
+    assert_eq!(ask(&program, &new, Method::POST, &push).await.0, 201);
+
+    let is_dead = async |program: &Program| {
+        for (method, path) in [
+            (Method::GET, &pull),
+            (Method::HEAD, &pull),
+            (Method::POST, &push),
+            (Method::POST, &mount),
+        ] {
+            let (status, challenge) = ask(program, &old, method.clone(), path).await;
+            assert_eq!(status, 401, "{method} {path}");
+            assert!(challenge.contains("invalid_token"), "{challenge}");
+            let (status, _) = ask(program, &new, method.clone(), path).await;
+            assert!(matches!(status, 200 | 201), "{method} {path}: {status}");
+        }
+    };
+    is_dead(&program).await;
+    let program = deleting(Setup::again(program.end(Signal::TERM))).start();
+    is_dead(&program).await;
+    let program = deleting(Setup::again(program.end(Signal::KILL))).start();
+    is_dead(&program).await;
 }
 
 /// S-50: the keys that sign tokens are made at each first start, and nobody is in a

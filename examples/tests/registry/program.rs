@@ -72,6 +72,14 @@ impl Setup {
         setup.arguments(&["serve", "config.yml"])
     }
 
+    /// Serving what a program before it served, which left this directory.
+    pub(crate) fn again(directory: TempDir) -> Self {
+        let mut setup = Self::new().arguments(&["serve", "config.yml"]);
+        setup.command.current_dir(directory.path());
+        setup.directory = directory;
+        setup
+    }
+
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
         self
