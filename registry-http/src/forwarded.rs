@@ -4,12 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::HeaderName;
-use http::request::Parts;
 use http::uri::Scheme;
 use ipnet::IpNet;
 
-use crate::this_machine::is_within;
-use crate::{Peer, header};
+use crate::Peer;
 
 /// The header to which proxies add whom they heard from. `Forwarded` (RFC 7239)
 /// is not read: a proxy that writes one of the two passes on what its client
@@ -31,22 +29,6 @@ pub(crate) fn scheme(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Opti
         .into_iter()
         .find(|scheme| value.eq_ignore_ascii_case(scheme.as_str()))
         .filter(|_| is_trusted(peer.address, trusted))
-}
-
-/// Whether somebody between here and the client may have read a request, as far as is known:
-/// neither the listener nor one of the `trusted` proxies speaks of TLS, and it wasn't sent
-/// [within this machine](is_within).
-pub(crate) fn is_in_the_open(parts: &Parts, trusted: &[IpNet], is_named: bool) -> bool {
-    let peer = parts.extensions.get::<Peer>().copied();
-    let said = peer.and_then(|peer| scheme(peer, &parts.headers, trusted));
-    match said {
-        Some(scheme) => scheme != Scheme::HTTPS,
-        None if parts.extensions.get() == Some(&Scheme::HTTPS) => false,
-        None => peer.is_none_or(|peer| {
-            let host = header::host(parts);
-            !is_within(peer, &parts.headers, host.as_deref(), is_named)
-        }),
-    }
 }
 
 /// The client of a request that `peer` sent: `peer` itself, unless it is in one

@@ -319,7 +319,7 @@ impl Settings {
     async fn answer(self: Arc<Self>, mut parts: Parts, body: Option<Incoming>) -> Response<Body> {
         let known_as = self.locations.authority();
         let in_the_open = self.logins_over_tls
-            && forwarded::is_in_the_open(&parts, &self.trusted_proxies, known_as.is_some());
+            && this_machine::is_in_the_open(&parts, &self.trusted_proxies, known_as.is_some());
         let rebound = this_machine::is_rebound(&parts, &self.trusted_proxies, known_as);
         self.hear_proxies(&mut parts);
         let path = self.locations.strip(parts.uri.path());

@@ -5,11 +5,27 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::{FORWARDED, ORIGIN, VIA};
 use http::request::Parts;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use ipnet::IpNet;
 
-use crate::forwarded::is_trusted;
+use crate::forwarded::{is_trusted, scheme};
 use crate::{Peer, header};
+
+/// Whether somebody between here and the client may have read a request, as far as is known:
+/// neither the listener nor one of the `trusted` proxies speaks of TLS, and it wasn't sent
+/// within this machine.
+pub(crate) fn is_in_the_open(parts: &Parts, trusted: &[IpNet], is_named: bool) -> bool {
+    let peer = parts.extensions.get::<Peer>().copied();
+    let said = peer.and_then(|peer| scheme(peer, &parts.headers, trusted));
+    match said {
+        Some(scheme) => scheme != Scheme::HTTPS,
+        None if parts.extensions.get() == Some(&Scheme::HTTPS) => false,
+        None => peer.is_none_or(|peer| {
+            let host = header::host(parts);
+            !is_within(peer, &parts.headers, host.as_deref(), is_named)
+        }),
+    }
+}
 
 /// Whether `peer` and the client that it speaks for are on this machine, as far as
 /// is known.
@@ -17,12 +33,7 @@ use crate::{Peer, header};
 /// A proxy on this machine that is asked from elsewhere passes on under which name it
 /// was asked, or says that it is one. `is_named` is whether it was configured how
 /// clients call the registry: then they are sent nowhere else, whatever they write.
-pub(crate) fn is_within(
-    peer: Peer,
-    headers: &HeaderMap,
-    host: Option<&str>,
-    is_named: bool,
-) -> bool {
+fn is_within(peer: Peer, headers: &HeaderMap, host: Option<&str>, is_named: bool) -> bool {
     let is_passed_on = headers.keys().any(|name| {
         *name == FORWARDED || *name == VIA || name.as_str().starts_with("x-forwarded-")
     });

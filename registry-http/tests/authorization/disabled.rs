@@ -98,7 +98,7 @@ async fn s_22_a_disabled_user_has_no_way_in() {
         let rules = Rules::new().sentence("anyone may list, pull a/**");
         let rules = disabled
             .iter()
-            .fold(rules, |rules, name| rules.disable(*name));
+            .fold(rules, |rules, name| rules.disable(name));
         let tokens = TokenServer::open(directory.path()).unwrap();
         let access = access_control_by(rules.check().unwrap())
             .tokens(tokens.records(Arc::clone(&records)))

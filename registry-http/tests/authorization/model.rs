@@ -63,14 +63,13 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
     let own = match who {
         "reader" => reads && (secret || kept),
         "writer" => writes && (secret || kept),
-        "creator" => (reads || action == "push") && secret,
+        "creator" | "jobs:repo:org/app" => (reads || action == "push") && secret,
         "dropper" => action == "push" && secret,
         "cleaner" => (reads || action == "delete") && (secret || kept),
         "tagger" => {
             let called_so = tag.is_none_or(|tag| tag.starts_with('v'));
             (reads || action == "push") && secret && called_so
         }
-        "jobs:repo:org/app" => (reads || action == "push") && secret,
         "root" => true,
         "auditor" => matches!(action, "list" | "audit"),
         "member" => maintains && secret,
