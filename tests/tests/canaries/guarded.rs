@@ -303,7 +303,8 @@ pub(crate) fn make_key(root: &Path) -> String {
             .expect("the server's binary");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {told}");
-        assert_eq!(told, "", "{arguments:?}");
+        // It may say that no server uses the data yet.
+        assert!(!told.contains("rgk_"), "{arguments:?}: {told}");
         output.stdout
     };
     auth(&["robot", "create", "ci"]);

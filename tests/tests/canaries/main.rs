@@ -95,7 +95,7 @@ fn passwords(guarded: &mut Guarded) {
         format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization : {bare}\r\n\r\n"),
         format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: {bare}\0\r\n\r\n"),
         format!(
-            "GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {right}\r\n\r\n"
+            "GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: {right}\r\n\r\n"
         ),
         format!("{bare}\r\n\r\n"),
     ] {
