@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::authorized::{POLICY, setup, token};
+use crate::observed::free_address;
 use crate::program::{Program, Setup, eventually};
 
 /// What `user` is answered who shows `password`.
@@ -251,7 +252,18 @@ async fn a_repository_is_deleted_where_deletes_are_on() {
 /// S-15: what there is beside images is for those who are known, too.
 #[tokio::test]
 async fn s_15_only_health_is_open() {
-    let program = with_root().start();
+    let debug = free_address();
+    let program = with_root()
+        .variable("REGISTRY_HTTP_DEBUG_ADDR", &debug.to_string())
+        .variable("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true")
+        .start();
+    let own = token(&program, Some("ann"), "repository:people/ann/app:pull,push").await;
+    let upload = format!(
+        "http://{}/v2/people/ann/app/blobs/uploads/",
+        program.address
+    );
+    let upload = Client::new().post(upload).bearer_auth(own);
+    assert_eq!(upload.send().await.unwrap().status(), StatusCode::ACCEPTED);
     let open = ["/livez", "/readyz"];
     // Whoever wants to log in asks here first. There is nothing of the registry in it.
     let for_logins = ["/v2/token", "/v2/token/jwks.json", "/.well-known/jwks.json"];
@@ -260,71 +272,98 @@ async fn s_15_only_health_is_open() {
     }
     // Whoever looks whether something is there sees that, and nothing else.
     assert_eq!(program.get("/").await, (StatusCode::OK, String::new()));
-    for path in [
-        "/v2/",
-        "/v2",
-        "/v2/_catalog",
-        "/v2/people/ann/app/tags/list",
-        "/v2/people/ann/app/manifests/v1",
-        "/v2/people/ann/app/blobs/uploads/",
-        "/v2/people/ann/app/referrers/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "/api/v1/robots",
-        "/api/v1/robots/ci",
-        "/api/v1/robots/ci/keys",
-        "/api/v1/keys",
-        "/api/v1/explain",
-        "/api/v1/revocations",
-        "/api/v1/signing-keys",
-        "/api/v1/repositories/a",
-        "/api/v1/",
-        "/api/v1",
-        "/api/",
-        "/api/v2/robots",
-        "/index.html",
-        "/metrics",
-        "/debug/health",
-        "/debug/vars",
-        "/debug/pprof/",
-        "/health",
-        "/healthz",
-        "/livez/",
-        "/ui",
-        "/ui/",
-        "/docs",
-        "/swagger",
-        "/openapi.json",
-        "/v2/metrics",
-        "/v2/debug/health",
-        "/v1/_ping",
-        "/favicon.ico",
-        "/config.yml",
-        "/data/auth/records.log",
-        "/../data/auth/records.log",
-        "/v2/token/",
-        "/v2/token/revoke",
-        "//livez",
-        "/%6Civez",
-    ] {
-        for method in [
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::DELETE,
-        ] {
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+    ];
+    let mut found = Vec::new();
+    for (path, _) in CLOSED {
+        let mut statuses = [0; 5];
+        for (status, method) in statuses.iter_mut().zip(&methods) {
             let answer = program.call(method.clone(), path, b"{}").await;
-            let status = answer.status();
-            // There is nothing on the first page, which load balancers ask for.
-            if answer.url().path() == "/" && matches!(method, Method::GET | Method::HEAD) {
-                assert_eq!(status, StatusCode::OK);
-                assert_eq!(answer.text().await.unwrap(), "");
-                continue;
-            }
-            let refused = matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405);
-            assert!(refused, "{method} {path}: {status}");
+            *status = answer.status().as_u16();
+            // Nothing is told of what it is all about.
+            let challenged = answer.headers().contains_key("www-authenticate");
+            assert_eq!(challenged, *status == 401, "{method} {path}");
+            let text = answer.text().await.unwrap();
+            let told = text.replace("people/ann/app", "");
+            assert!(!told.contains("ann"), "{method} {path}: {text}");
         }
+        found.push((*path, statuses));
+    }
+    assert_eq!(found, CLOSED);
+
+    // Whoever measures sees numbers, and gets no further there.
+    let measured = async |path: &str| {
+        let answer = reqwest::get(format!("http://{debug}{path}")).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for path in ["/metrics", "/debug/health", "/livez", "/readyz"] {
+        let (status, text) = measured(path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(!text.contains("ann") && !text.contains("people"), "{text}");
+    }
+    let elsewhere = CLOSED.iter().map(|(path, _)| *path).chain(for_logins);
+    for path in elsewhere.filter(|path| !["/metrics", "/debug/health"].contains(path)) {
+        assert_eq!(measured(path).await.0, 404, "{path}");
     }
 }
+
+/// What a program without credentials is answered to GET, HEAD, POST, PUT and DELETE.
+const CLOSED: &[(&str, [u16; 5])] = &[
+    ("/v2/", [401, 401, 405, 405, 405]),
+    ("/v2", [401, 401, 405, 405, 405]),
+    ("/v2/_catalog", [401, 401, 405, 405, 405]),
+    ("/v2/people/ann/app/tags/list", [401, 401, 405, 405, 405]),
+    ("/v2/people/ann/app/manifests/v1", [401, 401, 405, 401, 401]),
+    (
+        "/v2/people/ann/app/blobs/uploads/",
+        [405, 405, 401, 405, 405],
+    ),
+    (
+        "/v2/people/ann/app/referrers/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        [401, 401, 405, 405, 405],
+    ),
+    ("/api/v1/robots", [401, 401, 401, 405, 405]),
+    ("/api/v1/robots/ci", [401, 401, 405, 405, 401]),
+    ("/api/v1/robots/ci/keys", [401, 401, 401, 405, 405]),
+    ("/api/v1/keys", [401, 401, 401, 405, 405]),
+    ("/api/v1/explain", [405, 405, 401, 405, 405]),
+    ("/api/v1/revocations", [405, 405, 401, 405, 405]),
+    ("/api/v1/signing-keys", [405, 405, 401, 405, 405]),
+    ("/api/v1/repositories/a", [405, 405, 405, 405, 401]),
+    ("/api/v1/", [404, 404, 404, 404, 404]),
+    ("/api/v1", [404, 404, 404, 404, 404]),
+    ("/api/", [404, 404, 404, 404, 404]),
+    ("/api/v2/robots", [404, 404, 404, 404, 404]),
+    ("/index.html", [404, 404, 404, 404, 404]),
+    ("/metrics", [404, 404, 404, 404, 404]),
+    ("/debug/health", [404, 404, 404, 404, 404]),
+    ("/debug/vars", [404, 404, 404, 404, 404]),
+    ("/debug/pprof/", [404, 404, 404, 404, 404]),
+    ("/health", [404, 404, 404, 404, 404]),
+    ("/healthz", [404, 404, 404, 404, 404]),
+    ("/livez/", [404, 404, 404, 404, 404]),
+    ("/ui", [404, 404, 404, 404, 404]),
+    ("/ui/", [404, 404, 404, 404, 404]),
+    ("/docs", [404, 404, 404, 404, 404]),
+    ("/swagger", [404, 404, 404, 404, 404]),
+    ("/openapi.json", [404, 404, 404, 404, 404]),
+    ("/v2/metrics", [404, 404, 404, 404, 404]),
+    ("/v2/debug/health", [404, 404, 404, 404, 404]),
+    ("/v1/_ping", [404, 404, 404, 404, 404]),
+    ("/favicon.ico", [404, 404, 404, 404, 404]),
+    ("/config.yml", [404, 404, 404, 404, 404]),
+    ("/data/auth/records.log", [404, 404, 404, 404, 404]),
+    ("/../data/auth/records.log", [404, 404, 404, 404, 404]),
+    ("/v2/token/", [404, 404, 404, 404, 404]),
+    ("/v2/token/revoke", [405, 405, 400, 405, 405]),
+    ("//livez", [404, 404, 404, 404, 404]),
+    ("/%6Civez", [404, 404, 404, 404, 404]),
+];
 
 /// S-32: a token from before a repository was deleted opens nothing under its name, as
 /// what is pulled from, pushed to or mounted from, also after a restart.

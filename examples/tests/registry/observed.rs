@@ -227,7 +227,7 @@ async fn requests_are_not_logged_if_told_so() {
 }
 
 /// An address that is free now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

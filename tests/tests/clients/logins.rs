@@ -5,6 +5,7 @@
 //! directory that goes with the test.
 
 mod copiers;
+mod encrypted;
 mod stores;
 
 use std::cell::Cell;
@@ -44,13 +45,17 @@ struct Guarded {
 
 impl Guarded {
     fn start() -> Self {
-        let files = content::scratch();
+        Self::launch(content::scratch(), Launch::new())
+    }
+
+    /// With its own files among others.
+    fn launch(files: TempDir, launch: Launch) -> Self {
         let file = |name: &str, text: &str| {
             let path = files.path().join(name);
             fs::write(&path, text).expect("a file");
             path
         };
-        let server = Launch::new()
+        let server = launch
             .env("REGISTRY_AUTH_HTPASSWD_REALM", "clients")
             .env("REGISTRY_AUTH_HTPASSWD_PATH", file("users", USERS))
             .env("REGISTRY_AUTH_POLICY_PATH", file("policy.yml", POLICY))
