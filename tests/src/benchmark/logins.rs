@@ -255,6 +255,7 @@ async fn attempt(connection: &mut Connection, name: &str, address: &str) -> Resu
     let headers = [
         ("Authorization", login.as_str()),
         ("X-Forwarded-For", address),
+        ("X-Forwarded-Proto", "https"),
     ];
     connection
         .request("GET", "/v2/", &headers, Body::None)
