@@ -614,7 +614,8 @@ fn over_tls_only() -> Failure {
     ErrorKind::Denied
         .error(
             "logins are taken over TLS only, and this came in the open; use https, and have the \
-             operator name the proxy that it ends at, if there is one",
+             operator name the proxy that it ends at, if there is one, and let it say \
+             `X-Forwarded-Proto: https`",
         )
         .into()
 }
