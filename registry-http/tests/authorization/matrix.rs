@@ -162,6 +162,19 @@ async fn everybody_asks(logins: Logins, who: &[&Somebody], least: usize) {
     let each: usize = routes().map(|route| repositories(route).len()).sum();
     assert!(who.len() * each >= least, "{} by {each}", who.len());
     let mut trial = Trial::new(logins).await;
+    ask_all(&mut trial, who, |route, who, repository| {
+        model::expected(route, who, repository, logins)
+    })
+    .await;
+    trial.end(who.len() * each);
+}
+
+/// Asks for each route, in each state and by the plain spelling, as each of these.
+async fn ask_all(
+    trial: &mut Trial,
+    who: &[&Somebody],
+    expected: impl Fn(&Route, &Somebody, &str) -> Expected,
+) {
     for who in who {
         for route in routes() {
             for (repository, _) in repositories(route) {
@@ -171,13 +184,12 @@ async fn everybody_asks(logins: Logins, who: &[&Somebody], least: usize) {
                     repository,
                     spelled: repository,
                 };
-                let expected = model::expected(route, who, repository, logins);
                 let answer = trial.ask(case).await;
+                let expected = expected(route, who, repository);
                 trial.judge(case, &expected, &answer).await;
             }
         }
     }
-    trial.end(who.len() * each);
 }
 
 #[tokio::test]
@@ -197,21 +209,11 @@ async fn every_route_for_every_token_in_every_state() {
 async fn every_route_of_a_cache_for_everybody_in_every_state() {
     let logins = Logins::Passwords;
     let mut trial = Trial::seen(logins, true).await;
-    for who in EVERYBODY {
-        for route in routes() {
-            for (repository, _) in repositories(route) {
-                let case = Case {
-                    route,
-                    who,
-                    repository,
-                    spelled: repository,
-                };
-                let expected = model::expected_of_cache(route, who, repository, logins);
-                let answer = trial.ask(case).await;
-                trial.judge(case, &expected, &answer).await;
-            }
-        }
-    }
+    let everybody: Vec<_> = EVERYBODY.iter().collect();
+    ask_all(&mut trial, &everybody, |route, who, repository| {
+        model::expected_of_cache(route, who, repository, logins)
+    })
+    .await;
     let each: usize = routes().map(|route| repositories(route).len()).sum();
     trial.end(EVERYBODY.len() * each);
 }
