@@ -40,11 +40,11 @@ fn mixed() -> Rules {
     })
 }
 
-/// A thousand rules that are all about everybody and start with a wildcard, so
-/// that no index helps.
+/// A thousand rules that are all about everybody and every repository, so that no
+/// index helps.
 fn worst() -> Rules {
     (0..1000).fold(Rules::new(), |rules, number| {
-        rules.sentence(&format!("anyone may pull v{number}-* in **/x{number}/**"))
+        rules.sentence(&format!("anyone may pull v{number}-* in **"))
     })
 }
 
@@ -103,8 +103,5 @@ fn measure(title: &str, rules: &Rules) {
 
 fn main() {
     measure("1000 rules of all kinds", &mixed().check().unwrap());
-    measure(
-        "1000 rules about anybody anywhere",
-        &worst().check().unwrap(),
-    );
+    measure("1000 rules that all apply", &worst().check().unwrap());
 }

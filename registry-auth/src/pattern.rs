@@ -58,20 +58,12 @@ impl Pattern {
         self.matches_for(name, None)
     }
 
-    /// The one or two components that all it is about start with, as far as it
-    /// says them.
-    pub(crate) fn start(&self) -> Option<&str> {
-        let said = self
-            .parts
-            .iter()
-            .take_while(|part| matches!(part, Part::Exactly(_)))
-            .count();
-        let (one, two) = starts(&self.text);
-        match said {
-            0 => None,
-            1 => Some(one),
-            _ => Some(two),
-        }
+    /// The components that all it is about have, whoever asks.
+    pub(crate) fn components(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Exactly(text) => Some(text.as_ref()),
+            _ => None,
+        })
     }
 
     /// Where all lies that it is about if `identity` asks.
@@ -143,9 +135,10 @@ impl Pattern {
     }
 
     pub(crate) fn matches_identity(&self, name: &RepositoryName, identity: Identity<'_>) -> bool {
-        self.fits(name.as_str().split('/'), |part, component| {
-            part.fits(component, identity)
-        })
+        self.is_everything()
+            || self.fits(name.as_str().split('/'), |part, component| {
+                part.fits(component, identity)
+            })
     }
 
     /// Whether it is about all that `other` is about, whoever asks.
@@ -197,13 +190,6 @@ impl Pattern {
             retry = Some((behind, rest));
         }
     }
-}
-
-/// The first component of a name, and the first two as far as there are two.
-pub(crate) fn starts(name: &str) -> (&str, &str) {
-    let mut ends = name.match_indices('/').map(|(end, _)| end);
-    let mut until = || ends.next().and_then(|end| name.get(..end)).unwrap_or(name);
-    (until(), until())
 }
 
 impl Part {

@@ -190,14 +190,19 @@ impl Rules {
 
 /// What rules say about a tag, or about what has none.
 fn decision(rules: &[&Rule], tag: Option<&Tag>) -> Decision {
-    rules.iter().fold(Decision::ABSTAIN, |decision, rule| {
+    let mut allowed = Actions::NONE;
+    let mut denied = Decision::ABSTAIN;
+    for rule in rules {
         let actions = rule.effective(tag);
-        decision.and(match (rule.effect(), rule.reason()) {
-            (Effect::Allow, _) => Decision::allow(actions),
-            (Effect::Deny, Some(reason)) => Decision::deny(actions, reason.to_owned()),
-            (Effect::Deny, None) => Decision::deny_silently(actions),
-        })
-    })
+        match (rule.effect(), rule.reason()) {
+            (Effect::Allow, _) => allowed = allowed | actions,
+            (Effect::Deny, Some(reason)) => {
+                denied = denied.and(Decision::deny(actions, reason.to_owned()));
+            }
+            (Effect::Deny, None) => denied = denied.and(Decision::deny_silently(actions)),
+        }
+    }
+    denied.and(Decision::allow(allowed))
 }
 
 impl Policy for Rules {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use registry_core::RepositoryName;
 
-use crate::pattern::starts;
 use crate::principal::Identity;
 use crate::{Pattern, PrincipalKind, Rule, Who};
 
@@ -21,13 +20,13 @@ pub(super) struct Index {
     issuers: HashMap<String, Places>,
 }
 
-/// The numbers of rules by the first component of the repositories, or by the
-/// first two.
+/// The numbers of rules by a component that all the repositories have which they
+/// are about.
 #[derive(Debug, Default)]
 struct Places {
-    /// Those that start with a wildcard.
+    /// Those that say no component.
     anywhere: Vec<usize>,
-    below: HashMap<Box<str>, Vec<usize>>,
+    with: HashMap<Box<str>, Vec<usize>>,
 }
 
 impl Index {
@@ -91,8 +90,11 @@ impl Index {
 
 impl Places {
     fn insert(&mut self, number: usize, pattern: &Pattern) {
-        let numbers = match pattern.start() {
-            Some(name) => self.below.entry(name.into()).or_default(),
+        // Of the components that it says, the one that the fewest others are found
+        // by: thousands below one team are told apart by what is their own.
+        let others = |component: &&str| self.with.get(*component).map_or(0, Vec::len);
+        let numbers = match pattern.components().min_by_key(others) {
+            Some(component) => self.with.entry(component.into()).or_default(),
             None => &mut self.anywhere,
         };
         numbers.push(number);
@@ -100,17 +102,12 @@ impl Places {
 
     fn collect(&self, repository: Option<&RepositoryName>, numbers: &mut Vec<usize>) {
         numbers.extend(&self.anywhere);
-        let Some(name) = repository else {
+        if self.with.is_empty() {
             return;
-        };
-        let (one, two) = starts(name.as_str());
-        for start in [Some(one), Some(two).filter(|two| *two != one)] {
-            numbers.extend(
-                start
-                    .and_then(|start| self.below.get(start))
-                    .into_iter()
-                    .flatten(),
-            );
+        }
+        let names = repository.into_iter().map(RepositoryName::as_str);
+        for component in names.flat_map(|name| name.split('/')) {
+            numbers.extend(self.with.get(component).into_iter().flatten());
         }
     }
 }
@@ -136,6 +133,7 @@ mod tests {
             "robots may pull library/*",
             "robot ann may pull library/*",
             "workload ann may pull library/*",
+            "anyone may pull **",
         ];
         let mut index = Index::default();
         for (number, rule) in rules.iter().enumerate() {
@@ -145,20 +143,44 @@ mod tests {
         let robot = Principal::robot("ann");
         let job = Principal::workload("ann", "x");
         for (who, repository, expected) in [
-            (None, Some("library/alpine"), &[0, 1, 3][..]),
-            (None, Some("library/debian/slim"), &[0, 2, 3]),
-            (None, Some("library"), &[0, 3]),
-            (None, Some("libraries/alpine"), &[3]),
-            (None, None, &[3]),
-            (Some(&ann), Some("library/alpine"), &[0, 1, 3, 4, 5, 7]),
-            (Some(&ann), Some("people/ann/app"), &[3, 5]),
-            (Some(&ann), Some("people/ben"), &[3]),
-            (Some(&robot), Some("library/app"), &[0, 3, 4, 9, 10]),
-            (Some(&job), Some("library/app"), &[0, 3, 4, 11]),
+            (None, Some("library/alpine"), &[0, 1, 3, 12][..]),
+            (None, Some("library/debian/slim"), &[0, 2, 12]),
+            (None, Some("library"), &[0, 12]),
+            (None, Some("libraries/alpine"), &[1, 3, 12]),
+            (None, None, &[12]),
+            (Some(&ann), Some("library/alpine"), &[0, 1, 3, 4, 5, 7, 12]),
+            (Some(&ann), Some("people/ann/app"), &[5, 12]),
+            (Some(&ann), Some("ann"), &[12]),
+            (Some(&robot), Some("library/app"), &[0, 4, 9, 10, 12]),
+            (Some(&job), Some("library/app"), &[0, 4, 11, 12]),
         ] {
             let name = repository.map(|name| name.parse().unwrap());
             let found = index.candidates(Identity::of(who), name.as_ref());
             assert_eq!(found, expected, "{who:?} {repository:?}");
+        }
+    }
+    #[test]
+    fn wherever_the_names_differ_the_rules_are_told_apart() {
+        for pattern in [
+            "#/**",
+            "company/apps/#/**",
+            "company/*/#/app",
+            "**/#/**",
+            "*/#",
+        ] {
+            let mut index = Index::default();
+            for number in 0..1000 {
+                let repositories = pattern.replace('#', &format!("x{number}"));
+                let rule = format!("anyone may pull {repositories}");
+                index.insert(number, &rule.parse::<Rule>().unwrap());
+            }
+            let name = pattern.replace('#', "x500").replace("**", "a");
+            let name = name.replace('*', "b").parse().unwrap();
+            let found = index.candidates(Identity::of(None), Some(&name));
+            assert!(
+                found.contains(&500) && found.len() < 5,
+                "{pattern}: {found:?}"
+            );
         }
     }
 }
