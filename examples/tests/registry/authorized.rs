@@ -787,34 +787,3 @@ fn a_policy_file_that_can_not_be_used_is_told_before_anything_is_made() {
         .run();
     assert!(end.stdout.contains("policy.yml:1: "), "{}", end.stdout);
 }
-
-#[test]
-fn passwords_are_not_taken_in_the_open_unless_that_is_meant() {
-    let open = |more: &str| {
-        let hash = bcrypt::hash("correct", 4).unwrap();
-        Setup::serve(&format!(
-            "version: 0.1\nstorage: inmemory\nhttp:\n  addr: '0.0.0.0:0'\n{more}\
-             auth: {{htpasswd: {{realm: r, path: users}}}}\n"
-        ))
-        .file("users", format!("ann:{hash}\n"))
-    };
-    let end = open("").run();
-    assert_eq!(end.status.code(), Some(2));
-    for part in ["passwords", "http.tls.certificate", "http.plaintext: true"] {
-        assert!(end.stderr.contains(part), "{}", end.stderr);
-    }
-    open("  plaintext: true\n").start();
-    open("  trustedproxies: 10.0.0.1\n").start();
-    open("").arguments(&["--plain-http"]).start();
-
-    let everybody = || Setup::new().arguments(&["--addr", "0.0.0.0:0"]);
-    let mut program = everybody().begin();
-    assert_eq!(program.wait().code(), Some(2));
-    assert!(
-        program.stderr().contains("--plain-http"),
-        "{}",
-        program.stderr()
-    );
-    assert!(!program.path("registry-data").try_exists().unwrap());
-    everybody().arguments(&["--plain-http"]).start();
-}

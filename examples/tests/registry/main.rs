@@ -13,6 +13,7 @@ mod authorized;
 mod configured;
 mod enforced;
 mod exit_codes;
+mod exposed;
 mod guided;
 mod headers;
 mod lasting;

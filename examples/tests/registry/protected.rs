@@ -86,57 +86,6 @@ async fn everybody_gets_in_once_that_is_what_was_chosen() {
     }
 }
 
-/// Serves with `more` in the configuration, and returns the line about being
-/// open to everybody, if there is one.
-async fn warning(address: &str, more: &str) -> Option<String> {
-    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let program = Setup::serve(&format!(
-        "version: 0.1\nstorage: inmemory\nhttp:\n  addr: '{address}'\n{more}"
-    ))
-    .file("users", users)
-    .file("c.pem", made.cert.pem())
-    .file("k.pem", made.signing_key.serialize_pem())
-    .start();
-    // The messages of a start are in order; the first request is told of later.
-    let warned = || {
-        let said = program.stderr();
-        let mut lines = said.lines().filter(|line| line.contains("without a login"));
-        let warned = lines.next().map(str::to_owned);
-        assert_eq!(lines.next(), None);
-        warned
-    };
-    if more.contains("auth") || address.starts_with("127.") {
-        return warned();
-    }
-    eventually("it warns", async || warned().is_some()).await;
-    let warned = warned().unwrap();
-    assert!(warned.contains(&program.address), "{warned}");
-    Some(warned)
-}
-
-#[tokio::test]
-async fn it_warns_if_others_reach_it_and_need_no_login() {
-    const TLS: &str = "  tls: {certificate: c.pem, key: k.pem}\n";
-    const USERS: &str = "auth: {htpasswd: {realm: r, path: users}}\n";
-    let plain = warning("0.0.0.0:0", "").await.unwrap();
-    for part in [
-        "may push and pull without",
-        "auth.htpasswd.path",
-        "http.tls",
-    ] {
-        assert!(plain.contains(part), "{plain}");
-    }
-    // Short sentences, each about one thing.
-    let (_, sentences) = plain.split_once("everybody who").unwrap();
-    assert_eq!(sentences.split(". ").count(), 4, "{plain}");
-    let encrypted = warning("0.0.0.0:0", TLS).await.unwrap();
-    assert!(!encrypted.contains("http.tls"), "{encrypted}");
-    let users = format!("  plaintext: true\n{USERS}");
-    assert_eq!(warning("0.0.0.0:0", &users).await, None);
-    assert_eq!(warning("127.0.0.1:0", "").await, None);
-}
-
 /// A certificate of `name`, and its key, as one PEM file.
 fn client(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
     let mut params = CertificateParams::default();

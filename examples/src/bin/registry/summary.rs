@@ -41,8 +41,8 @@ pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Op
     ))
 }
 
-/// Why a server must not speak to others than this machine, who would send it
-/// passwords in the open, or whom nobody meant to let in; nothing if it may.
+/// Why a server must not speak to others than this machine, as nobody asked for it
+/// to do so in the open; nothing if it may.
 pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Option<Problem> {
     let http = &configuration.http;
     let is_meant = http.tls.is_some() || http.plaintext || !http.trusted_proxies.is_empty();
@@ -51,8 +51,6 @@ pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Op
     }
     let what = if configuration.auth.has_logins() {
         "passwords would be sent to it"
-    } else if configuration.has_file {
-        return None;
     } else {
         "images would be sent to it and from it"
     };
@@ -60,7 +58,7 @@ pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Op
         "others than this machine reach {address}, and {what} unencrypted; name a certificate \
          (`http.tls.certificate` and `http.tls.key`), or set `http.addr` to 127.0.0.1:{port}, or \
          name the proxies that encrypt (`http.trustedproxies`), or ask for plain HTTP \
-         (`http.plaintext: true`, or `serve --plain-http`)",
+         (`http.plaintext: true`, `REGISTRY_HTTP_PLAINTEXT=true` or `serve --plain-http`)",
         port = address.port()
     )))
 }

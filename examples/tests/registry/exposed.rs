@@ -1,0 +1,239 @@
+//! What others than this machine reach, in the open or not.
+
+use serde_json::Value;
+
+use crate::program::{Setup, eventually};
+
+#[test]
+fn others_than_this_machine_are_not_spoken_to_in_the_open_unless_that_is_asked_for() {
+    const LOGINS: &str = "auth: {htpasswd: {realm: r, path: users}}\n";
+    let hash = bcrypt::hash("correct", 4).unwrap();
+    for auth in [LOGINS, ""] {
+        let open = |more: &str| {
+            Setup::serve(&format!(
+                "version: 0.1\nstorage: {{filesystem: {{rootdirectory: data}}}}\nhttp:\n  \
+                 addr: '0.0.0.0:0'\n{more}{auth}"
+            ))
+            .file("users", format!("ann:{hash}\n"))
+        };
+        let no = "  plaintext: false\n";
+        for refused in [
+            open(""),
+            open(no),
+            open("  plaintext: true\n").variable("REGISTRY_HTTP_PLAINTEXT", "false"),
+            // Without a port, as the Docker registry's own file has it.
+            open("").variable("REGISTRY_HTTP_ADDR", ":0"),
+        ] {
+            let mut program = refused.begin();
+            assert_eq!(program.wait().code(), Some(2));
+            let told = program.stderr();
+            for part in [
+                if auth.is_empty() {
+                    "images"
+                } else {
+                    "passwords"
+                },
+                "http.tls.certificate",
+                "http.trustedproxies",
+                "http.plaintext: true",
+                "REGISTRY_HTTP_PLAINTEXT=true",
+                "--plain-http",
+            ] {
+                assert!(told.contains(part), "{part}: {told}");
+            }
+            assert!(!program.path("data").try_exists().unwrap());
+        }
+        for asked in [
+            open("  plaintext: true\n"),
+            open("  trustedproxies: 10.0.0.1\n"),
+            open("").variable("REGISTRY_HTTP_PLAINTEXT", "true"),
+            open("").variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0"),
+            open("").arguments(&["--plain-http"]),
+            open("").arguments(&["--addr", "127.0.0.1:0"]),
+        ] {
+            asked.start();
+        }
+    }
+
+    let everybody = || Setup::new().arguments(&["--addr", "0.0.0.0:0"]);
+    let mut program = everybody().begin();
+    assert_eq!(program.wait().code(), Some(2));
+    assert!(
+        program.stderr().contains("--plain-http"),
+        "{}",
+        program.stderr()
+    );
+    assert!(!program.path("registry-data").try_exists().unwrap());
+    everybody().arguments(&["--plain-http"]).start();
+}
+
+/// What the Docker registry's image ships with, less what isn't of interest here.
+const SHIPPED: &str = "\
+version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: data
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+";
+
+#[test]
+fn a_configuration_of_the_docker_registry_is_moved_by_one_line() {
+    let check = |file: &str| {
+        let setup = Setup::new().file("config.yml", file);
+        let end = setup.arguments(&["check", "config.yml", "--json"]).run();
+        let answer: Value = serde_json::from_str(&end.stdout).unwrap();
+        answer["problems"].as_array().unwrap().clone()
+    };
+    let problems = check(SHIPPED);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let told = problems[0]["message"].as_str().unwrap();
+    assert!(told.contains("`http.plaintext: true`"), "{told}");
+    assert_eq!(problems[0]["line"], 11, "{problems:?}");
+    let moved = SHIPPED.replace("  addr: :5000\n", "  addr: :5000\n  plaintext: true\n");
+    assert_eq!(check(&moved), [Value::Null; 0]);
+}
+
+#[test]
+fn checking_and_serving_refuse_what_would_be_sent_in_the_open() {
+    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let storage = "version: 0.1\nstorage: inmemory\n";
+    let logins = "auth: {htpasswd: {realm: r, path: users}}\n";
+    for (auth, what) in [
+        (logins, "passwords would be sent to it unencrypted"),
+        ("", "images would be sent to it and from it unencrypted"),
+        (
+            "auth: none\n",
+            "images would be sent to it and from it unencrypted",
+        ),
+    ] {
+        // Where it isn't said, it would be in its section, or else somewhere in the file.
+        let line = if auth.is_empty() { 3 } else { 4 };
+        for (http, place) in [
+            ("http:\n  addr: :0\n", format!("config.yml:{}: ", line + 1)),
+            (
+                "http:\n  addr: 0.0.0.0:0\n",
+                format!("config.yml:{}: ", line + 1),
+            ),
+            ("http: {addr: '127.0.0.1:0'}\n", String::new()),
+            ("http: {addr: 'localhost:0'}\n", String::new()),
+            ("http: {addr: ':0', plaintext: true}\n", String::new()),
+            ("http: {prefix: /x/}\n", format!("config.yml:{line}: ")),
+            ("", "config.yml: ".to_owned()),
+        ] {
+            let file = format!("{storage}{auth}{http}");
+            let setup = || {
+                let setup = Setup::new().file("config.yml", &file);
+                setup.file("users", &users)
+            };
+            let end = setup().arguments(&["check", "config.yml"]).run();
+            if place.is_empty() {
+                assert!(end.stdout.ends_with("nothing is wrong\n"), "{file}{end:?}");
+                continue;
+            }
+            assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
+            let sentence = end.stdout.trim_end();
+            assert_eq!(sentence.lines().count(), 1, "{file}{end:?}");
+            assert!(sentence.starts_with(&place), "{file}{end:?}");
+            assert!(sentence.contains(what), "{file}{end:?}");
+            if !http.contains("addr") {
+                assert!(sentence.contains("others than this machine reach [::]:5000"));
+                continue;
+            }
+            // The same, but for the port that it got.
+            let end = setup().arguments(&["serve", "config.yml"]).run();
+            assert_eq!(end.status.code(), Some(2), "{file}{end:?}");
+            let (start, _) = sentence.split_once(":0, and").unwrap();
+            assert!(end.stderr.contains(start), "{file}{end:?}");
+        }
+    }
+}
+
+#[test]
+fn checking_says_who_can_not_log_in_beside_the_proxies() {
+    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let auth = "auth: {htpasswd: {realm: r, path: users}}\n";
+    for (http, auth, remarks) in [
+        ("addr: ':0', trustedproxies: 10.0.0.1", auth, true),
+        ("addr: ':0', trustedproxies: 10.0.0.1", "", false),
+        ("addr: '127.0.0.1:0', trustedproxies: 10.0.0.1", auth, false),
+        (
+            "addr: ':0', trustedproxies: 10.0.0.1, plaintext: true",
+            auth,
+            false,
+        ),
+    ] {
+        let file = format!("version: 0.1\nstorage: inmemory\n{auth}http: {{{http}}}\n");
+        let end = Setup::new()
+            .file("config.yml", &file)
+            .file("users", &users)
+            .arguments(&["check", "config.yml"])
+            .run();
+        assert!(end.stdout.ends_with("nothing is wrong\n"), "{file}{end:?}");
+        let remark = "config.yml:4: logins are taken through these proxies only";
+        assert_eq!(end.stdout.starts_with(remark), remarks, "{file}{end:?}");
+    }
+}
+
+/// Serves with `more` in the configuration, and returns the line about being
+/// open to everybody, if there is one.
+async fn warning(address: &str, more: &str) -> Option<String> {
+    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let program = Setup::serve(&format!(
+        "version: 0.1\nstorage: inmemory\nhttp:\n  addr: '{address}'\n{more}"
+    ))
+    .file("users", users)
+    .file("c.pem", made.cert.pem())
+    .file("k.pem", made.signing_key.serialize_pem())
+    .start();
+    // The messages of a start are in order; the first request is told of later.
+    let warned = || {
+        let said = program.stderr();
+        let mut lines = said.lines().filter(|line| line.contains("without a login"));
+        let warned = lines.next().map(str::to_owned);
+        assert_eq!(lines.next(), None);
+        warned
+    };
+    if more.contains("auth") || address.starts_with("127.") {
+        return warned();
+    }
+    eventually("it warns", async || warned().is_some()).await;
+    let warned = warned().unwrap();
+    assert!(warned.contains(&program.address), "{warned}");
+    Some(warned)
+}
+
+#[tokio::test]
+async fn it_warns_if_others_reach_it_and_need_no_login() {
+    const TLS: &str = "  tls: {certificate: c.pem, key: k.pem}\n";
+    const USERS: &str = "auth: {htpasswd: {realm: r, path: users}}\n";
+    let plain = warning("0.0.0.0:0", "  plaintext: true\n").await.unwrap();
+    for part in [
+        "may push and pull without",
+        "auth.htpasswd.path",
+        "http.tls",
+    ] {
+        assert!(plain.contains(part), "{plain}");
+    }
+    // Short sentences, each about one thing.
+    let (_, sentences) = plain.split_once("everybody who").unwrap();
+    assert_eq!(sentences.split(". ").count(), 4, "{plain}");
+    let encrypted = warning("0.0.0.0:0", TLS).await.unwrap();
+    assert!(!encrypted.contains("http.tls"), "{encrypted}");
+    let users = format!("  plaintext: true\n{USERS}");
+    assert_eq!(warning("0.0.0.0:0", &users).await, None);
+    assert_eq!(warning("127.0.0.1:0", "").await, None);
+}
