@@ -1,6 +1,8 @@
 //! Principals: somebody whose identity is established.
 
 mod called;
+mod identity;
+mod limits;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,10 +10,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use registry_core::{ErrorKind, RepositoryEpoch, RepositoryName, Result, Scopes};
+use registry_core::{ErrorKind, Result};
 
 use self::called::Called;
 pub(crate) use self::called::nobody_in_particular;
+pub(crate) use self::identity::Identity;
+pub use self::limits::{TokenIssuer, TokenLimits};
 use crate::authenticator::CUSTOM;
 
 use crate::holds_secret;
@@ -401,161 +405,6 @@ impl fmt::Display for Principal {
             PrincipalKind::Workload => write!(f, "{WORKLOAD} {issuer} {name}"),
             _ => write!(f, "{USER} {name}"),
         }
-    }
-}
-
-/// Somebody, or nobody, as rules see them: a principal that may be in further
-/// groups, which the rules themselves name.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Identity<'a> {
-    principal: Option<&'a Principal>,
-    groups: Option<&'a BTreeSet<String>>,
-}
-
-impl<'a> Identity<'a> {
-    /// Of `principal`, if that is somebody.
-    pub(crate) fn of(principal: Option<&'a Principal>) -> Self {
-        Self {
-            principal: principal.filter(|known| known.kind() != PrincipalKind::Anonymous),
-            groups: None,
-        }
-    }
-
-    /// The same as a member of `groups` too.
-    pub(crate) fn also_in(self, groups: Option<&'a BTreeSet<String>>) -> Self {
-        Self { groups, ..self }
-    }
-
-    pub(crate) fn kind(self) -> Option<PrincipalKind> {
-        self.principal.map(Principal::kind)
-    }
-
-    pub(crate) fn name(self) -> Option<&'a str> {
-        self.principal.map(Principal::name)
-    }
-
-    pub(crate) fn issuer(self) -> Option<&'a str> {
-        self.principal.and_then(Principal::issuer)
-    }
-
-    pub(crate) fn claim(self, name: &str) -> Option<&'a str> {
-        self.principal.and_then(|known| known.claim(name))
-    }
-
-    /// The groups it is in, of which some may come twice.
-    pub(crate) fn groups(self) -> impl Iterator<Item = &'a str> {
-        let of_login = self.principal.into_iter().flat_map(Principal::groups);
-        let of_rules = self.groups.into_iter().flatten().map(String::as_str);
-        of_login.chain(of_rules)
-    }
-
-    pub(crate) fn is_member_of(self, group: &str) -> bool {
-        self.principal.is_some_and(|known| {
-            known.is_member_of(group) || self.groups.is_some_and(|more| more.contains(group))
-        })
-    }
-}
-
-/// Who made a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenIssuer {
-    /// This registry.
-    Own,
-    /// Another service, which this registry trusts.
-    Foreign,
-}
-
-/// What a token limits its holder to. It grants nothing: what may be done is
-/// what the policies allow now, and the token covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenLimits {
-    scopes: Scopes,
-    epochs: BTreeMap<RepositoryName, u64>,
-    issuer: TokenIssuer,
-    issued_at: SystemTime,
-    expires_at: Option<SystemTime>,
-    /// Of a token of this registry, what it is called, and the key that signed it.
-    #[cfg(feature = "token")]
-    token: Option<(Box<str>, Box<str>)>,
-}
-
-impl TokenLimits {
-    /// The limits of a token that `issuer` made at `issued_at`.
-    pub fn new(scopes: Scopes, issuer: TokenIssuer, issued_at: SystemTime) -> Self {
-        Self {
-            scopes,
-            epochs: BTreeMap::new(),
-            issuer,
-            issued_at,
-            expires_at: None,
-            #[cfg(feature = "token")]
-            token: None,
-        }
-    }
-
-    /// The same limits of the token `id`, which `key` signed.
-    #[cfg(feature = "token")]
-    pub(crate) fn of_token(mut self, id: &str, key: &str) -> Self {
-        self.token = Some((id.into(), key.into()));
-        self
-    }
-
-    /// What the token is called, and the key that signed it, if it is one of this
-    /// registry.
-    #[cfg(feature = "token")]
-    pub(crate) fn token(&self) -> Option<(&str, &str)> {
-        let (id, key) = self.token.as_ref()?;
-        Some((id, key))
-    }
-
-    /// The same limits of a token that ends at `end`: what is given for it ends
-    /// then, too.
-    pub fn until(mut self, end: SystemTime) -> Self {
-        self.expires_at = Some(end);
-        self
-    }
-
-    /// The same limits, where `repository` is the one of its name after
-    /// `number` others were deleted.
-    pub fn with_epoch(mut self, repository: RepositoryName, number: u64) -> Self {
-        self.epochs.insert(repository, number);
-        self
-    }
-
-    /// What is covered.
-    pub fn scopes(&self) -> &Scopes {
-        &self.scopes
-    }
-
-    /// Whether the repository that the token was made for is gone: `now` is the
-    /// epoch of the one that has or would have its name. A token that doesn't say
-    /// which one it was made for is for that of its time.
-    pub(crate) fn outlived(&self, repository: &RepositoryName, now: RepositoryEpoch) -> bool {
-        match self.epochs.get(repository) {
-            Some(number) => *number != now.number,
-            None => now.since.is_some_and(|since| self.issued_at <= since),
-        }
-    }
-
-    /// How many repositories of this name had been deleted when the token was
-    /// made, if it says so.
-    pub fn epoch(&self, repository: &RepositoryName) -> Option<u64> {
-        self.epochs.get(repository).copied()
-    }
-
-    /// Who made the token.
-    pub fn issuer(&self) -> TokenIssuer {
-        self.issuer
-    }
-
-    /// When it was made.
-    pub fn issued_at(&self) -> SystemTime {
-        self.issued_at
-    }
-
-    /// When it ends, if it does.
-    pub fn expires_at(&self) -> Option<SystemTime> {
-        self.expires_at
     }
 }
 
