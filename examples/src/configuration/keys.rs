@@ -1,6 +1,8 @@
 //! Every key of a Docker registry's configuration file, and what becomes of it
 //! here; with a few of our own.
 
+#[cfg(test)]
+mod enforced;
 mod lookup;
 #[cfg(test)]
 mod own;
@@ -348,7 +350,6 @@ pub(crate) const WORDS_ELSEWHERE: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::lookup::find;
     use super::*;
 
     #[test]
@@ -368,156 +369,6 @@ mod tests {
             }
             // Variables separate names by it.
             assert!(!key.path.contains('_'), "{key:?}");
-        }
-    }
-
-    /// S-21: for each key that says who gets in, the test that sets it and sees what
-    /// comes of it.
-    const ENFORCED: &[(&str, &str, &[&str])] = &[
-        (
-            "protected",
-            "only_users_of_the_password_file_get_in",
-            &["auth.htpasswd.realm", "auth.htpasswd.path"],
-        ),
-        (
-            "protected",
-            "everybody_gets_in_once_that_is_what_was_chosen",
-            &["auth.none"],
-        ),
-        (
-            "protected",
-            "clients_come_in_with_certificates",
-            &["auth.certificate.name"],
-        ),
-        (
-            "authorized",
-            "each_does_what_the_policy_file_says_and_follows_its_changes",
-            &["auth.policy.path"],
-        ),
-        (
-            "enforced",
-            "a_rule_is_enforced_however_content_is_asked_for",
-            &["auth.policy.path"],
-        ),
-        (
-            "authorized",
-            "passwords_alone_are_asked_for_where_tokens_are_off",
-            &["auth.tokenserver.enabled"],
-        ),
-        (
-            "enforced",
-            "tokens_are_as_the_configuration_says",
-            &[
-                "auth.tokenserver.realm",
-                "auth.tokenserver.service",
-                "auth.tokenserver.issuer",
-                "auth.tokenserver.lifetime",
-                "auth.tokenserver.refreshlifetime",
-                "auth.tokenserver.keys",
-                "auth.tokenserver.algorithm",
-            ],
-        ),
-        (
-            "enforced",
-            "keys_are_no_good_where_they_are_off",
-            &["auth.keys.enabled"],
-        ),
-        (
-            "enforced",
-            "a_directory_is_asked_as_the_configuration_says",
-            &[
-                "auth.ldap.url",
-                "auth.ldap.starttls",
-                "auth.ldap.rootcertbundle",
-                "auth.ldap.binddn",
-                "auth.ldap.bindpasswordfile",
-                "auth.ldap.base",
-                "auth.ldap.filter",
-                "auth.ldap.nameattribute",
-                "auth.ldap.groupbase",
-                "auth.ldap.groupfilter",
-                "auth.ldap.groupattribute",
-            ],
-        ),
-        (
-            "authorized",
-            "jobs_of_another_system_do_what_the_policy_file_says_of_their_claims",
-            &[
-                "auth.oidc.*.issuer",
-                "auth.oidc.*.audience",
-                "auth.oidc.*.jwks",
-            ],
-        ),
-        (
-            "authorized",
-            "a_service_has_a_say_and_nothing_goes_on_without_it",
-            &[
-                "auth.webhook.url",
-                "auth.webhook.secretfile",
-                "auth.webhook.timeout",
-                "auth.webhook.remember",
-            ],
-        ),
-        (
-            "authorized",
-            "whoever_asks_too_often_is_told_when_to_come_back",
-            &["auth.limits.peraddress"],
-        ),
-        (
-            "enforced",
-            "whoever_is_known_is_counted_apart_from_its_address",
-            &["auth.limits.peridentity"],
-        ),
-        (
-            "enforced",
-            "tokens_of_another_service_are_checked_as_the_configuration_says",
-            &[
-                "auth.token.realm",
-                "auth.token.service",
-                "auth.token.issuer",
-                "auth.token.rootcertbundle",
-                "auth.token.jwks",
-                "auth.token.signingalgorithms",
-                "auth.token.autoredirect",
-                "auth.token.autoredirectpath",
-            ],
-        ),
-    ];
-
-    #[test]
-    fn every_auth_key_is_enforced() {
-        let is_about_logins = |key: &&Key| {
-            key.path.starts_with("auth.")
-                && key.support == Support::Yes
-                && (!matches!(key.kind, Kind::Section | Kind::NamesOfSections)
-                    || key.path == "auth.none")
-        };
-        for key in KEYS.iter().filter(is_about_logins) {
-            let is_listed = |row: &(_, _, &[&str])| row.2.contains(&key.path);
-            let is_shown = ENFORCED.iter().any(is_listed);
-            assert!(
-                is_shown,
-                "no test sets `{}` and sees what comes of it",
-                key.path
-            );
-        }
-        for (file, test, keys) in ENFORCED {
-            let path = format!("{}/tests/registry/{file}.rs", env!("CARGO_MANIFEST_DIR"));
-            let text = std::fs::read_to_string(path).unwrap();
-            let (before, after) = text.split_once(&format!("fn {test}()")).expect(test);
-            assert!(
-                before.trim_end_matches("async ").ends_with("test]\n"),
-                "{test}"
-            );
-            let end = after.find("\n}\n").unwrap();
-            for key in *keys {
-                assert!(find(key).is_some_and(|key| is_about_logins(&key)), "{key}");
-                let name = key.rsplit('.').next().unwrap();
-                // Where it is set, be it by what a test has in common with others.
-                let is_named = after[..end].to_lowercase().contains(name)
-                    || before.contains(&format!("{name}:"));
-                assert!(is_named, "{test} doesn't name {key}");
-            }
         }
     }
 }

@@ -355,11 +355,13 @@ impl Reader<'_> {
         const SECTION: &str = "http.tls";
         let has = |name| self.tree.at(&format!("{SECTION}.{name}")).is_some();
         let has_files = has("certificate") || has("key");
-        let has_clients = has("clientcas") || has("clientauth");
+        let has_more = ["clientcas", "clientauth", "minimumtls"].map(has);
+        let has_more = has_more.contains(&true);
         let letsencrypt = self.origin_of("http.tls.letsencrypt");
-        // Whom nobody vouches for mustn't come in for want of a certificate.
+        // For want of a certificate, whom nobody vouches for mustn't come in, nor who
+        // doesn't speak TLS at all.
         let certificate = match letsencrypt {
-            None if !has_files && !has_clients => return None,
+            None if !has_files && !has_more => return None,
             None => {
                 let certificate = self.required(SECTION, "certificate");
                 let key = self.required(SECTION, "key");

@@ -1,5 +1,6 @@
 //! What others than this machine reach, in the open or not.
 
+use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 use crate::program::{Setup, eventually};
@@ -184,6 +185,65 @@ fn checking_says_who_can_not_log_in_beside_the_proxies() {
         assert!(end.stdout.ends_with("nothing is wrong\n"), "{file}{end:?}");
         let remark = "config.yml:4: logins are taken through these proxies only";
         assert_eq!(end.stdout.starts_with(remark), remarks, "{file}{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn logins_are_taken_in_the_open_only_where_that_was_asked_for() {
+    let hash = bcrypt::hash("correct", 4).unwrap();
+    let https = Some("https");
+    for (more, host, scheme, status) in [
+        ("", "localhost", None, StatusCode::OK),
+        // Some proxy asks, for somebody elsewhere.
+        ("", "registry.example", None, StatusCode::FORBIDDEN),
+        ("", "registry.example", https, StatusCode::FORBIDDEN),
+        ("plaintext: true", "registry.example", None, StatusCode::OK),
+        (
+            "trustedproxies: [127.0.0.1]",
+            "registry.example",
+            https,
+            StatusCode::OK,
+        ),
+        (
+            "trustedproxies: [127.0.0.1]",
+            "registry.example",
+            Some("http"),
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "trustedproxies: [127.0.0.1]",
+            "registry.example",
+            None,
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "trustedproxies: [10.0.0.0/8]",
+            "registry.example",
+            https,
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "host: http://registry.example",
+            "registry.example",
+            None,
+            StatusCode::OK,
+        ),
+    ] {
+        let program = Setup::serve(&format!(
+            "version: 0.1\nstorage: inmemory\nauth: {{htpasswd: {{realm: r, path: users}}}}\n\
+             http:\n  addr: 127.0.0.1:0\n  {more}\n"
+        ))
+        .file("users", format!("ann:{hash}\n"))
+        .start();
+        let url = format!("http://{}/v2/", program.address);
+        let request = Client::new().get(&url).header("host", host);
+        let request = match scheme {
+            Some(scheme) => request.header("x-forwarded-proto", scheme),
+            None => request,
+        };
+        let request = request.basic_auth("ann", Some("correct"));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{more} {host} {scheme:?}");
     }
 }
 

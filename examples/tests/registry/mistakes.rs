@@ -91,6 +91,11 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "needs `certificate`",
     ),
     (
+        "http:\n  tls:\n    minimumtls: tls1.3\n",
+        2,
+        "needs `certificate`",
+    ),
+    (
         "http:\n  tls:\n    certificate: c\n    key: k\n    clientauth: verify-client-cert-if-given\n",
         5,
         "needs `http.tls.clientcas`",

@@ -1,6 +1,7 @@
 //! With passwords and certificates.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use reqwest::tls::Version;
 use reqwest::{Certificate, Client, Identity, Method, StatusCode};
 
 use serde_json::Value;
@@ -52,6 +53,42 @@ async fn it_speaks_tls_with_the_certificate_it_was_given() {
     let answer = client.get(url).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+}
+
+#[tokio::test]
+async fn no_older_tls_is_spoken_than_the_configuration_says() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (minimum, is_old_taken) in [
+        ("", true),
+        ("    minimumtls: tls1.2\n", true),
+        ("    minimumtls: tls1.3\n", false),
+    ] {
+        let program = Setup::serve(&format!(
+            "version: 0.1\nstorage: inmemory\nhttp:\n  addr: 127.0.0.1:0\n  tls:\n    \
+             certificate: c.pem\n    key: k.pem\n{minimum}"
+        ))
+        .file("c.pem", made.cert.pem())
+        .file("k.pem", made.signing_key.serialize_pem())
+        .start();
+        let port = program.address.strip_prefix("127.0.0.1:").unwrap();
+        let url = format!("https://localhost:{port}/v2/");
+        for (newest, is_taken) in [(Version::TLS_1_2, is_old_taken), (Version::TLS_1_3, true)] {
+            let server = Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+            let client = Client::builder().tls_certs_only([server]);
+            let client = client.tls_version_max(newest).build().unwrap();
+            let answer = client.get(&url).send().await;
+            let status = answer.map(|answer| answer.status());
+            assert_eq!(
+                status.as_ref().ok(),
+                is_taken.then_some(&StatusCode::OK),
+                "{minimum}{newest:?}: {status:?}"
+            );
+            if let Err(error) = status {
+                let told = format!("{error:?}");
+                assert!(told.contains("ProtocolVersion"), "{told}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
