@@ -386,17 +386,16 @@ impl Ldap {
             })
             .await?;
         let mut entries = entries.into_iter();
-        let entry = match (entries.next(), entries.next()) {
-            (None, _) if is_all => return Ok(None),
-            (Some(entry), None) if is_all => entry,
-            _ => {
-                tracing::warn!(
-                    user = %hide_secrets(user),
-                    "several entries of the directory match a user's name; nobody is let in by it"
-                );
-                return Ok(None);
-            }
+        let Some(entry) = entries.next() else {
+            return Ok(None);
         };
+        if !is_all || entries.next().is_some() {
+            tracing::warn!(
+                user = %hide_secrets(user),
+                "several entries of the directory match a user's name; nobody is let in by it"
+            );
+            return Ok(None);
+        }
         let name = match account::ended(&entry, self.clock.now()) {
             Some(reason) => Err(reason),
             None => self.name_of(&entry, user),

@@ -10,9 +10,12 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "ldap/asked.rs"]
+mod asked;
 #[path = "common/directory.rs"]
 mod directory;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,51 +91,91 @@ async fn answer(mut stream: TcpStream, answers: Vec<Vec<u8>>) {
     }
 }
 
+/// Why somebody isn't let in, as the log says it.
+async fn trouble(access: &AccessControl, user: &str) -> String {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", basic(user, "secret"));
+    let sender = Sender::new(&headers, RequestOrigin::default());
+    let error = access.identify(&sender).await.unwrap_err().error;
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    std::error::Error::source(&error).unwrap().to_string()
+}
+
 #[tokio::test]
 async fn a_directory_that_talks_nonsense_lets_nobody_in() {
     let endless = |message: &[u8]| message.repeat(1100);
-    for (what, answers) in [
-        ("nothing", vec![]),
+    let done = |answer: Vec<u8>| vec![BOUND.to_vec(), answer];
+    for (what, answers, expected) in [
+        ("nothing", vec![], "the connection failed"),
         (
             "another protocol",
             vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()],
+            "isn't LDAP",
+        ),
+        (
+            "a refusal of who searches",
+            vec![BOUND.to_vec().tap(9, 49)],
+            "refuses the login of who searches: result 49",
         ),
         (
             "a refusal",
-            vec![BOUND.to_vec(), DONE.to_vec().tap(9, 0x35)],
+            done(DONE.to_vec().tap(9, 53)),
+            "refuses a search: result 53",
         ),
-        ("half a message", vec![BOUND.to_vec(), DONE[..5].to_vec()]),
-        ("the end", vec![BOUND.to_vec(), DISCONNECTION.to_vec()]),
+        (
+            "half a message",
+            done(DONE[..5].to_vec()),
+            "the connection failed",
+        ),
+        (
+            "the end",
+            done(DISCONNECTION.to_vec()),
+            "ends the connection",
+        ),
         (
             "another answer",
-            vec![BOUND.to_vec(), DONE.to_vec().tap(4, 7)],
+            done(DONE.to_vec().tap(4, 7)),
+            "answers something else",
         ),
         (
             "another operation",
-            vec![BOUND.to_vec(), DONE.to_vec().tap(5, 0x61)],
+            done(DONE.to_vec().tap(5, 0x61)),
+            "doesn't answer what it was asked",
         ),
         (
             "an endless message",
-            vec![BOUND.to_vec(), b"\x30\x84\xff\xff\xff\xff".to_vec()],
+            done(b"\x30\x84\xff\xff\xff\xff".to_vec()),
+            "more than 256 KiB",
         ),
         (
             "a long message",
-            vec![BOUND.to_vec(), b"\x30\x83\x10\x00\x00".to_vec()],
+            done(b"\x30\x83\x10\x00\x00".to_vec()),
+            "more than 256 KiB",
         ),
-        ("no length", vec![BOUND.to_vec(), b"\x30\x80".to_vec()]),
+        (
+            "a message that is a byte too long",
+            done(b"\x30\x83\x04\x00\x01".to_vec()),
+            "more than 256 KiB",
+        ),
+        ("no length", done(b"\x30\x80".to_vec()), "isn't LDAP"),
         (
             "references for ever",
-            vec![BOUND.to_vec(), endless(REFERENCE)],
+            done(endless(REFERENCE)),
+            "more than it was asked for",
         ),
-        ("entries for ever", vec![BOUND.to_vec(), endless(ANN)]),
+        (
+            "entries for ever",
+            done(endless(ANN)),
+            "more than it was asked for",
+        ),
     ] {
         let (listener, ldap) = directory().await;
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             answer(stream, answers).await;
         });
-        let known = login(&access(ldap), "ann").await;
-        assert_eq!(known, Err(ErrorKind::Unavailable), "{what}");
+        let said = trouble(&access(ldap), "ann").await;
+        assert!(said.contains(expected), "{what}: {said}");
         served.await.unwrap();
     }
 }
@@ -172,6 +215,7 @@ async fn an_account_that_ended_is_of_no_use_whatever_it_is_asked_for() {
         (&[("pwdAccountLockedTime", "20260101000000Z")], true),
         (&[("pwdAccountLockedTime", "000001010000Z")], false),
         (&[("shadowExpire", "-1")], true),
+        (&[("shadowExpire", "0")], true),
         (&[("shadowExpire", "15000")], false),
         (&[("shadowExpire", "50000")], true),
         // What isn't understood says nothing.
@@ -310,6 +354,7 @@ async fn s_46_that_the_password_of_somebody_disabled_was_right_is_not_remembered
 #[tokio::test]
 async fn who_gets_a_name_later_is_told_from_who_had_it() {
     let mut identities = Vec::new();
+    let mut stamps = Vec::new();
     for values in [
         &[("entryUUID", "7f3c"), ("pwdChangedTime", "20260101000000Z")][..],
         &[("entryUUID", "7f3c"), ("pwdChangedTime", "20260202000000Z")],
@@ -324,12 +369,16 @@ async fn who_gets_a_name_later_is_told_from_who_had_it() {
         });
         let ann = login(&access(ldap), "ann").await.unwrap().unwrap();
         identities.push(ann.identity().copied());
+        stamps.push(*ann.stamp().unwrap());
         served.await.unwrap();
     }
     let [one, same, other, active, unknown] = identities.try_into().unwrap();
     assert!(one.is_some() && one == same);
     assert!(other.is_some() && active.is_some() && unknown.is_none());
     assert!(one != other && one != active);
+    // What was given out ends with the password, too.
+    let different: BTreeSet<_> = stamps.iter().collect();
+    assert_eq!(different.len(), 5, "{stamps:?}");
 }
 
 #[cfg(feature = "token")]
@@ -440,6 +489,13 @@ fn what_would_let_in_the_wrong_ones_is_refused_before() {
         let shown = format!("{wrong:?}");
         let error = wrong.build().expect_err(&shown).to_string();
         assert!(error.contains(expected), "{error}");
+    }
+    for filter in [
+        "(member={dn})",
+        "(memberUid={user})",
+        "(|(a={dn})(b={user}))",
+    ] {
+        assert!(ldap().groups("", filter, "cn").build().is_ok(), "{filter}");
     }
     let secret = format!("{:?}", ldap().bind("cn=a", Secret::new("canary")));
     assert!(!secret.contains("canary"), "{secret}");

@@ -78,10 +78,14 @@ pub(super) fn length(first: u8) -> Result<Length, Malformed> {
 
 /// A length in as many bytes as were announced.
 pub(super) fn long_length(bytes: &[u8]) -> Result<usize, Malformed> {
-    let length = bytes
+    usize::try_from(big_endian(bytes)).map_err(|_| Malformed)
+}
+
+/// The number in these bytes, of which there are at most eight.
+fn big_endian(bytes: &[u8]) -> u64 {
+    bytes
         .iter()
-        .fold(0_u64, |length, byte| (length << 8) | u64::from(*byte));
-    usize::try_from(length).map_err(|_| Malformed)
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 /// Takes elements from the front.
@@ -139,10 +143,7 @@ impl<'a> Reader<'a> {
         if *first >= 0x80 || content.len() > 5 {
             return Err(Malformed);
         }
-        let number = content
-            .iter()
-            .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        u32::try_from(number).map_err(|_| Malformed)
+        u32::try_from(big_endian(content)).map_err(|_| Malformed)
     }
 }
 
@@ -166,6 +167,26 @@ mod tests {
             assert_eq!(out, expected);
             assert_eq!(Reader::new(&out).number(INTEGER), Ok(number));
         }
+    }
+
+    #[test]
+    fn lengths_are_written_as_the_standard_says() {
+        for (length, expected) in [
+            (0, [4, 0].as_slice()),
+            (127, &[4, 127]),
+            (128, &[4, 0x81, 128]),
+            (255, &[4, 0x81, 255]),
+            (256, &[4, 0x82, 1, 0]),
+            (65_536, &[4, 0x83, 1, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            put(&mut out, OCTETS, &vec![7; length]);
+            assert_eq!(out[..expected.len()], *expected, "{length}");
+            assert_eq!(out.len(), expected.len() + length);
+        }
+        // As others write them, who fill in more bytes than it takes.
+        let mut reader = Reader::new(&[4, 0x84, 0, 0, 0, 2, 8, 9]);
+        assert_eq!(reader.element(), Ok((4, [8, 9].as_slice())));
     }
 
     #[test]

@@ -256,3 +256,30 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Server, may_connect};
+    use crate::ldap::trust::Authorities;
+
+    #[test]
+    fn no_password_leaves_the_machine_in_clear_text_whatever_localhost_means() {
+        let plain = Server::new("ldap://localhost", false, Authorities::System).unwrap();
+        let tls = Server::new("ldaps://localhost", false, Authorities::System).unwrap();
+        let started = Server::new("ldap://localhost", true, Authorities::System).unwrap();
+        for (address, is_here) in [
+            ("127.0.0.1:389", true),
+            ("127.1.2.3:389", true),
+            ("[::1]:389", true),
+            ("[::ffff:127.0.0.1]:389", true),
+            ("10.0.0.1:389", false),
+            ("0.0.0.0:389", false),
+            ("[::ffff:10.0.0.1]:389", false),
+            ("[fe80::1]:389", false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(may_connect(&plain, address), is_here, "{address}");
+            assert!(may_connect(&tls, address) && may_connect(&started, address));
+        }
+    }
+}

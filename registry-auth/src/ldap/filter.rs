@@ -492,6 +492,10 @@ mod tests {
             );
         }
         assert_eq!(put("(member={dn})", "x"), equal("member", "uid=a,dc=b"));
+        assert_eq!(
+            put("(cn=a {user}, {dn}{user} z)", "x"),
+            equal("cn", "a x, uid=a,dc=bx z")
+        );
     }
 
     #[test]
@@ -527,7 +531,9 @@ mod tests {
         let deep = |depth: usize| format!("{}(a=b){}", "(!".repeat(depth), ")".repeat(depth));
         assert!(Filter::parse(&deep(DEPTH_MAX - 1)).is_ok());
         assert!(Filter::parse(&deep(DEPTH_MAX)).is_err());
-        assert!(Filter::parse(&format!("(a={})", "b".repeat(TEXT_MAX))).is_err());
+        let long = |length: usize| format!("(a={})", "b".repeat(length - "(a=)".len()));
+        assert!(Filter::parse(&long(TEXT_MAX)).is_ok());
+        assert!(Filter::parse(&long(TEXT_MAX + 1)).is_err());
     }
 
     #[test]
