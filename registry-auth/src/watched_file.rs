@@ -344,7 +344,7 @@ fn read(path: &Path, most: u64) -> io::Result<Option<(Stamp, Zeroizing<Vec<u8>>)
     let read = (&file)
         .take(most.saturating_add(1))
         .read_to_end(&mut content)?;
-    if before.length > most || u64::try_from(read).unwrap_or(u64::MAX) > most {
+    if u64::try_from(read).unwrap_or(u64::MAX) > most {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let after = Stamp::of(&file.metadata()?);

@@ -8,11 +8,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue};
@@ -21,6 +23,7 @@ use registry_auth::{
 };
 use registry_core::{Clock, ErrorKind, Expected, PageRequest, Records, RequestOrigin, SystemClock};
 use tempfile::TempDir;
+use tokio::task::yield_now;
 use tokio::time::advance;
 
 registry_core::records_suite!(memory, (MemoryRecords::new(), ()));
@@ -218,6 +221,8 @@ async fn a_crash_costs_at_most_what_was_not_acknowledged() {
         }
         let records = FileRecords::open(&directory).unwrap();
         let survives = length >= before.len();
+        let kept = if survives { before.len() } else { begin };
+        assert_eq!(fs::read(log(&directory)).unwrap(), &after[..kept]);
         assert_eq!(value(&records, "a").await.is_some(), survives, "{length}");
         assert_eq!(value(&records, "b").await, None);
         // And what is written then is there.
@@ -226,6 +231,160 @@ async fn a_crash_costs_at_most_what_was_not_acknowledged() {
         assert_eq!(value(&records, "c").await.as_deref(), Some("3"), "{length}");
         assert_eq!(value(&records, "a").await.is_some(), survives, "{length}");
     }
+}
+
+#[tokio::test]
+async fn a_last_line_that_a_crash_has_left_without_its_beginning_is_removed() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    put(&records, "a", "1").await;
+    let file = log(directory.path());
+    let before = fs::read(&file).unwrap();
+    put(&records, "b", "2").await;
+    // Of what wasn't acknowledged, any part may be on the disk, such as the end.
+    let mut after = fs::read(&file).unwrap();
+    after[before.len()..][..20].fill(0);
+    fs::write(&file, after).unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    assert_eq!(value(&records, "a").await.as_deref(), Some("1"));
+    assert_eq!(value(&records, "b").await, None);
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_is_writing_is_left_to_whoever_writes() {
+    let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let writer = FileRecords::open(one.path()).unwrap();
+    put(&writer, "a", "1").await;
+    let before = fs::read(log(one.path())).unwrap().len();
+    put(&writer, "b", "2").await;
+    let whole = fs::read(log(one.path())).unwrap();
+    fs::write(log(two.path()), &whole[..before]).unwrap();
+    let records = FileRecords::open(two.path()).unwrap();
+    for length in before..=whole.len() {
+        fs::write(log(two.path()), &whole[..length]).unwrap();
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(value(&records, "a").await.as_deref(), Some("1"));
+        let is_whole = length == whole.len();
+        assert_eq!(value(&records, "b").await.is_some(), is_whole, "{length}");
+        assert_eq!(fs::read(log(two.path())).unwrap(), &whole[..length]);
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_one_more_line_of_the_same_file() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    let inode = || fs::metadata(log(directory.path())).unwrap().ino();
+    let before = inode();
+    for number in 2..=10 {
+        put(&records, "a", &number.to_string()).await;
+        let lines = fs::read_to_string(log(directory.path())).unwrap();
+        assert_eq!(lines.lines().count(), number);
+    }
+    assert_eq!(inode(), before);
+}
+
+#[tokio::test]
+async fn no_version_comes_again_where_the_file_is_written_anew_without_records() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    let lines = || {
+        fs::read_to_string(log(directory.path()))
+            .unwrap()
+            .lines()
+            .count()
+    };
+    let mut last = 0;
+    for _ in 0..1000 {
+        last = put(&records, "a", "1").await;
+        let removed = records.remove("a", Expected::Version(last)).await;
+        assert!(removed.unwrap());
+        if lines() == 1 {
+            break;
+        }
+    }
+    assert_eq!(lines(), 1, "it was written anew");
+    drop(records);
+    let records = FileRecords::open(directory.path()).unwrap();
+    // The removal was a change, too.
+    assert_eq!(put(&records, "a", "1").await, last + 2);
+}
+
+/// Has the turn of those who write, until it is dropped. After a minute it lets go, so
+/// that a test which waits for it fails in the end.
+struct Writer {
+    done: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<bool>>,
+}
+
+impl Writer {
+    fn new(directory: &Path) -> Self {
+        let lock = File::open(directory.join("records.lock")).unwrap();
+        lock.lock().unwrap();
+        let (done, is_done) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let ended = is_done.recv_timeout(Duration::from_mins(1));
+            lock.unlock().unwrap();
+            ended == Err(RecvTimeoutError::Disconnected)
+        });
+        Self {
+            done: Some(done),
+            thread: Some(thread),
+        }
+    }
+
+    fn end(mut self) {
+        drop(self.done.take());
+        let thread = self.thread.take().unwrap();
+        assert!(thread.join().unwrap(), "nobody waited for it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_writes_for_long_stops_nobody_while_nothing_is_written() {
+    let directory = TempDir::new().unwrap();
+    let records = FileRecords::open(directory.path()).unwrap();
+    put(&records, "a", "1").await;
+    let writer = Writer::new(directory.path());
+    for _ in 0..5 {
+        advance(Duration::from_secs(40)).await;
+        assert_eq!(value(&records, "a").await.as_deref(), Some("1"));
+    }
+    writer.end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_write_hangs_what_is_known_counts_for_a_minute() {
+    let directory = TempDir::new().unwrap();
+    let records = Arc::new(FileRecords::open(directory.path()).unwrap());
+    put(&records, "a", "1").await;
+    let writer = Writer::new(directory.path());
+    let ours = Arc::clone(&records);
+    let write =
+        tokio::spawn(async move { ours.put("a", Expected::Any, b"2".to_vec(), None).await });
+    yield_now().await;
+    // Each waits for the turn, though not for as long as it may take.
+    let read = async |waits: Duration| {
+        let records = Arc::clone(&records);
+        let read = tokio::spawn(async move { records.get("a").await });
+        yield_now().await;
+        advance(waits).await;
+        read.await.unwrap()
+    };
+    advance(Duration::from_secs(2)).await;
+    let known = read(Duration::from_secs(1)).await.unwrap().unwrap();
+    assert_eq!(known.value, b"1");
+    advance(Duration::from_mins(1)).await;
+    let error = write.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = read(Duration::from_secs(10)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("others are writing"), "{error}");
+    writer.end();
+    // The turn ends with the work, not with whoever waits for it.
+    put(&records, "b", "3").await;
+    assert_eq!(value(&records, "a").await.as_deref(), Some("2"));
 }
 
 #[tokio::test]

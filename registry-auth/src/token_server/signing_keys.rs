@@ -269,12 +269,10 @@ impl Directory {
     fn list(&self) -> Result<Listing> {
         let mut files = self.files()?;
         let excess = files.len().saturating_sub(KEYS_MAX);
-        if excess > 0 {
-            let mut oldest: Vec<_> = files.keys().cloned().collect();
-            oldest.sort_by_key(made_at);
-            for name in oldest.iter().take(excess) {
-                files.remove(name);
-            }
+        let mut oldest: Vec<_> = files.keys().cloned().collect();
+        oldest.sort_by_key(made_at);
+        for name in oldest.iter().take(excess) {
+            files.remove(name);
         }
         Ok(files)
     }

@@ -11,6 +11,7 @@
 #[path = "../common/ahead.rs"]
 mod ahead;
 mod holders;
+mod moments;
 mod refresh;
 mod requests;
 mod scopes;

@@ -47,14 +47,14 @@ fn scene() -> Scene {
 const LOGIN: &str = "offline_token=true&service=registry&client_id=docker";
 
 /// The refresh token of a login.
-async fn login(access: &AccessControl, user: &str) -> Secret {
+pub(crate) async fn login(access: &AccessControl, user: &str) -> Secret {
     let answer = issue(access, Some(&basic(user, user)), LOGIN)
         .await
         .unwrap();
     answer.refresh_token.expect("a refresh token")
 }
 
-async fn redeem(
+pub(crate) async fn redeem(
     access: &AccessControl,
     token: &Secret,
     more: &str,
@@ -69,7 +69,7 @@ async fn redeem(
     access.issue(&sender, &request).await
 }
 
-fn unauthorized<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
+pub(crate) fn unauthorized<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
     let refusal = answer.expect_err("refused");
     assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
     assert_eq!(refusal.challenge.unwrap(), r#"Basic realm="registry""#);
