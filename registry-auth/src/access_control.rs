@@ -11,6 +11,7 @@ mod refusal;
 mod review;
 mod source;
 mod standing;
+mod told;
 
 pub use inquiry::{Explanation, Inquiry};
 pub use manage::{ManagementGrant, ManagementNeed};
@@ -255,9 +256,9 @@ impl AccessControl {
         let granted = async {
             self.0.count_sender(sender)?;
             let principal = self.0.identify(sender).await?;
-            self.0.count_known(principal.as_ref())?;
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
             actor = Some(Arc::clone(caller.actor()));
+            self.0.count_known(caller.principal())?;
             let outlived = self.0.outlived(operation, &caller).await?;
             let caller = caller.having_outlived(outlived);
             let reviewed = self

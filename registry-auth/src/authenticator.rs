@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "workload")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -27,6 +29,9 @@ pub struct Caller<'a> {
     pub certificate: Option<&'a ClientCertificate>,
     pub(crate) attempt: Option<&'a Attempt<'a>>,
     pub(crate) exchanges: bool,
+    /// Whether somebody takes tokens of the issuer that is shown, good or not.
+    #[cfg(feature = "workload")]
+    pub(crate) claimed: &'a AtomicBool,
     pub(crate) lets_in: &'a (dyn Fn(&Principal) -> bool + Sync),
 }
 
@@ -55,10 +60,24 @@ impl Caller<'_> {
         !self.is_refused() && (self.lets_in)(found)
     }
 
+    /// The token is of an issuer that is known here.
+    #[cfg(feature = "workload")]
+    pub(crate) fn claim(&self) {
+        self.claimed.store(true, Ordering::Relaxed);
+    }
+
     /// The password wasn't found right, before the answer says so.
     pub(crate) fn doubt(&self) {
         if let Some(attempt) = self.attempt {
             attempt.doubt();
+        }
+    }
+
+    /// Somebody has the name that was typed: the log may show it.
+    #[cfg(any(feature = "htpasswd", feature = "ldap"))]
+    pub(crate) fn know_name(&self) {
+        if let Some(attempt) = self.attempt {
+            attempt.know();
         }
     }
 

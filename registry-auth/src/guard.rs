@@ -12,6 +12,7 @@ use registry_core::{Clock, Error, ErrorKind, Result};
 
 use crate::network::household;
 use crate::principal::folded;
+use crate::shown::shown;
 use crate::table::Table;
 
 /// How long a name and an address have to wait at most, in seconds.
@@ -148,14 +149,23 @@ impl Count {
         }
     }
 
-    /// One more within `window`.
-    fn add(&mut self, now: u64, window: u64, most: u32) {
+    /// One more within `window`. Whether it is the one that has others wait.
+    fn add(&mut self, now: u64, window: u64, most: u32) -> bool {
         self.forget(now, window);
         self.wrong = self.wrong.saturating_add(1);
         if self.wrong >= most {
             self.until = self.since.saturating_add(window);
         }
+        self.wrong == most.max(1)
     }
+}
+
+/// Who has to wait from now on, and didn't before.
+#[derive(Debug, Default)]
+struct Locked {
+    pair: bool,
+    address: bool,
+    name: bool,
 }
 
 impl Guard {
@@ -175,6 +185,7 @@ impl Guard {
         clock: &'a dyn Clock,
     ) -> Attempt<'a> {
         let household = address.map(household);
+        let typed = name;
         // Some of those who check passwords take many spellings of a name.
         let name = folded(name);
         Attempt {
@@ -182,7 +193,9 @@ impl Guard {
             clock,
             pair: self.keys.hash_one((0, household, &name)),
             household,
+            typed,
             name,
+            known: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
             arrived: AtomicBool::new(false),
@@ -202,7 +215,10 @@ pub(crate) struct Attempt<'a> {
     clock: &'a dyn Clock,
     pair: u64,
     household: Option<IpAddr>,
+    typed: &'a str,
     name: Cow<'a, str>,
+    /// Whether somebody knows the name.
+    known: AtomicBool,
     /// Whether somebody checks the password.
     asked: AtomicBool,
     /// Whether a password is being checked, and counted as such.
@@ -267,6 +283,13 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Somebody knows the name, so that it is one: others are no business of the log,
+    /// as people type their passwords there.
+    #[cfg(any(feature = "htpasswd", feature = "ldap"))]
+    pub(crate) fn know(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
     /// Whether somebody checks the password.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
@@ -320,7 +343,10 @@ impl Attempt<'_> {
         let now = self.now();
         let limits = self.guard.limits;
         let (address, name) = (self.address(), self.name());
-        let table = &mut self.guard.lock().counts;
+        let mut locked = Locked::default();
+        let mut tables = self.guard.lock();
+        let is_home = tables.homes.get(self.pair).is_valid(now);
+        let table = &mut tables.counts;
         let pair = table.entry(self.pair);
         pair.forget(now, FORGOTTEN);
         pair.wrong = pair.wrong.saturating_add(1);
@@ -328,12 +354,43 @@ impl Attempt<'_> {
         if let Some(more) = pair.wrong.checked_sub(limits.free) {
             let delay = 1_u64.checked_shl(more).unwrap_or(LONGEST).clamp(1, LONGEST);
             pair.until = now.saturating_add(delay);
+            locked.pair = pair.wrong == limits.free.max(1);
         }
         if let Some(address) = address {
             let most = limits.per_address;
-            table.entry(address).add(now, ADDRESS_WINDOW, most);
+            locked.address = table.entry(address).add(now, ADDRESS_WINDOW, most);
         }
-        table.entry(name).add(now, NAME_WINDOW, limits.per_name);
+        locked.name = table.entry(name).add(now, NAME_WINDOW, limits.per_name);
+        drop(tables);
+        self.tell(&locked, is_home);
+    }
+
+    /// Tells the operator once, not with each further attempt.
+    fn tell(&self, locked: &Locked, is_home: bool) {
+        let name = (is_home || self.known.load(Ordering::Relaxed)).then(|| shown(self.typed));
+        let name = name.as_deref();
+        let address = self.household.map(tracing::field::display);
+        if locked.pair {
+            tracing::warn!(
+                name,
+                address,
+                "too many wrong passwords for a name from an address; it has to wait there before \
+                 each further attempt"
+            );
+        }
+        if locked.address {
+            tracing::warn!(
+                address,
+                "too many wrong passwords from an address; it has to wait before the next attempt"
+            );
+        }
+        if locked.name {
+            tracing::warn!(
+                name,
+                "too many wrong passwords for a name; it has to wait wherever it didn't log in \
+                 within the last day"
+            );
+        }
     }
 
     /// When the last of what it has to wait for is over.

@@ -116,6 +116,9 @@ impl Htpasswd {
     ) -> Result<Option<Principal>> {
         let users = self.users.current().await;
         let known = users.get(user);
+        if known.is_some() {
+            caller.know_name();
+        }
         let principal = known.map(|known| known.principal(user));
         let is_let_in = principal.as_ref().is_none_or(|known| caller.lets_in(known));
         let fingerprint = self.fingerprints.of(user, password);

@@ -569,6 +569,9 @@ impl Authenticator for Ldap {
         // From before the directory says it: it is true until now at least.
         let (now, started) = (self.clock.now(), Instant::now());
         let checked = self.within(self.check(user, password)).await?;
+        if !matches!(checked, Checked::Unknown) {
+            caller.know_name();
+        }
         let refusal = match checked {
             Checked::Right(principal) if caller.lets_in(&principal) => {
                 self.logins.insert(fingerprint, (principal.clone(), now));

@@ -127,6 +127,7 @@ mod secret;
 mod sender;
 #[cfg(feature = "webhook")]
 mod shares;
+mod shown;
 mod suggestion;
 mod table;
 mod tag_pattern;

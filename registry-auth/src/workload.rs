@@ -192,6 +192,7 @@ impl Authenticator for Workload {
         if self.leaves_others && !jwt::is_said_to_be_for(token.expose(), &self.audience) {
             return Ok(None);
         }
+        caller.claim();
         // Nobody guesses a signature, so nobody has to wait for the next attempt.
         let now = self.clock.now();
         let holder = |claims: &Claims| self.holder(claims);

@@ -24,4 +24,5 @@ mod program;
 mod protected;
 mod started;
 mod stopped;
+mod told;
 mod verified;

@@ -124,7 +124,7 @@ async fn everybody_gets_in_once_that_is_what_was_chosen() {
 }
 
 /// A certificate of `name`, and its key, as one PEM file.
-fn client(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
+pub(crate) fn client(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate().unwrap();

@@ -101,7 +101,7 @@ impl Known {
         self.at
     }
 
-    fn is_unknown(&self) -> bool {
+    pub(super) fn is_unknown(&self) -> bool {
         self.actor.name.is_none()
     }
 
@@ -229,6 +229,7 @@ impl Inner {
         let decision = decision.and(caller.reviewed.target.clone());
         let (allowed, covered) = (decision.granted(), caller.covered(&need.repository));
         if !allowed.contains(need.actions) {
+            self.tell_of_refusal(need, caller, &caller.reviewed.target);
             return Err(if !caller.is_unknown() || !self.can_login() {
                 denied(&decision, need).into()
             } else if caller.principal.is_none() {
@@ -278,7 +279,7 @@ impl Inner {
 
 /// The refusal of somebody known. Only those who may know of the repository
 /// learn why.
-fn denied(decision: &Decision, need: &Need) -> Error {
+pub(super) fn denied(decision: &Decision, need: &Need) -> Error {
     let knowing = Actions::from([Action::Pull, Action::List]);
     let knows = !decision.granted().intersection(knowing).is_empty();
     match decision.reason(need.actions) {

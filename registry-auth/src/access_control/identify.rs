@@ -1,5 +1,8 @@
 //! From what a sender shows to who that is.
 
+#[cfg(feature = "workload")]
+use std::sync::atomic::AtomicBool;
+
 use registry_core::{ErrorKind, Result};
 
 use super::Inner;
@@ -53,6 +56,8 @@ impl Inner {
             }
             _ => None,
         };
+        #[cfg(feature = "workload")]
+        let claimed = AtomicBool::new(false);
         let caller = Caller {
             credentials,
             headers: sender.headers(),
@@ -60,6 +65,8 @@ impl Inner {
             certificate: sender.client_certificate(),
             attempt: attempt.as_ref(),
             exchanges,
+            #[cfg(feature = "workload")]
+            claimed: &claimed,
             lets_in: &|_| true,
         };
         let known = match self.find(&caller).await {
@@ -68,6 +75,10 @@ impl Inner {
             Ok(None) => Err(wrong_credentials()),
             Err(error) => Err(error),
         };
+        #[cfg(feature = "workload")]
+        if known.is_err() && !claimed.into_inner() {
+            tell_of_issuer(credentials, exchanges);
+        }
         // Of one that breaks off before anybody has looked, nothing came.
         match (attempt, &known) {
             (Some(attempt), Ok(_)) => attempt.right(),
@@ -204,6 +215,26 @@ impl Inner {
         self.policies
             .disable(principal)
             .then_some(Refuses::Disabled)
+    }
+}
+
+/// Why a token that nobody takes is refused is told to nobody but the log.
+#[cfg(feature = "workload")]
+fn tell_of_issuer(credentials: &Credentials, exchanges: bool) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let shown = match credentials {
+        Credentials::Basic { password, .. } => password,
+        Credentials::Bearer(token) if exchanges => token,
+        _ => return,
+    };
+    if let Some(issuer) = crate::jwt::said_issuer(shown.expose()) {
+        let issuer = crate::shown::shown(&issuer);
+        tracing::debug!(
+            issuer,
+            "a token was refused: no issuer that is known here is called so in tokens (`iss`)"
+        );
     }
 }
 

@@ -147,13 +147,13 @@ fn with_subject(principal: Principal) -> Principal {
 }
 
 /// Where the first of `opinions` is that has this effect on any of `actions`.
-fn find(opinions: &[Opinion], effect: Effect, actions: Actions) -> Option<usize> {
+pub(super) fn find(opinions: &[Opinion], effect: Effect, actions: Actions) -> Option<usize> {
     opinions.iter().position(|opinion| {
         opinion.effect == effect && !opinion.actions.intersection(actions).is_empty()
     })
 }
 
-fn without(actions: Actions, others: Actions) -> Actions {
+pub(super) fn without(actions: Actions, others: Actions) -> Actions {
     let mut left = actions.iter();
     std::iter::from_fn(|| left.find(|action| !others.contains((*action).into()))).collect()
 }

@@ -7,7 +7,7 @@ use registry_core::{
     Access, Action, Actions, Actor, Error, ErrorKind, Need, RepositoryName, Result, Scopes,
 };
 
-use super::decide::Known;
+use super::decide::{self, Known};
 use super::refusal::Refused;
 use super::{AccessControl, Explanation, Inner, Inquiry};
 #[cfg(feature = "token")]
@@ -54,15 +54,17 @@ impl AccessControl {
         sender: &Sender<'_>,
         need: &ManagementNeed,
     ) -> Result<ManagementGrant, Refusal> {
+        let mut actor = None;
         let granted = async {
             self.0.count_sender(sender)?;
             let principal = self.0.identify(sender).await?;
-            self.0.count_known(principal.as_ref())?;
             let principal = principal
                 .filter(|known| known.kind() != PrincipalKind::Anonymous)
                 .ok_or_else(|| self.0.unknown())?;
             let (origin, at) = (sender.origin().clone(), self.0.clock.now());
             let caller = Known::new(Some(principal.clone()), origin, at);
+            actor = Some(Arc::clone(caller.actor()));
+            self.0.count_known(Some(&principal))?;
             let target = self.0.decide_management(need, &principal, &caller).await?;
             Ok(ManagementGrant {
                 access: self.clone(),
@@ -73,9 +75,10 @@ impl AccessControl {
             })
         };
         let base = sender.registry_base();
-        granted
-            .await
-            .map_err(|refused| self.0.management_refusal(refused, base))
+        granted.await.map_err(|refused| Refusal {
+            actor,
+            ..self.0.management_refusal(refused, base)
+        })
     }
 }
 
@@ -126,6 +129,7 @@ impl Inner {
                     .allowed_in(None, caller)
                     .contains((*action).into())
                 {
+                    self.tell_of_refused_management(*action, caller);
                     return Err(denied(
                         "you may not do this; ask whoever manages the registry",
                     ));
@@ -147,11 +151,11 @@ impl Inner {
                 // Others have a say in what becomes of content here, too.
                 let decision = self.policies.decide_on(&need, caller);
                 let said = self.review(&need, caller, &mut || Ok(())).await?;
-                let allowed = decision.and(said).granted();
+                let decision = decision.and(said.clone());
+                let allowed = decision.granted();
                 if !allowed.contains(need.actions) {
-                    return Err(denied(
-                        "you may not do this; ask the owner of the repository",
-                    ));
+                    self.tell_of_refusal(&need, caller, &said);
+                    return Err(decide::denied(&decision, &need).into());
                 }
                 let covered = caller.covered(repository);
                 if !covered.contains(need.actions) {
@@ -235,9 +239,10 @@ impl ManagementGrant {
             })
         };
         // What needs a body is in no repository, so no token is asked for.
-        confirmed
-            .await
-            .map_err(|refused| access.management_refusal(refused, None))
+        confirmed.await.map_err(|refused| Refusal {
+            actor: Some(Arc::clone(self.actor())),
+            ..access.management_refusal(refused, None)
+        })
     }
 
     /// Who has it.

@@ -59,8 +59,15 @@ impl Request<'_> {
             operation,
         } = self;
         let need = operation.need();
-        let grant = settings.access.authorize_management(sender, &need).await?;
-        exchange.authorized(grant.actor());
+        let granted = settings.access.authorize_management(sender, &need).await;
+        let actor = match &granted {
+            Ok(grant) => Some(grant.actor()),
+            Err(refusal) => refusal.actor.as_ref(),
+        };
+        if let Some(actor) = actor {
+            exchange.authorized(actor);
+        }
+        let grant = granted?;
         let peer: Option<Peer> = parts.extensions.get().copied();
         let place = settings.capacity.admit_other(peer)?;
         let mut response = self.handle(&grant, body?).await?;

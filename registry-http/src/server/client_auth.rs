@@ -114,6 +114,15 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.current()
             .verify_client_cert(end_entity, intermediates, now)
+            .inspect_err(|error| {
+                // The client is only told that it failed. Anybody can have this said, so it
+                // isn't for those who don't look for it.
+                tracing::debug!(
+                    %error,
+                    "a client's certificate was refused: it has to be of version 3, for clients, \
+                     valid now, and signed by one of the authorities"
+                );
+            })
     }
 
     fn verify_tls12_signature(
