@@ -6,6 +6,7 @@
 
 mod copiers;
 mod encrypted;
+mod mounts;
 mod stores;
 
 use std::cell::Cell;
@@ -20,8 +21,14 @@ use super::content::{self, path};
 const USER: &str = "ann";
 const PASSWORD: &str = "correct";
 
+/// Somebody else, with the same password, who writes where nobody else may look.
+const OTHER: &str = "ben";
+
 /// The hash of the password.
-const USERS: &str = "ann:$2b$04$DCq7YPn5Rq63x1Lad4cll.C.70faoj9iw4r4viEjF8jEZL1J0.R/6\n";
+const USERS: &str = "\
+ann:$2b$04$DCq7YPn5Rq63x1Lad4cll.C.70faoj9iw4r4viEjF8jEZL1J0.R/6
+ben:$2b$04$DCq7YPn5Rq63x1Lad4cll.C.70faoj9iw4r4viEjF8jEZL1J0.R/6
+";
 
 const POLICY: &str = "\
 version: 1
@@ -29,6 +36,7 @@ rules:
   - anyone is reader of public/**
   - user ann is writer of public/**
   - user ann is writer of team/**
+  - user ben is writer of other/**
   - rule: nobody may push, overwrite public/frozen/**
     reason: this is frozen until the release
 ";
