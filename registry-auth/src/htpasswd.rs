@@ -7,6 +7,7 @@ mod threads;
 mod users;
 mod work;
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt;
 use std::io;
@@ -106,6 +107,11 @@ impl Htpasswd {
             fingerprints: Fingerprints::new(randomness)?,
             workers: Workers::new(),
         })
+    }
+
+    /// The names of the users, as the file was when somebody looked last.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.users.now().names().map(str::to_owned).collect()
     }
 
     async fn check(

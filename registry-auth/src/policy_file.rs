@@ -169,10 +169,9 @@ impl PolicyFile {
     }
 }
 
-/// What the file is called in messages.
+/// What the file is called in messages: as whoever names it calls it.
 fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
+    path.display().to_string()
 }
 
 fn as_error(problems: &[PolicyProblem]) -> Error {

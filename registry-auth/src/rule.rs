@@ -50,6 +50,12 @@ impl Who {
     #[cfg(feature = "policy")]
     pub(crate) fn impossible_name(&self) -> Option<String> {
         match self {
+            Self::Robot(name) if name.starts_with(ROBOT) => {
+                let name = name.strip_prefix(ROBOT).unwrap_or_default();
+                Some(format!(
+                    "`robot` says already what `{ROBOT}` says; write `robot {name}`"
+                ))
+            }
             Self::Robot(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
                 let lower = name.to_ascii_lowercase();
                 Some(format!(

@@ -43,6 +43,8 @@ pub struct Rules {
     index: Index,
     groups: Groups,
     disabled: BTreeSet<String>,
+    /// Who is named outside of rules, and where.
+    mentions: Vec<(String, String)>,
     malformed: Option<Error>,
 }
 
@@ -110,6 +112,13 @@ impl Rules {
             let groups = groups.entry(name.to_owned()).or_default();
             groups.insert(group.to_owned());
         }
+        self
+    }
+
+    /// Somebody who is [called](Principal::called) so is named at `place`.
+    #[cfg(feature = "policy")]
+    pub(crate) fn mention(mut self, name: &str, place: String) -> Self {
+        self.mentions.push((name.to_owned(), place));
         self
     }
 

@@ -200,7 +200,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     }
 
     /// What it said when somebody looked last.
-    #[cfg(feature = "policy")]
+    #[cfg(any(feature = "htpasswd", feature = "policy"))]
     pub(crate) fn now(&self) -> Arc<T> {
         Arc::clone(&self.lock().content)
     }

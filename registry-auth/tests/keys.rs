@@ -810,6 +810,11 @@ async fn what_can_not_be_made_is_refused() {
             ..RobotChange::default()
         },
         RobotChange {
+            // As a rule names it.
+            groups: Some(BTreeSet::from(["group web".to_owned()])),
+            ..RobotChange::default()
+        },
+        RobotChange {
             groups: Some((0..65).map(|number| number.to_string()).collect()),
             ..RobotChange::default()
         },

@@ -7,7 +7,7 @@ mod lookup;
 #[cfg(test)]
 mod own;
 
-pub(crate) use self::lookup::{advice, find_in, is_near, join};
+pub(crate) use self::lookup::{advice, elsewhere, find, find_in, is_near, join, lacks_name};
 
 /// What a key's value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

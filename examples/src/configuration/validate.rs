@@ -34,7 +34,13 @@ fn section(path: &str, entries: &[Entry], problems: &mut Vec<Problem>, notes: &m
         };
         match key.support {
             Support::Not => {
-                problems.push(entry.origin.problem(not_yet(&format!("`{inner}`"))));
+                let mut sentence = not_yet(&format!("`{inner}`"));
+                if let Some(other) = keys::elsewhere(&entry.name) {
+                    sentence.push_str("; did you mean `");
+                    sentence.push_str(other);
+                    sentence.push_str("`?");
+                }
+                problems.push(entry.origin.problem(sentence));
                 continue;
             }
             Support::NoEffect(why) => notes.push(
@@ -46,6 +52,12 @@ fn section(path: &str, entries: &[Entry], problems: &mut Vec<Problem>, notes: &m
         }
         match (&entry.node.value, key.kind) {
             (Value::Empty, _) => {}
+            (Value::Section(_), Kind::NamesOfSections) if keys::lacks_name(key, &entry.node) => {
+                problems.push(entry.origin.problem(format!(
+                    "`{inner}` lacks a name; write `{inner}:`, then `NAME:` indented below it, \
+                     and the keys below that"
+                )));
+            }
             (Value::Section(entries), Kind::Section | Kind::NamesOfSections) => {
                 section(&inner, entries, problems, notes);
             }

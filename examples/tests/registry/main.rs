@@ -22,6 +22,7 @@ mod mistakes;
 mod observed;
 mod program;
 mod protected;
+mod remarked;
 mod started;
 mod stopped;
 mod told;

@@ -189,6 +189,16 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "`auth.webhook` needs `url`",
     ),
     ("auth:\n  oidc: [ci]\n", 2, "names with keys each"),
+    (
+        "auth:\n  policy: {path: p}\n  oidc: {issuer: 'https://ci', audience: a}\n",
+        3,
+        "`auth.oidc` lacks a name; write `auth.oidc:`, then `NAME:`",
+    ),
+    (
+        "policy: {path: p}\n",
+        1,
+        "isn't supported by this version; did you mean `auth.policy`?",
+    ),
     ("auth:\n  oidc: {ci: x}\n", 2, "takes keys, not a value"),
     ("notifications:\n  endpoints: []\n", 1, "isn't supported"),
     ("proxy: {remoteurl: x}\n", 1, "isn't supported"),
@@ -348,6 +358,11 @@ const UNUSABLE: &[(&str, usize, &str)] = &[
         5,
         "realm",
     ),
+    (
+        "auth:\n  policy: {path: policy.yml}\n  oidc:\n    ci: {issuer: ci, audience: a}\n",
+        6,
+        "the issuer `ci` is no URL, so nobody can be asked for its keys",
+    ),
     ("http:\n  host: registry.example\n", 4, "http"),
     (
         "http:\n  headers:\n    X-Content-Type-Options: [nosniff]\n    Transfer-Encoding: [chunked]\n",
@@ -401,6 +416,7 @@ fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
                 .file("own.pem", certificate.cert.pem())
                 .file("own.key", certificate.signing_key.serialize_pem())
                 .file("users", &users)
+                .file("policy.yml", "version: 1\nrules: [user ann may pull a]\n")
                 .file("locked.key", LOCKED)
                 .file("old.key", LOCKED_OLD)
                 .variable("REGISTRY_HTTP_ADDR", "127.0.0.1:0")

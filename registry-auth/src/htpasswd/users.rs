@@ -55,6 +55,10 @@ impl Users {
         })
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.keys().map(String::as_str)
+    }
+
     pub(super) fn get(&self, user: &str) -> Option<&Arc<Known>> {
         self.known.get(user)
     }

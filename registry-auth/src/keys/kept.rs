@@ -54,6 +54,13 @@ impl KeptRobot {
                     .error("a robot has 64 groups at most, each with a name"));
             }
             groups.iter().try_for_each(|group| check_text(group))?;
+            let said_twice = |group: &String| group.starts_with("group ");
+            if let Some(group) = groups.iter().find(|group| said_twice(group)) {
+                let name = group.trim_start_matches("group ");
+                return Err(ErrorKind::RequestInvalid.error(format!(
+                    "groups are called by their names alone; write `{name}` in place of `{group}`"
+                )));
+            }
             self.groups = groups;
         }
         self.disabled = change.disabled.unwrap_or(self.disabled);

@@ -84,7 +84,7 @@ impl Reader<'_> {
             .and_then(|node| self.section(node))
             .unwrap_or_default()
         {
-            let members = self.texts(members);
+            let members = self.names(members);
             for (line, name) in &members {
                 self.require_name(*line, name);
                 let is_job = |known: &Principal| known.kind() == PrincipalKind::Workload;
@@ -93,10 +93,13 @@ impl Reader<'_> {
                     self.wrong(*line, reason);
                 }
             }
+            for (line, name) in &members {
+                rules = rules.mention(name, format!("{}:{line}", self.file));
+            }
             let members: Vec<_> = members.iter().map(|(_, name)| name.as_str()).collect();
             rules = rules.group_members(&group, &members);
         }
-        for (line, name) in disabled.map(|node| self.texts(node)).unwrap_or_default() {
+        for (line, name) in disabled.map(|node| self.names(node)).unwrap_or_default() {
             self.require_name(line, &name);
             let is_no_job = |known: &Principal| {
                 known.kind() == PrincipalKind::Workload && known.name().is_empty()
@@ -105,7 +108,9 @@ impl Reader<'_> {
                 let reason = format!("`{name}` names no job; add its subject");
                 self.wrong(line, reason);
             }
-            rules = rules.disable(&name);
+            rules = rules
+                .mention(&name, format!("{}:{line}", self.file))
+                .disable(&name);
         }
         for entry in entries.map(|node| self.list(node)).unwrap_or_default() {
             if let Some(rule) = self.rule(entry) {
@@ -281,6 +286,19 @@ impl Reader<'_> {
             .into_iter()
             .filter_map(|node| Some((node.line, self.text(node)?)))
             .collect()
+    }
+
+    /// Names, of which several are a list: one text with commas would be one name that
+    /// nobody has.
+    fn names(&mut self, node: Node) -> Vec<(usize, String)> {
+        if let Value::Text(text) = &node.value
+            && text.contains(',')
+        {
+            let reason = format!("several names are a list; write `[{text}]`");
+            self.wrong(node.line, reason);
+            return Vec::new();
+        }
+        self.texts(node)
     }
 
     fn parsed<T: FromStr<Err = Error>>(&mut self, node: Node) -> Vec<T> {

@@ -1,5 +1,7 @@
 //! Whether what one rule is about is all in another.
 
+use std::time::SystemTime;
+
 use registry_core::{Action, Actions};
 
 use super::{Rule, Who};
@@ -13,6 +15,11 @@ impl Rule {
     /// Whether it doesn't ask where somebody comes from.
     pub(crate) fn is_from_anywhere(&self) -> bool {
         self.networks.is_empty()
+    }
+
+    /// Whether it held until some time before `now`.
+    pub(crate) fn is_over(&self, now: SystemTime) -> bool {
+        self.until.is_some_and(|end| end <= now)
     }
 
     pub(crate) fn except_for(&self) -> &[Who] {

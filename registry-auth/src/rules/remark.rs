@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::SystemTime;
 
 use registry_core::Action;
 
 use super::Rules;
 use crate::suggestion::suggestion;
-use crate::{Glob, Rule, Who};
+use crate::{Glob, Principal, PrincipalKind, Rule, Who};
 
 /// What may be a mistake in a rule, though it could be meant.
 #[non_exhaustive]
@@ -40,6 +41,17 @@ pub enum RemarkKind {
         /// Which one was probably meant.
         suggestion: Option<String>,
     },
+    /// It names a user that nobody is, but for a letter or two.
+    UnknownUser {
+        /// The user.
+        name: String,
+        /// Who was probably meant.
+        suggestion: String,
+    },
+    /// It lets somebody administer less than the registry as a whole.
+    AdminOfPart,
+    /// Its time is over.
+    Ended,
 }
 
 impl Rules {
@@ -68,6 +80,9 @@ impl Rules {
                     _ => None,
                 });
             }
+            if rule.administers_part() {
+                kinds.push(RemarkKind::AdminOfPart);
+            }
             let named = std::iter::once(rule.who()).chain(rule.except_for());
             kinds.extend(named.filter_map(|who| match who {
                 Who::Group(name) if !groups.contains(name.as_str()) => {
@@ -78,14 +93,47 @@ impl Rules {
                 }
                 _ => None,
             }));
-            let opinion = rule.opinion(registry_core::Actions::NONE);
-            kinds.into_iter().map(move |kind| RuleRemark {
-                rule: opinion.rule.clone(),
-                place: opinion.place.clone(),
-                kind,
-            })
+            let remarks = kinds.into_iter().map(|kind| about(rule, kind));
+            remarks.collect::<Vec<_>>()
         };
         self.entries.iter().flat_map(of_rule).collect()
+    }
+
+    /// Which rules hold no more at `now`.
+    pub fn ended(&self, now: SystemTime) -> Vec<RuleRemark> {
+        let ended = self.entries.iter().filter(|rule| rule.is_over(now));
+        ended.map(|rule| about(rule, RemarkKind::Ended)).collect()
+    }
+
+    /// Which names of users in rules, groups and among those who are disabled aren't
+    /// among `users`, but look like one of them. It is for whoever knows all users that
+    /// there are.
+    pub fn unknown_users(&self, users: &BTreeSet<String>) -> Vec<RuleRemark> {
+        let unknown = |name: &str| {
+            let known = users.iter().map(String::as_str);
+            let suggestion = (!users.contains(name)).then(|| suggestion(name, known))??;
+            Some(RemarkKind::UnknownUser {
+                name: name.to_owned(),
+                suggestion: suggestion.to_owned(),
+            })
+        };
+        let outside = self.mentions.iter().filter_map(|(name, place)| {
+            let known = Principal::called(name)?;
+            let kind = (known.kind() == PrincipalKind::User).then(|| unknown(known.name()))??;
+            Some(RuleRemark {
+                rule: name.clone(),
+                place: Some(place.clone()),
+                kind,
+            })
+        });
+        let inside = self.entries.iter().flat_map(|rule| {
+            let named = std::iter::once(rule.who()).chain(rule.except_for());
+            named.filter_map(move |who| match who {
+                Who::User(name) => Some(about(rule, unknown(name)?)),
+                _ => None,
+            })
+        });
+        outside.chain(inside).collect()
     }
 
     /// Whether it allows pushes somewhere where no rule lets the same pull.
@@ -110,6 +158,27 @@ impl Rules {
             Who::Robot(name) => self.groups.of_robots.get(name),
             _ => None,
         }
+    }
+}
+
+fn about(rule: &Rule, kind: RemarkKind) -> RuleRemark {
+    let opinion = rule.opinion(registry_core::Actions::NONE);
+    RuleRemark {
+        rule: opinion.rule,
+        place: opinion.place,
+        kind,
+    }
+}
+
+impl Rule {
+    /// Whether it lets somebody administer some repositories, and no more.
+    fn administers_part(&self) -> bool {
+        self.allows(Action::Administer)
+            && !(self.is_about_all_tags()
+                && self
+                    .repositories()
+                    .iter()
+                    .any(crate::Pattern::is_everything))
     }
 }
 
@@ -148,6 +217,18 @@ impl fmt::Display for RemarkKind {
             } => write!(
                 f,
                 "nobody is in the group `{name}` here; did you mean `{suggestion}`?"
+            ),
+            Self::UnknownUser { name, suggestion } => write!(
+                f,
+                "nobody can log in as the user `{name}` here; did you mean `{suggestion}`?"
+            ),
+            Self::AdminOfPart => f.write_str(
+                "this lets somebody delete these repositories as a whole, but manage no robots, \
+                 keys or tokens, for which it has to be about `**`",
+            ),
+            Self::Ended => f.write_str(
+                "the time in `until` is over, so the rule holds no more; leave it out, or let it \
+                 end later",
             ),
             Self::UnknownGroup { name, .. } => write!(
                 f,

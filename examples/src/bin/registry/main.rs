@@ -10,6 +10,7 @@ mod problem;
 mod rebuild;
 mod remarks;
 mod runtime;
+mod secrets;
 mod serve;
 mod setup;
 mod shutdown;

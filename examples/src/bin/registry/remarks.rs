@@ -1,10 +1,13 @@
 //! What isn't wrong, but may not be what the operator meant.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use registry_auth::{PolicyFile, RemarkKind, RuleRemark, Rules};
+use registry_auth::{Htpasswd, PolicyFile, RemarkKind, RuleRemark, Rules};
+use registry_core::{Clock, SystemClock};
 use registry_examples::configuration::{Configuration, Origin, Problem};
 
+use crate::secrets;
 use crate::summary;
 
 /// About a configuration in which nothing is wrong.
@@ -28,8 +31,22 @@ pub(crate) fn of_configuration(configuration: &Configuration, origin: &Origin) -
         let directory = auth.directory.as_ref();
         let has_other_groups = directory.is_some_and(|directory| directory.groups.is_some());
         remarks.extend(of_policy(&path.value, &rules, has_other_groups));
+        let unknown = users(configuration).map(|users| rules.unknown_users(&users));
+        let unknown = unknown.into_iter().flatten();
+        remarks.extend(unknown.map(|remark| problem(&path.value, &remark)));
     }
+    remarks.extend(secrets::shown_to_others(configuration));
     remarks
+}
+
+/// All users that there are, if nobody but a password file has any.
+fn users(configuration: &Configuration) -> Option<BTreeSet<String>> {
+    let auth = &configuration.auth;
+    let has_others =
+        auth.directory.is_some() || auth.certificate_name.is_some() || auth.issuer.is_some();
+    let file = auth.password_file.as_ref().filter(|_| !has_others)?;
+    // It was read a moment ago.
+    Some(Htpasswd::open(&file.path.value).ok()?.names())
 }
 
 /// About the rules of a policy file. Of groups that it has no members of it is
@@ -38,6 +55,7 @@ pub(crate) fn of_policy(path: &Path, rules: &Rules, has_other_groups: bool) -> V
     rules
         .remarks()
         .into_iter()
+        .chain(rules.ended(SystemClock.now()))
         .filter(|remark| {
             let is_elsewhere = matches!(
                 remark.kind,
@@ -48,8 +66,12 @@ pub(crate) fn of_policy(path: &Path, rules: &Rules, has_other_groups: bool) -> V
             );
             !(has_other_groups && is_elsewhere)
         })
-        .map(|remark| origin(path, &remark).problem(remark.kind.to_string()))
+        .map(|remark| problem(path, &remark))
         .collect()
+}
+
+fn problem(path: &Path, remark: &RuleRemark) -> Problem {
+    origin(path, remark).problem(remark.kind.to_string())
 }
 
 /// Where a rule is written.

@@ -317,6 +317,14 @@ fn workload(of: &WorkloadIssuer) -> Result<Workload, Problem> {
     let workload = Workload::new(&name.value, &issuer.value, &of.audience.value);
     let workload = workload.map_err(wrong(name))?;
     let Some(keys) = &of.keys else {
+        if !issuer.value.contains("://") {
+            return Err(issuer.origin.problem(format!(
+                "the issuer `{}` is no URL, so nobody can be asked for its keys; write it exactly \
+                 as in its tokens (`iss`), such as https://gitlab.com, or name a file of its keys \
+                 in `jwks`",
+                issuer.value
+            )));
+        }
         let fetch = fetch(&issuer.value);
         let discovering = fetch.and_then(|fetch| workload.discover(fetch));
         return discovering.map_err(wrong(issuer));

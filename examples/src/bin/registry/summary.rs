@@ -71,9 +71,19 @@ pub(crate) fn remark(configuration: &Configuration, address: SocketAddr) -> Opti
     if is_meant || address.ip().to_canonical().is_loopback() {
         return None;
     }
+    let mut proxies = http.trusted_proxies.iter();
+    let advice = if proxies.all(|proxy| proxy.value.addr().to_canonical().is_loopback()) {
+        format!(
+            "; the proxy is on this machine, so set `http.addr` to 127.0.0.1:{}, unless others \
+             are to pull without a login",
+            address.port()
+        )
+    } else {
+        String::new()
+    };
     Some(proxy.origin.problem(format!(
         "logins are taken through these proxies only, where they say `X-Forwarded-Proto: https`; \
-         whoever reaches {address} another way can't log in, as nothing is encrypted there"
+         whoever reaches {address} another way can't log in, as nothing is encrypted there{advice}"
     )))
 }
 

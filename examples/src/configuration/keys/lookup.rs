@@ -1,5 +1,6 @@
 //! Finding keys, and the one that was meant.
 
+use super::super::tree::{Node, Value};
 use super::{KEYS, Key, Support};
 
 /// The longest name that may be a key misspelt. To compare longer ones takes
@@ -57,6 +58,22 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 pub(crate) fn is_near(name: &str, known: &str) -> bool {
     let most = name.len().max(known.len()).div_ceil(3);
     name.len() <= NAME_MAX && strsim::damerau_levenshtein(name, known) <= most
+}
+
+/// Where else a key called `name` is, if it is one.
+pub(crate) fn elsewhere(name: &str) -> Option<&'static str> {
+    let mut keys = KEYS.iter().filter(|key| key.support != Support::Not);
+    let is_called = |key: &&Key| key.path.rsplit('.').next() == Some(name);
+    Some(keys.find(is_called)?.path)
+}
+
+/// Whether the keys of a section stand where the names of such sections do: they have no
+/// sections as values.
+pub(crate) fn lacks_name(names: &Key, node: &Node) -> bool {
+    let below = join(names.path, "*");
+    let is_key = |name: &str| find_in(&below, name).is_some();
+    let mut entries = node.entries().iter();
+    entries.any(|entry| is_key(&entry.name) && !matches!(entry.node.value, Value::Section(_)))
 }
 
 /// What to write in place of `name` in the section at `path`.

@@ -96,6 +96,12 @@ impl Reader<'_> {
             return Vec::new();
         }
         let mut workloads = Vec::new();
+        let is_nameless = keys::find(OIDC)
+            .zip(self.tree.at(OIDC))
+            .is_some_and(|(key, node)| keys::lacks_name(key, node));
+        if is_nameless {
+            return workloads;
+        }
         for entry in names {
             let section = format!("{OIDC}.{}", entry.name);
             let issuer = self.required(&section, "issuer");
