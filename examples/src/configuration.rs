@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use registry_auth::jwt::Algorithm;
-use registry_auth::{CertificateName, RateLimits, SigningAlgorithm};
+use registry_auth::{CertificateName, GuardLimits, RateLimits, SigningAlgorithm};
 use registry_http::{ClientAuth, IpNet};
 use registry_storage::EngineOptions;
 use tracing::Level;
@@ -138,6 +138,8 @@ pub struct Auth {
     pub webhook: Option<DecisionService>,
     /// How many requests are taken.
     pub rates: RateLimits,
+    /// How many wrong passwords are.
+    pub guesses: GuardLimits,
 }
 
 impl Auth {

@@ -15,9 +15,6 @@ use crate::principal::folded;
 use crate::shown::shown;
 use crate::table::Table;
 
-/// How long a name and an address have to wait at most, in seconds.
-const LONGEST: u64 = 5 * 60;
-
 /// How long wrong passwords of a name from an address count, in seconds.
 const FORGOTTEN: u64 = 15 * 60;
 
@@ -41,7 +38,7 @@ const REFUSED_MAX: u32 = 10_000;
 /// How many wrong passwords are taken.
 ///
 /// A name has to wait after a few wrong passwords from one address: a second,
-/// then twice as long each time, at most five minutes. An address and a name as
+/// then twice as long each time, up to a longest wait. An address and a name as
 /// a whole have to wait for the rest of a while. A name goes on at addresses
 /// where it logged in within the last day, whatever happens elsewhere, so that
 /// nobody is locked out by others. Of IPv6, an address is 64 bits, which is what
@@ -58,6 +55,9 @@ pub struct GuardLimits {
     pub per_address: u32,
     /// For a name within fifteen minutes: 100.
     pub per_name: u32,
+    /// How long a name has to wait at an address at most: five minutes. It is never
+    /// less than a second nor more than fifteen minutes.
+    pub longest: Duration,
 }
 
 impl GuardLimits {
@@ -66,7 +66,13 @@ impl GuardLimits {
         free: u32::MAX,
         per_address: u32::MAX,
         per_name: u32::MAX,
+        longest: Duration::ZERO,
     };
+
+    /// The longest wait, in seconds.
+    fn longest(&self) -> u64 {
+        self.longest.as_secs().clamp(1, NAME_WINDOW)
+    }
 }
 
 impl Default for GuardLimits {
@@ -75,6 +81,7 @@ impl Default for GuardLimits {
             free: 5,
             per_address: 50,
             per_name: 100,
+            longest: Duration::from_mins(5),
         }
     }
 }
@@ -352,7 +359,8 @@ impl Attempt<'_> {
         pair.wrong = pair.wrong.saturating_add(1);
         pair.since = now;
         if let Some(more) = pair.wrong.checked_sub(limits.free) {
-            let delay = 1_u64.checked_shl(more).unwrap_or(LONGEST).clamp(1, LONGEST);
+            let longest = limits.longest();
+            let delay = 1_u64.checked_shl(more).unwrap_or(longest).clamp(1, longest);
             pair.until = now.saturating_add(delay);
             locked.pair = pair.wrong == limits.free.max(1);
         }

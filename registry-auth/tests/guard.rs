@@ -391,6 +391,51 @@ async fn what_was_broken_off_or_could_not_be_told_is_no_guess() {
 }
 
 #[tokio::test]
+async fn guesses_cost_as_much_as_the_limits_say() {
+    let many = u32::MAX;
+    for (longest, delays) in [
+        (Duration::ZERO, &[1, 1, 1][..]),
+        (Duration::from_secs(3), &[1, 2, 3, 3]),
+        (
+            Duration::from_hours(1),
+            &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900],
+        ),
+    ] {
+        let mut door = Door::new();
+        door.access = door.access.guard(GuardLimits {
+            free: 2,
+            per_address: many,
+            per_name: many,
+            longest,
+        });
+        assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+        for delay in delays {
+            assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+            assert_eq!(door.outcome("ann:right", HERE).await, Outcome::Wait(*delay));
+            door.watch.go(Duration::from_secs(*delay));
+        }
+        assert_eq!(door.outcome("ann:right", HERE).await, Outcome::In);
+    }
+    // An address and a name wait for the rest of a while.
+    for (per_address, per_name, rest) in [(3, many, 5), (many, 3, 15)] {
+        let mut door = Door::new();
+        door.access = door.access.guard(GuardLimits {
+            free: many,
+            per_address,
+            per_name,
+            longest: Duration::ZERO,
+        });
+        for _ in 0..3 {
+            assert_eq!(door.outcome("ann:wrong", HERE).await, Outcome::Wrong);
+        }
+        assert_eq!(
+            door.outcome("ann:right", HERE).await,
+            Outcome::Wait(rest * 60)
+        );
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_slowed_down_where_it_was_said_so() {
     let mut door = Door::new();
     door.access = door.access.guard(GuardLimits::NONE);

@@ -66,6 +66,9 @@ const PLACES: Kind = Kind::Between(1, 1_000_000);
 /// Clients read 4 MiB. Each that is pushed takes memory, and is kept in it.
 const MANIFEST_BYTES: Kind = Kind::Between(1 << 10, 16 << 20);
 
+/// Wrong passwords.
+const GUESSES: Kind = Kind::Between(1, 1_000_000);
+
 /// Requests a second.
 const RATE: Kind = Kind::Between(1, 1_000_000);
 
@@ -221,6 +224,11 @@ pub(crate) const KEYS: &[Key] = &[
     yes("auth.limits", Kind::Section),
     yes("auth.limits.peraddress", RATE),
     yes("auth.limits.peridentity", RATE),
+    yes("auth.limits.burst", RATE),
+    yes("auth.limits.wrongpasswords", GUESSES),
+    yes("auth.limits.wrongperaddress", GUESSES),
+    yes("auth.limits.wrongpername", GUESSES),
+    yes("auth.limits.longestwait", Kind::Duration),
     yes("auth.token", Kind::Section),
     yes("auth.token.realm", Kind::Text),
     yes("auth.token.service", Kind::Text),

@@ -119,6 +119,88 @@ async fn whoever_is_known_is_counted_apart_from_its_address() {
     }
 }
 
+/// How often somebody is refused before there is a limit, who is another one each time
+/// or always the same.
+async fn refusals(limits: &str, is_another: bool) -> u32 {
+    let program = setup(&["ann"], &format!("  limits: {{{limits}}}\n")).start();
+    let url = format!("http://{}/v2/people/ann/app/tags/list", program.address);
+    for count in 0..200 {
+        let user = if is_another {
+            format!("user{count}")
+        } else {
+            "ann".to_owned()
+        };
+        let request = Client::new().get(&url).basic_auth(user, Some("wrong"));
+        match request.send().await.unwrap().status() {
+            StatusCode::UNAUTHORIZED => {}
+            StatusCode::TOO_MANY_REQUESTS => return count,
+            other => panic!("{limits}: {other}"),
+        }
+    }
+    panic!("{limits}: there is no limit");
+}
+
+#[tokio::test]
+async fn guesses_cost_as_much_as_the_configuration_says() {
+    // Of a name at an address the first wait is a second, which may be over.
+    assert!((2..5).contains(&refusals("wrongpasswords: 2", false).await));
+    assert!((20..50).contains(&refusals("wrongpasswords: 20", false).await));
+    for is_another in [false, true] {
+        let limits = "wrongpasswords: 100, wrongperaddress: 7";
+        assert_eq!(refusals(limits, is_another).await, 7);
+    }
+    let limits = "wrongpasswords: 100, wrongpername: 8";
+    assert_eq!(refusals(limits, false).await, 8);
+    assert_eq!(refusals(limits, true).await, 50);
+}
+
+#[tokio::test]
+async fn a_wait_is_as_long_as_the_configuration_says() {
+    let limits = "  limits: {wrongpasswords: 4, longestwait: 1s}\n";
+    let program = setup(&["ann"], limits).start();
+    let url = format!("http://{}/v2/people/ann/app/tags/list", program.address);
+    let guess = async || {
+        let request = Client::new().get(&url).basic_auth("ann", Some("wrong"));
+        request.send().await.unwrap()
+    };
+    for _ in 0..6 {
+        eventually("it is refused once more", async || {
+            guess().await.status() == StatusCode::UNAUTHORIZED
+        })
+        .await;
+    }
+    // It would be four seconds after the sixth.
+    let refused = loop {
+        let answer = guess().await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            break answer;
+        }
+    };
+    assert_eq!(refused.headers()["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn as_many_come_at_once_as_the_configuration_says() {
+    for (limits, most) in [
+        ("peraddress: 1, burst: 20", 20..40),
+        ("peridentity: 1, burst: 20", 20..40),
+        ("peraddress: 1", 1..20),
+    ] {
+        let program = setup(&["ann"], &format!("  limits: {{{limits}}}\n")).start();
+        let url = format!("http://{}/v2/public/app/tags/list", program.address);
+        let mut taken = 0;
+        loop {
+            let request = Client::new().get(&url).basic_auth("ann", Some("correct"));
+            match request.send().await.unwrap().status() {
+                StatusCode::NOT_FOUND if taken < 100 => taken += 1,
+                StatusCode::TOO_MANY_REQUESTS => break,
+                other => panic!("{limits}: {other} after {taken}"),
+            }
+        }
+        assert!(most.contains(&taken), "{limits}: {taken}");
+    }
+}
+
 #[tokio::test]
 async fn tokens_of_another_service_are_checked_as_the_configuration_says() {
     let service = setup(&["ann"], "").start();

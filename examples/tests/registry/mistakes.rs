@@ -71,6 +71,21 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "isn't supported",
     ),
     (
+        "auth:\n  limits:\n    burst: 5\n",
+        3,
+        "say how many a second, too",
+    ),
+    (
+        "auth:\n  limits:\n    longestwait: 1h\n",
+        3,
+        "a time from 1s to 15m",
+    ),
+    (
+        "auth:\n  limits:\n    wrongpasswords: 0\n",
+        3,
+        "a whole number from 1",
+    ),
+    (
         "auth:\n  ldap: {url: 'ldap://localhost'}\n",
         2,
         "needs `base`",

@@ -215,7 +215,7 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Vec<Problem>> {
         None if auth.webhook.is_some() => AccessControl::new(Rules::new()),
         None => AccessControl::open(),
     };
-    let mut access = access.rates(auth.rates);
+    let mut access = access.rates(auth.rates).guard(auth.guesses);
     if let Some(name) = auth.certificate_name {
         access = access.authenticator(Certificates::new(name));
     }

@@ -104,6 +104,25 @@ const ENFORCED: &[(&str, &str, &[&str])] = &[
     ),
     (
         "enforced",
+        "as_many_come_at_once_as_the_configuration_says",
+        &["auth.limits.burst"],
+    ),
+    (
+        "enforced",
+        "guesses_cost_as_much_as_the_configuration_says",
+        &[
+            "auth.limits.wrongpasswords",
+            "auth.limits.wrongperaddress",
+            "auth.limits.wrongpername",
+        ],
+    ),
+    (
+        "enforced",
+        "a_wait_is_as_long_as_the_configuration_says",
+        &["auth.limits.longestwait"],
+    ),
+    (
+        "enforced",
         "tokens_of_another_service_are_checked_as_the_configuration_says",
         &[
             "auth.token.realm",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use registry_auth::jwt::Algorithm;
-use registry_auth::{CertificateName, Rate, RateLimits, SigningAlgorithm};
+use registry_auth::{CertificateName, GuardLimits, Rate, RateLimits, SigningAlgorithm};
 
 use super::super::keys;
 use super::super::tree::Node;
@@ -15,6 +15,10 @@ use super::Reader;
 
 /// Where the Docker registry sends clients if it isn't told.
 const AUTO_REDIRECT: &str = "/auth/token/";
+
+/// What somebody who guesses may have to wait at most, at an address.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 const CERTIFICATE: &str = "auth.certificate";
 const ISSUER: &str = "auth.token";
@@ -60,10 +64,8 @@ impl Reader<'_> {
             policy_file,
             tokens,
             webhook: self.webhook(),
-            rates: RateLimits {
-                per_address: self.rate("auth.limits.peraddress"),
-                per_identity: self.rate("auth.limits.peridentity"),
-            },
+            rates: self.rates(),
+            guesses: self.guesses(),
         }
     }
 
@@ -157,9 +159,55 @@ impl Reader<'_> {
         enabled && !is_elsewhere
     }
 
-    /// So many requests a second.
-    fn rate(&self, path: &str) -> Option<Rate> {
-        Some(Rate::per_second(self.text(path)?.parse().ok()?))
+    /// How many requests are taken, a second and at once.
+    fn rates(&mut self) -> RateLimits {
+        const BURST: &str = "auth.limits.burst";
+        let burst = self.count(BURST);
+        let rate = |path| {
+            let rate = Rate::per_second(self.count(path)?);
+            Some(burst.map_or(rate, |count| rate.burst(count)))
+        };
+        let limits = RateLimits {
+            per_address: rate("auth.limits.peraddress"),
+            per_identity: rate("auth.limits.peridentity"),
+        };
+        if limits == RateLimits::default()
+            && let Some(origin) = self.origin_of(BURST)
+        {
+            self.problems.push(origin.problem(format!(
+                "`{BURST}` says how many requests come at once where they are limited; say how \
+                 many a second, too, with `auth.limits.peraddress` or `auth.limits.peridentity`"
+            )));
+        }
+        limits
+    }
+
+    /// How many wrong passwords are taken, and how long to wait after them.
+    fn guesses(&mut self) -> GuardLimits {
+        let default = GuardLimits::default();
+        let most = |path, default| self.count(path).unwrap_or(default);
+        GuardLimits {
+            free: most("auth.limits.wrongpasswords", default.free),
+            per_address: most("auth.limits.wrongperaddress", default.per_address),
+            per_name: most("auth.limits.wrongpername", default.per_name),
+            longest: self.longest_wait().unwrap_or(default.longest),
+        }
+    }
+
+    fn longest_wait(&mut self) -> Option<Duration> {
+        const PATH: &str = "auth.limits.longestwait";
+        let wait = self.time(PATH)?;
+        if (SHORTEST_WAIT..=LONGEST_WAIT).contains(&wait) {
+            return Some(wait);
+        }
+        let origin = self.origin_of(PATH)?;
+        let sentence = format!("`{PATH}` is a time from 1s to 15m");
+        self.problems.push(origin.problem(sentence));
+        None
+    }
+
+    fn count(&self, path: &str) -> Option<u32> {
+        self.text(path)?.parse().ok()
     }
 
     fn password_file(&mut self) -> Option<PasswordFile> {
