@@ -146,7 +146,8 @@ pub(super) async fn append(
 ) -> Result<Response<Body>> {
     let access = request.access()?;
     let (max, received) = bounds(request, access, id).await?;
-    let chunk = chunk(request.headers(), body, max, received)?;
+    let mut chunk = chunk(request.headers(), body, max, received)?;
+    chunk.body = request.confirmed(chunk.body);
     let registry = &request.settings.registry;
     let upload = registry.append_upload(access, id, chunk).await?;
     let mut response = respond_empty(StatusCode::ACCEPTED);

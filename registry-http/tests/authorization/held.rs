@@ -334,6 +334,11 @@ impl Push {
         Self::new("POST", &path, "blob", 2)
     }
 
+    async fn of_a_chunk(place: &Place, headers: &[String]) -> Self {
+        let upload = place.begin_upload(headers).await;
+        Self::new("PATCH", &format!("blobs/uploads/{upload}"), "blob", 2)
+    }
+
     /// All ways of which somebody can hold the end, for whoever shows these headers.
     async fn all(place: &Place, headers: &[String]) -> Vec<Self> {
         let (image, blob) = (digest("image"), digest("blob"));
@@ -357,6 +362,11 @@ impl Push {
             let upload = place.begin_upload(headers).await;
             let path = format!("blobs/uploads/{upload}?digest={digest}");
             all.push(Self::new("PUT", &path, what, first));
+        }
+        for (what, first) in [("blob", 0), ("blob", 2), ("blob", 4), ("", 0)] {
+            let mut chunk = Self::of_a_chunk(place, headers).await;
+            (chunk.what, chunk.first) = (what, first);
+            all.push(chunk);
         }
         all
     }
@@ -581,6 +591,7 @@ async fn what_nothing_happens_to_ends_well() {
             let expected = match push.what {
                 _ if is_gone && answer.status == 404 => 404,
                 "" if push.method == "POST" => 202,
+                _ if push.method == "PATCH" => 202,
                 _ => 201,
             };
             assert_eq!(answer.status, expected, "{what}: {answer:?}");
@@ -724,17 +735,21 @@ async fn no_registry_gets_the_last_bytes_before() {
 async fn whoever_sends_for_ever_is_cut_off() {
     for disabled in [None, Some("ann")] {
         let place = Place::new(|access| access).await;
-        let push = &Push::of_a_blob();
-        let held = Held::begin(push, &place.service, &user("ann")).await;
-        place.rules.turn_into(&RULES, disabled);
-        for _ in 0..60 {
-            let _ = held.rest.send(Bytes::from(vec![0; 1 << 20]));
-            tokio::time::sleep(Duration::from_secs(10)).await;
+        let chunk = Push::of_a_chunk(&place, &user("ann")).await;
+        // Of other bytes than the blob's; more of them may follow a chunk.
+        for (push, otherwise) in [(Push::of_a_blob(), 400), (chunk, 202)] {
+            place.rules.turn_into(&RULES, None);
+            let held = Held::begin(&push, &place.service, &user("ann")).await;
+            place.rules.turn_into(&RULES, disabled);
+            for _ in 0..60 {
+                let _ = held.rest.send(Bytes::from(vec![0; 1 << 20]));
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+            assert_eq!(held.answer.is_finished(), disabled.is_some());
+            let answer = held.end(&push).await;
+            let expected = if disabled.is_some() { 401 } else { otherwise };
+            assert_eq!(answer.status, expected, "{}: {answer:?}", push.method);
         }
-        assert_eq!(held.answer.is_finished(), disabled.is_some());
-        let answer = held.end(push).await;
-        let expected = if disabled.is_some() { 401 } else { 400 };
-        assert_eq!(answer.status, expected, "{answer:?}");
     }
 }
 
