@@ -148,6 +148,11 @@ impl Auth {
         self.keys || self.policy_file.is_some()
     }
 
+    /// Whether nobody but the password file has users.
+    pub fn has_no_other_users(&self) -> bool {
+        self.directory.is_none() && self.certificate_name.is_none() && self.issuer.is_none()
+    }
+
     /// Whether anybody can log in.
     pub fn has_logins(&self) -> bool {
         self.password_file.is_some()

@@ -292,6 +292,9 @@ async fn keys_are_made_by_users_who_logged_in() {
     // A key that makes keys would have no end.
     for key in [NewKey::default(), scoped] {
         let (_, secret) = scene.keys.create(&ann, key, now()).await.unwrap();
+        let refused = manage(&scene.access, Some(&bearer(&secret)), &need).await;
+        let reason = refused.unwrap_err().error.to_string();
+        assert!(reason.contains("with your password"), "{reason}");
         let key = bearer(&secret);
         assert_eq!(outcome(&scene.access, &key, &need).await, denied);
         assert_eq!(

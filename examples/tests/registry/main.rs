@@ -9,6 +9,7 @@
     reason = "these are tests, of a process that only real time can be waited for"
 )]
 
+mod asked;
 mod authorized;
 mod configured;
 mod enforced;

@@ -190,7 +190,7 @@ async fn tokens_are_ended_from_the_command_line() {
     let end = auth(&["revoke", "ann"]);
     assert!(end.status.success(), "{end:?}");
     // Who is in the password file isn't seen there.
-    let doubt = "nothing is kept here about who is called so";
+    let doubt = "whether there is such a user isn't seen here, but in the password file";
     assert!(
         end.stdout.starts_with("all tokens of ann were ended"),
         "{end:?}"

@@ -196,7 +196,8 @@ impl Inner {
         let is_by_key = false;
         if principal.limits().is_some() || is_by_key {
             return Err(denied(
-                "neither a token nor a key is enough for this; log in with the password",
+                "your own keys are listed, made and ended with your password: neither a token nor a \
+                 key is enough, whatever it covers",
             ));
         }
         #[cfg(feature = "token")]

@@ -431,6 +431,13 @@ async fn everybody_hears_about_itself_and_auditors_about_all() {
     let change = json!({"disabled": true});
     scene.ask("root", Method::PATCH, "robots/ci", change).await;
     assert_eq!(explain("keeper", about).await.1["granted"], false);
+    let about = json!({"who": "robot$cii", "actions": ["pull"], "repository": "elsewhere"});
+    let (_, answer) = explain("keeper", about).await;
+    assert_eq!(answer["granted"], false);
+    assert_eq!(
+        answer["sentence"],
+        "robot$cii may do nothing: there is no such robot"
+    );
     let job = |claims: Value| json!({"who": "github:", "claims": claims, "actions": ["push"], "repository": "jobs"});
     let (_, answer) = explain("keeper", job(json!({"ref": "refs/heads/main"}))).await;
     assert_eq!(

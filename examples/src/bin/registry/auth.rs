@@ -1,6 +1,7 @@
 //! Who may do what, asked beforehand, and who there is.
 
 mod account;
+mod asked;
 mod place;
 mod robots;
 mod tokens;
@@ -12,7 +13,7 @@ use registry_auth::{
     AccessControl, Effect, Explanation, Inquiry, Opinion, PolicyFile, PolicyProblem, Principal,
     PrincipalKind,
 };
-use registry_core::{Action, Actions, Error, ErrorKind};
+use registry_core::{Action, Actions};
 use serde_json::{Value, json};
 
 use self::account::{Account, Accounts};
@@ -76,7 +77,7 @@ fn check(options: &PolicyCheck) -> Result<ExitCode, Failure> {
 
 /// Says whether somebody could do something, and which rule decides.
 fn explain(options: Explain) -> Result<ExitCode, Failure> {
-    let named = Principal::named(&options.who).map_err(|error| Failure::usage(&error))?;
+    let named = asked::who(&options.who)?;
     // Files are watched by tasks.
     let runtime = runtime::current_thread()?;
     let _inside = runtime.enter();
@@ -121,26 +122,12 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
         let groups = options.groups.into_iter();
         groups.fold(principal, Principal::member_of)
     });
-    if !options.claims.is_empty() {
-        let is_job = |known: &Principal| known.kind() == PrincipalKind::Workload;
-        let job = inquiry.principal.take().filter(is_job).ok_or_else(|| {
-            Failure::usage(&ErrorKind::RequestInvalid.error(
-                "claims are of CI jobs; name one by its issuer and its subject, such as \
-                 `github:repo:org/app:ref:refs/heads/main`, or by its issuer alone: `github:`",
-            ))
-        })?;
-        let claims = options.claims.into_iter();
-        inquiry.principal =
-            Some(claims.fold(job, |job, (name, value)| job.with_claim(name, value)));
-    }
+    inquiry.principal = asked::with_claims(inquiry.principal.take(), options.claims)?;
+    let mut host = None;
     if let Some(place) = &options.place {
-        let (repository, tag) = match place.split_once(':') {
-            Some((repository, tag)) => (repository, Some(tag)),
-            None => (place.as_str(), None),
-        };
-        let usage = |error: Error| Failure::usage(&error);
-        inquiry.repository = Some(repository.parse().map_err(usage)?);
-        let tag = tag.map(str::parse).transpose().map_err(usage)?;
+        let (repository, tag) = asked::place(place)?;
+        host = asked::host(&repository).map(str::to_owned);
+        inquiry.repository = Some(repository);
         inquiry.tags = tag.into_iter().collect();
     }
     inquiry.origin.address = options.from;
@@ -169,6 +156,13 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     }
     if let Some(words) = account.as_ref().and_then(Account::doubt) {
         explanation.sentence.push_str(words);
+    }
+    if let Some(host) = host {
+        let words = format!(
+            "; `{host}` is taken for a part of the repository's name: leave it out if it is the \
+             host of the registry"
+        );
+        explanation.sentence.push_str(&words);
     }
     let is_good = explanation.granted;
     let key = off.map(|(_, key)| key);

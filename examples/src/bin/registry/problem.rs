@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use registry_auth::hide_secrets;
 use registry_core::Error;
 use registry_examples::configuration::{Origin, Problem};
 
@@ -69,12 +70,13 @@ impl Failure {
                 }
                 ExitCode::from(MISTAKEN)
             }
+            // People type a key where a name is asked for; terminals are recorded.
             Self::Usage(sentence) => {
-                let _ = writeln!(stderr, "registry: {sentence}");
+                let _ = writeln!(stderr, "registry: {}", hide_secrets(sentence));
                 ExitCode::from(MISTAKEN)
             }
             Self::Other(sentence) => {
-                let _ = writeln!(stderr, "registry: {sentence}");
+                let _ = writeln!(stderr, "registry: {}", hide_secrets(sentence));
                 ExitCode::FAILURE
             }
         }

@@ -42,9 +42,8 @@ pub(crate) fn of_configuration(configuration: &Configuration, origin: &Origin) -
 /// All users that there are, if nobody but a password file has any.
 fn users(configuration: &Configuration) -> Option<BTreeSet<String>> {
     let auth = &configuration.auth;
-    let has_others =
-        auth.directory.is_some() || auth.certificate_name.is_some() || auth.issuer.is_some();
-    let file = auth.password_file.as_ref().filter(|_| !has_others)?;
+    let file = auth.password_file.as_ref()?;
+    let file = Some(file).filter(|_| auth.has_no_other_users())?;
     // It was read a moment ago.
     Some(Htpasswd::open(&file.path.value).ok()?.names())
 }

@@ -47,15 +47,18 @@ pub(super) async fn explain(
         return Err(ErrorKind::Denied
             .error("you may not ask this about others; leave out who to ask about yourself"));
     }
-    let mut stopped = false;
+    let mut nothing = None;
     let mut principal = Principal::named(who)?;
     if let (Some(robot), Some(keys)) = (&principal, keys)
         && robot.kind() == PrincipalKind::Robot
-        && let Some(known) = keys.robot(robot.name()).await?
     {
-        stopped = known.disabled;
-        let groups = known.groups.into_iter();
-        principal = principal.map(|robot| groups.fold(robot, Principal::member_of));
+        if let Some(known) = keys.robot(robot.name()).await? {
+            nothing = known.disabled.then_some("it is disabled");
+            let groups = known.groups.into_iter();
+            principal = principal.map(|robot| groups.fold(robot, Principal::member_of));
+        } else {
+            nothing = Some("there is no such robot");
+        }
     }
     let is_job = |known: &Principal| known.kind() == PrincipalKind::Workload;
     if !asked.claims.is_empty() && !principal.as_ref().is_some_and(is_job) {
@@ -69,10 +72,10 @@ pub(super) async fn explain(
     inquiry.origin.address = asked.from;
     inquiry.at = asked.at.as_deref().map(time).transpose()?;
     let mut explanation = access.explain(&inquiry);
-    if stopped {
+    if let Some(why) = nothing {
         (explanation.granted, explanation.reviewed) = (false, false);
         explanation.others.extend(explanation.decided_by.take());
-        explanation.sentence = format!("{who} may do nothing: it is disabled");
+        explanation.sentence = format!("{who} may do nothing: {why}");
     }
     answer(StatusCode::OK, &Explained::whole(explanation))
 }

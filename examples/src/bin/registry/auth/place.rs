@@ -1,8 +1,10 @@
 //! Where what is kept about logins is.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use registry_auth::Htpasswd;
 use registry_examples::configuration::{self, Auth, Sources, Storage};
 
 use crate::command_line::Place;
@@ -14,6 +16,13 @@ pub(super) struct Data {
     pub(super) root: PathBuf,
     /// The configuration, if one was named, and what it says of logins.
     configured: Option<(PathBuf, Auth)>,
+}
+
+/// The users that a password file has.
+pub(super) struct Users {
+    pub(super) names: BTreeSet<String>,
+    /// Whether there are no others.
+    pub(super) are_all: bool,
 }
 
 impl Place {
@@ -88,6 +97,17 @@ impl Data {
                 Ok(())
             }
         }
+    }
+
+    /// The users of the password file, if a configuration was named that has one. Within
+    /// a runtime.
+    pub(super) fn users(&self) -> Option<Users> {
+        let (_, auth) = self.configured.as_ref()?;
+        let file = auth.password_file.as_ref()?;
+        Some(Users {
+            names: Htpasswd::open(&file.path.value).ok()?.names(),
+            are_all: auth.has_no_other_users(),
+        })
     }
 
     /// Where the keys are that sign tokens.

@@ -8,8 +8,8 @@ use registry_auth::{Keys, Principal, PrincipalKind, SigningAlgorithm, TokenServe
 use registry_core::{Clock, ErrorKind, PageRequest, Result, SystemClock};
 use serde_json::{Value, json};
 
-use super::answer_with;
-use super::place::require;
+use super::place::{Users, require};
+use super::{answer_with, asked};
 use crate::command_line::TokenCommand;
 use crate::problem::Failure;
 use crate::runtime;
@@ -35,7 +35,9 @@ pub(super) fn token(command: TokenCommand) -> Result<ExitCode, Failure> {
         }
         TokenCommand::Revoke { who, place, .. } => {
             let holder = who.as_deref().map(holder).transpose()?;
-            let done = runtime.block_on(revoke(holder, &place.data()?.root))?;
+            let data = place.data()?;
+            let users = runtime.block_on(async { data.users() });
+            let done = runtime.block_on(revoke(holder, &data.root, users.as_ref()))?;
             (place, done)
         }
     };
@@ -81,15 +83,15 @@ async fn rotate(keys: PathBuf, algorithm: &str, replaces: bool) -> Result<Done> 
 }
 
 fn holder(who: &str) -> Result<Principal, Failure> {
-    let named = Principal::named(who).map_err(|error| Failure::usage(&error))?;
-    named.ok_or_else(|| {
+    asked::who(who)?.ok_or_else(|| {
         let reason = "nobody in particular holds no tokens; name who does";
         Failure::usage(&ErrorKind::RequestInvalid.error(reason))
     })
 }
 
-/// Ends the tokens of `holder`, or of everybody.
-async fn revoke(holder: Option<Principal>, root: &Path) -> Result<Done> {
+/// Ends the tokens of `holder`, or of everybody. These are the users of the
+/// configuration, if one was named that says so.
+async fn revoke(holder: Option<Principal>, root: &Path, users: Option<&Users>) -> Result<Done> {
     let (records, now) = (Arc::new(setup::records(root)?), SystemClock.now());
     let keys = Keys::new(Arc::clone(&records));
     let server = TokenServer::ephemeral()?.records(records);
@@ -104,13 +106,23 @@ async fn revoke(holder: Option<Principal>, root: &Path) -> Result<Done> {
     let known = if ended > 0 {
         Some(true)
     } else {
-        knows(&keys, &holder).await?
+        knows(&keys, &holder, users).await?
     };
     let doubt = match (holder.kind(), known) {
         (_, Some(true)) => "",
-        (PrincipalKind::Robot, _) => "; there is no such robot here: check its name",
-        // Who is a user or a job is known to others.
-        _ => "; nothing is kept here about who is called so: check the name",
+        (PrincipalKind::Robot, _) => {
+            "; there is no such robot here, so it was only noted that none are good: check the name"
+        }
+        (_, Some(false)) => {
+            "; no user is called so in the password file, so it was only noted that none are good: \
+             check the name"
+        }
+        (PrincipalKind::Workload, _) => "; jobs are known to their issuer alone: check the name",
+        // Who is a user is known to others.
+        _ => {
+            "; whether there is such a user isn't seen here, but in the password file or the \
+             directory"
+        }
     };
     Ok(Done {
         sentence: format!(
@@ -131,12 +143,18 @@ async fn revoke(holder: Option<Principal>, root: &Path) -> Result<Done> {
 }
 
 /// Whether there is somebody called so, as far as that can be seen here.
-async fn knows(keys: &Keys, holder: &Principal) -> Result<Option<bool>> {
+async fn knows(keys: &Keys, holder: &Principal, users: Option<&Users>) -> Result<Option<bool>> {
     match holder.kind() {
         PrincipalKind::Robot => Ok(Some(keys.robot(holder.name()).await?.is_some())),
         PrincipalKind::User => {
             let found = keys.list(holder, PageRequest::first(1)).await?;
-            Ok((!found.items.is_empty()).then_some(true))
+            let has_key = !found.items.is_empty();
+            Ok(match users {
+                _ if has_key => Some(true),
+                Some(users) if users.names.contains(holder.name()) => Some(true),
+                Some(users) if users.are_all => Some(false),
+                _ => None,
+            })
         }
         _ => Ok(None),
     }
