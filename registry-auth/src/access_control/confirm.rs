@@ -39,7 +39,7 @@ impl Grant {
             base,
         } = &self.again;
         let confirmed = access.0.confirm(operation, caller, *by_token).await;
-        let (rights, caller) = confirmed.map_err(|refused| Refusal {
+        let rights = confirmed.map_err(|refused| Refusal {
             actor: Some(Arc::clone(&self.actor)),
             ..access.0.refusal_at(refused, base.as_deref())
         })?;
@@ -52,10 +52,7 @@ impl Grant {
             source: still(&self.source, rights.source),
             catalog: self.catalog.as_ref().and(rights.catalog),
             actor: Arc::clone(&self.actor),
-            again: Again {
-                caller,
-                ..self.again.clone()
-            },
+            again: self.again.clone(),
         })
     }
 }
@@ -66,7 +63,7 @@ impl Inner {
         operation: &Operation,
         caller: &Known,
         by_token: bool,
-    ) -> Result<(Rights, Arc<Known>), Refused> {
+    ) -> Result<Rights, Refused> {
         let principal = match caller.principal() {
             Some(known) => {
                 let still = self.still(known, caller.at()).await;
@@ -88,7 +85,6 @@ impl Inner {
         } else {
             self.reviewed(operation, &now, &mut || Ok(())).await?
         };
-        let now = Arc::new(now.reviewed(reviewed));
-        Ok((self.decide(operation, &now)?, now))
+        self.decide(operation, &Arc::new(now.reviewed(reviewed)))
     }
 }

@@ -14,10 +14,15 @@ impl Ahead {
     pub(crate) fn go(&self, time: Duration) {
         self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
     }
+
+    /// By how much it is ahead.
+    pub(crate) fn by(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Clock for Ahead {
     fn now(&self) -> SystemTime {
-        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+        SystemClock.now() + self.by()
     }
 }

@@ -10,6 +10,7 @@
 
 #[path = "../common/ahead.rs"]
 mod ahead;
+mod confirmation;
 mod holders;
 mod moments;
 mod refresh;
