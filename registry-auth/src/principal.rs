@@ -504,8 +504,8 @@ mod tests {
     #[test]
     fn who_is_many_or_nothing_is_no_name() {
         for (name, advice) in [
-            ("", "`user NAME`"),
-            (" ", "`user NAME`"),
+            ("", "is empty"),
+            (" ", "is empty"),
             ("users", "such as `user ann`"),
             ("robots", "such as `user ann`"),
             ("anyone", "such as `user ann`"),

@@ -12,10 +12,15 @@
 #[path = "common/sender.rs"]
 mod sender;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Method};
 use registry_auth::{
     AccessControl, Authenticator, Caller, Challenge, Credentials, Decision, Grant, Login, Policy,
-    Principal, Question, Refusal, Rules, Sender, TokenIssuer, TokenLimits, wrong_credentials,
+    Principal, Question, Refusal, Review, Rules, Sender, TokenIssuer, TokenLimits,
+    wrong_credentials,
 };
 use registry_core::{
     Action, Actions, Clock, Epochs, ErrorKind, Operation, RepositoryEpoch, RepositoryName,
@@ -463,7 +468,7 @@ impl Policy for Banned {
 
 #[tokio::test]
 async fn whoever_is_disabled_is_as_unknown() {
-    let access = private_registry().policy(std::sync::Arc::new(Banned(Principal::new("ci"))));
+    let access = private_registry().policy(Arc::new(Banned(Principal::new("ci"))));
     let answer = async |user, password| {
         let authorization = basic(user, password);
         let target = "/v2/library/alpine/manifests/latest";
@@ -628,7 +633,7 @@ async fn s_15_a_list_of_tags_shows_those_that_may_be_listed() {
     };
     for access in [
         AccessControl::new(rules()),
-        AccessControl::new(std::sync::Arc::new(rules())),
+        AccessControl::new(Arc::new(rules())),
     ] {
         let access = access.authenticator(login());
         assert_eq!(shown(&access, "vic").await, (false, vec!["v1"]));
@@ -718,7 +723,7 @@ impl Authenticator for Front {
 
 #[tokio::test]
 async fn everybody_is_said_to_come_from_who_knows_them() {
-    let front: std::sync::Arc<dyn Authenticator> = std::sync::Arc::new(Front);
+    let front: Arc<dyn Authenticator> = Arc::new(Front);
     let access = AccessControl::new(Rules::new())
         .authenticator(Session)
         .authenticator(front);
@@ -774,7 +779,7 @@ async fn a_login_may_fail() {
 #[derive(Debug, Clone)]
 enum Guard {
     Refuses { checks: bool },
-    Second(std::sync::Arc<std::sync::Mutex<Vec<bool>>>),
+    Second(Arc<std::sync::Mutex<Vec<bool>>>),
 }
 
 #[async_trait::async_trait]
@@ -800,18 +805,18 @@ impl Authenticator for Guard {
 #[tokio::test]
 async fn whoever_comes_later_is_asked_about_a_password_that_was_checked_and_lets_nobody_in() {
     for (checks, expected) in [(true, &[false][..]), (false, &[])] {
-        let asked = std::sync::Arc::default();
+        let asked = Arc::default();
         let access = AccessControl::new(Rules::new())
             .authenticator(Guard::Refuses { checks })
-            .authenticator(Guard::Second(std::sync::Arc::clone(&asked)));
+            .authenticator(Guard::Second(Arc::clone(&asked)));
         let headers = headers(Some(&basic("ann", "x")));
         let sender = Sender::new(&headers, RequestOrigin::default());
         let refusal = access.identify(&sender).await.unwrap_err();
         assert_eq!(refusal.error.kind(), ErrorKind::Unauthorized);
         assert_eq!(*asked.lock().unwrap(), expected);
     }
-    let asked = std::sync::Arc::default();
-    let second = Guard::Second(std::sync::Arc::clone(&asked));
+    let asked = Arc::default();
+    let second = Guard::Second(Arc::clone(&asked));
     let access = AccessControl::new(Rules::new()).authenticator(second);
     let headers = headers(Some(&basic("ann", "x")));
     let sender = Sender::new(&headers, RequestOrigin::default());
@@ -1023,6 +1028,37 @@ fn a_token_says_which_repository_of_a_name_it_was_made_for() {
     let limits = TokenLimits::new(Scopes::default(), TokenIssuer::Own, now);
     let limits = limits.with_epoch(app.clone(), 7);
     assert_eq!((limits.epoch(&app), limits.epoch(&other)), (Some(7), None));
+}
+
+/// Has nothing to say, and counts how often it is asked.
+#[derive(Debug, Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Review for Counting {
+    async fn review(&self, _: &Question<'_>, _: Actions) -> Result<Decision> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Decision::ABSTAIN)
+    }
+}
+
+#[tokio::test]
+async fn no_review_is_asked_about_what_is_not_admitted() {
+    let review = Counting::default();
+    let access = private_registry().review(review.clone());
+    let path = "/v2/library/alpine/manifests/v1";
+    let operation = Operation::parse(&Method::GET, path, None).unwrap();
+    let headers = headers(None);
+    for (admitted, asked) in [(false, 0), (true, 1)] {
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let admit = || match admitted {
+            true => Ok(()),
+            false => Err(ErrorKind::Unavailable.error("there is no room")),
+        };
+        let answer = access.authorize_admitted(&sender, &operation, admit);
+        assert_eq!(answer.await.is_ok(), admitted);
+        assert_eq!(review.0.load(Ordering::Relaxed), asked);
+    }
 }
 
 #[tokio::test]

@@ -160,6 +160,11 @@ fn where_there_are_no_rules_none_is_named() {
     let sentence =
         "ann may push team/x: there are no rules, so everybody may do everything with content";
     assert_eq!(explanation.sentence, sentence);
+
+    let explanation = AccessControl::open().explain(&inquiry("ann administer team/x"));
+    assert!(!explanation.granted);
+    let sentence = "ann may not administer team/x: no rule allows it";
+    assert_eq!(explanation.sentence, sentence);
 }
 
 #[test]

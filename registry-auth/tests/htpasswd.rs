@@ -129,6 +129,22 @@ impl File {
     }
 }
 
+/// Whoever has no such file yet is told how to make one, and nobody else.
+#[test]
+fn a_file_that_is_missing_is_told_from_one_that_cannot_be_read() {
+    let directory = TempDir::new().unwrap();
+    for (path, is_missing) in [("users", true), ("", false)] {
+        let path = directory.path().join(path);
+        let error = Htpasswd::open(&path).unwrap_err().to_string();
+        assert_eq!(
+            error.contains("make it with `htpasswd -cB"),
+            is_missing,
+            "{error}"
+        );
+        assert!(error.contains(&*path.to_string_lossy()), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn the_hashes_of_other_programs_work() {
     let all = || FOREIGN.into_iter().chain(ARGON2ID);

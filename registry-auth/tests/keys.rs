@@ -434,6 +434,19 @@ async fn s_17_a_key_of_another_robot_is_absent() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn a_robot_that_changes_in_the_last_moment_is_not_written_over() {
+    let records = Watched::default();
+    let keys = Keys::new(records.clone());
+    let robot = keys.create_robot("ci", RobotChange::default(), SystemClock.now());
+    let robot = robot.await.unwrap();
+    records.fail(Some(ErrorKind::PreconditionFailed));
+    let changed = keys.change_known_robot(&robot, RobotChange::default());
+    let error = changed.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
+    assert!(error.to_string().contains("try again"), "{error}");
+}
+
 /// Whoever judged by what a robot was, did so for nothing else.
 #[tokio::test]
 async fn a_robot_that_was_judged_is_the_one_that_changes() {

@@ -481,6 +481,7 @@ fn a_rule_for_a_name_that_nobody_can_have_is_wrong() {
         ("groups: {web: 'ann, ben'}", "write `[ann, ben]`"),
         ("disabled: ann, ben", "write `[ann, ben]`"),
         ("disabled: ['robot$CI']", "write `robot ci`"),
+        ("disabled: ['user robot$ci']", "write `robot ci`"),
     ] {
         let text = format!("version: 1\nrules: [anyone may pull a]\n{names}\n");
         let problems = PolicyFile::parse("policy.yml", text.as_bytes()).unwrap_err();

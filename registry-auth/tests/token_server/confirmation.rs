@@ -9,7 +9,7 @@ use http::Method;
 use registry_auth::{
     AccessControl, Decision, Grant, Principal, Question, Refusal, Review, TokenAnswer, TokenServer,
 };
-use registry_core::{Action, Actions, Clock, ErrorKind, Operation, Result};
+use registry_core::{Action, Actions, Clock, ErrorKind, Operation, Result, SystemClock};
 use tempfile::TempDir;
 
 use crate::support::{Ahead, People, ann, ask, basic, bearer, issue, rules};
@@ -171,7 +171,7 @@ async fn a_review_is_asked_again_after_a_second() {
     let access = AccessControl::new(rules())
         .authenticator(People::of([ann(), Principal::new("ben")]))
         .review(review.clone())
-        .clock(Still(SystemTime::now(), ahead.clone()));
+        .clock(Still(SystemClock.now(), ahead.clone()));
     let asked = || review.0.load(Ordering::Relaxed);
     let password = basic("ben", "ben");
     let grant = ask(&access, Some(&password), Method::PUT, PUSH).await;

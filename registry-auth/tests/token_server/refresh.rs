@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures::future::join_all;
 use http::{HeaderMap, Method};
@@ -247,6 +247,24 @@ async fn a_login_that_is_in_use_is_ended_by_no_others() {
     let other = other.unwrap().refresh_token.unwrap();
     unauthorized(redeem(&scene.access, &in_use, "").await);
     redeem(&scene.access, &other, "").await.unwrap();
+}
+
+/// The day is what a login lasts by; the minute only says which one goes first.
+#[tokio::test]
+async fn a_use_that_cannot_be_noted_is_refused_once_a_day_at_most() {
+    let (access, records, clock) = watched_scene();
+    let token = login(&access, "ann").await;
+    records.fail(Some(ErrorKind::Unavailable));
+    // To noon of another day, so that the next minute is of the same.
+    let today = clock.now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 86_400;
+    clock.go(Duration::from_secs(86_400 - today) + Duration::from_hours(12));
+    let refusal = redeem(&access, &token, "").await.unwrap_err();
+    assert_eq!(refusal.error.kind(), ErrorKind::Unavailable);
+    records.fail(None);
+    redeem(&access, &token, "").await.unwrap();
+    records.fail(Some(ErrorKind::Unavailable));
+    clock.go(Duration::from_mins(1));
+    redeem(&access, &token, "").await.unwrap();
 }
 
 /// Disables ann once it is told to.
