@@ -1051,10 +1051,8 @@ async fn no_review_is_asked_about_what_is_not_admitted() {
     let headers = headers(None);
     for (admitted, asked) in [(false, 0), (true, 1)] {
         let sender = Sender::new(&headers, RequestOrigin::default());
-        let admit = || match admitted {
-            true => Ok(()),
-            false => Err(ErrorKind::Unavailable.error("there is no room")),
-        };
+        let no_room = || ErrorKind::Unavailable.error("there is no room");
+        let admit = || admitted.then_some(()).ok_or_else(no_room);
         let answer = access.authorize_admitted(&sender, &operation, admit);
         assert_eq!(answer.await.is_ok(), admitted);
         assert_eq!(review.0.load(Ordering::Relaxed), asked);

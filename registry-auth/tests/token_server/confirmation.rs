@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use http::Method;
 use registry_auth::{
-    AccessControl, Decision, Grant, Principal, Question, Refusal, Review, TokenAnswer, TokenServer,
+    AccessControl, Decision, Grant, Login, Principal, Question, Refusal, Review, TokenAnswer,
+    TokenServer,
 };
 use registry_core::{Action, Actions, Clock, ErrorKind, Operation, Result, SystemClock};
 use tempfile::TempDir;
@@ -140,6 +141,30 @@ async fn whoever_is_gone_or_has_another_password_is_granted_nothing_more() {
     scene.people.put(ann());
     for grant in &grants {
         grant.confirm(&operation()).await.unwrap();
+    }
+}
+
+/// Neither of whoever has no name, nor of whoever nobody keeps a list of.
+#[tokio::test]
+async fn nothing_can_have_become_of_somebody_whom_nobody_looks_after() {
+    let access = AccessControl::new(rules())
+        .authenticator(Login::new(|user, _| async move { user == "ann" }))
+        .tokens(TokenServer::ephemeral().unwrap());
+    let path = "/v2/public/app/manifests/v1";
+    let pull = Operation::parse(&Method::GET, path, None).unwrap();
+    let query = "scope=repository:public/app:pull";
+    for password in [None, Some(basic("ann", "x"))] {
+        let token = issue(&access, password.as_deref(), query).await.unwrap();
+        let token = bearer(&token);
+        let grant = ask(&access, Some(&token), Method::GET, path).await.unwrap();
+        let again = grant.confirm(&pull).await.unwrap();
+        assert!(
+            again
+                .target
+                .unwrap()
+                .actions()
+                .contains(Action::Pull.into())
+        );
     }
 }
 
