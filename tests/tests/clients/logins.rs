@@ -7,6 +7,7 @@
 mod copiers;
 mod encrypted;
 mod mounts;
+mod proxied;
 mod stores;
 
 use std::cell::Cell;
@@ -48,6 +49,8 @@ const FROZEN: &str = "this is frozen until the release";
 /// A server with logins, which gives out tokens.
 struct Guarded {
     server: Server,
+    /// What clients ask in its place, if not itself.
+    front: Option<String>,
     _files: TempDir,
 }
 
@@ -70,12 +73,18 @@ impl Guarded {
             .start();
         Self {
             server,
+            front: None,
             _files: files,
         }
     }
 
+    /// Whom clients ask.
+    fn host(&self) -> &str {
+        self.front.as_deref().unwrap_or(self.server.host())
+    }
+
     fn named(&self, repository: &str) -> String {
-        format!("{}/{repository}", self.server.host())
+        format!("{}/{repository}", self.host())
     }
 }
 
@@ -143,7 +152,7 @@ const UNKNOWN: [&str; 6] = [
 ];
 
 fn goes_in_and_out(client: &mut impl Client, guarded: &Guarded) {
-    let host = guarded.server.host();
+    let host = guarded.host();
     let [own, public, foreign, frozen, new] = [
         "team/app",
         "public/app",

@@ -142,7 +142,7 @@ fn regctl_logs_in_and_out() {
     let regctl = regctl
         .env("DOCKER_CONFIG", places.at("docker"))
         .env("REGCTL_CONFIG", places.at("regctl.json"));
-    let host = guarded.server.host();
+    let host = guarded.host();
     regctl.run(["registry", "set", "--tls=disabled", "--skip-check", host]);
     let mut client = Copier {
         tool: regctl,

@@ -1,10 +1,11 @@
 //! Clients over TLS, with a certificate by an authority that they are told of and nobody else knows.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use registry_tests::harness::{Launch, Output, Tool, tool};
+use tempfile::TempDir;
 
 use super::{Guarded, PASSWORD, Places, UNKNOWN, USER, fails, said, works};
 use crate::content;
@@ -18,9 +19,9 @@ const UNTRUSTED: [&str; 3] = [
     "unable to get local issuer certificate",
 ];
 
-/// A server over TLS, and the directory in which its authority's certificate is.
-fn start() -> (Guarded, PathBuf) {
-    let files = content::scratch();
+/// A certificate of this machine, `own.crt`, its key, `own.key`, and the directory in which its authority's certificate
+/// is.
+pub(super) fn certify(files: &TempDir) -> PathBuf {
     let place = |name: &str| files.path().join(name);
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,6 +45,14 @@ fn start() -> (Guarded, PathBuf) {
     ] {
         fs::write(path, text).expect("a file");
     }
+    trusted
+}
+
+/// A server over TLS, and the directory in which its authority's certificate is.
+fn start() -> (Guarded, PathBuf) {
+    let files = content::scratch();
+    let trusted = certify(&files);
+    let place = |name: &str| files.path().join(name);
     let launch = Launch::new()
         .env("REGISTRY_HTTP_TLS_CERTIFICATE", place("own.crt"))
         .env("REGISTRY_HTTP_TLS_KEY", place("own.key"));
@@ -61,7 +70,7 @@ struct Encrypted<'a> {
 fn goes_over_tls(client: &Encrypted<'_>, guarded: &Guarded, places: &Places, layout: &Layout) {
     let own = format!("{}:v1", guarded.named("team/app"));
     fails("a push without a login", &(client.push)(&own), &UNKNOWN);
-    if let Some(login) = (client.login)(guarded.server.host()) {
+    if let Some(login) = (client.login)(guarded.host()) {
         works("a login", &login);
     }
     let untrusting = (client.push_untrusting)(&own);
@@ -74,12 +83,8 @@ fn goes_over_tls(client: &Encrypted<'_>, guarded: &Guarded, places: &Places, lay
     fails("a push among others", &(client.push)(&foreign), &["403"]);
 }
 
-#[test]
-fn skopeo_goes_over_tls() {
-    let Some(skopeo) = skopeo::skopeo() else {
-        return;
-    };
-    let (places, (guarded, trusted)) = (Places::new(), start());
+pub(super) fn skopeo_goes(skopeo: Tool, guarded: &Guarded, trusted: &Path) {
+    let places = Places::new();
     let layout = content::small(&places.at("pushed"));
     let skopeo = skopeo.env("REGISTRY_AUTH_FILE", places.logins());
     let from = format!("oci:{}:latest", layout.path());
@@ -106,33 +111,41 @@ fn skopeo_goes_over_tls() {
             skopeo.attempt(["copy", skopeo::EXACT, &option("src-"), &from, &to])
         },
     };
-    goes_over_tls(&client, &guarded, &places, &layout);
+    goes_over_tls(&client, guarded, &places, &layout);
+}
+
+pub(super) fn crane_goes(crane: Tool, guarded: &Guarded, trusted: &Path) {
+    let places = Places::new();
+    let layout = content::small(&places.at("pushed"));
+    let crane = crane.env("DOCKER_CONFIG", places.at("docker"));
+    let trusting = crane.clone().env("SSL_CERT_FILE", trusted.join("ca.crt"));
+    let push = |crane: &Tool, reference: &str| crane.attempt(["push", &layout.path(), reference]);
+    let client = Encrypted {
+        login: &|host| {
+            crane.run(["auth", "login", "-u", USER, "-p", PASSWORD, host]);
+            None
+        },
+        push: &|reference| push(&trusting, reference),
+        push_untrusting: &|reference| push(&crane, reference),
+        pull: &|reference, layout| trusting.attempt(["pull", "--format=oci", reference, layout]),
+    };
+    goes_over_tls(&client, guarded, &places, &layout);
+}
+
+#[test]
+fn skopeo_goes_over_tls() {
+    let Some(skopeo) = skopeo::skopeo() else {
+        return;
+    };
+    let (guarded, trusted) = start();
+    skopeo_goes(skopeo, &guarded, &trusted);
 }
 
 #[test]
 fn crane_goes_over_tls() {
-    if tool("crane").is_none() {
-        return;
-    }
-    let (places, (guarded, trusted)) = (Places::new(), start());
-    let layout = content::small(&places.at("pushed"));
-    let crane = || {
-        tool("crane")
-            .expect("crane")
-            .env("DOCKER_CONFIG", places.at("docker"))
-    };
-    let trusting = crane().env("SSL_CERT_FILE", trusted.join("ca.crt"));
-    let push = |crane: &Tool, reference: &str| crane.attempt(["push", &layout.path(), reference]);
-    let client = Encrypted {
-        login: &|host| {
-            crane().run(["auth", "login", "-u", USER, "-p", PASSWORD, host]);
-            None
-        },
-        push: &|reference| push(&trusting, reference),
-        push_untrusting: &|reference| push(&crane(), reference),
-        pull: &|reference, layout| trusting.attempt(["pull", "--format=oci", reference, layout]),
-    };
-    goes_over_tls(&client, &guarded, &places, &layout);
+    let Some(crane) = tool("crane") else { return };
+    let (guarded, trusted) = start();
+    crane_goes(crane, &guarded, &trusted);
 }
 
 #[test]
@@ -162,7 +175,7 @@ fn oras_goes_over_tls() {
 fn the_token_server_is_named_by_its_encrypted_address() {
     let Some(curl) = tool("curl") else { return };
     let (guarded, trusted) = start();
-    let host = guarded.server.host();
+    let host = guarded.host();
     let authority = trusted.join("ca.crt");
     let answer = curl.run([
         "--silent",

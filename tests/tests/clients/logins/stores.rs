@@ -122,12 +122,12 @@ fn docker_logs_in_and_out_and_keeps_no_password() {
     goes_in_and_out(&mut client, &guarded);
 
     // What it keeps is a token that can be revoked.
-    let login = client.login(guarded.server.host(), PASSWORD);
+    let login = client.login(guarded.host(), PASSWORD);
     works("a login", &login.expect("docker asks the server"));
     let kept = fs::read_to_string(engine.scratch.path().join("config/config.json"));
     let kept: serde_json::Value =
         serde_json::from_str(&kept.expect("a configuration")).expect("JSON");
-    let login = &kept["auths"][guarded.server.host()];
+    let login = &kept["auths"][guarded.host()];
     assert!(login["identitytoken"].is_string(), "{kept}");
     let password = login["auth"].as_str().unwrap_or_default();
     assert!(!password.contains("Y29ycmVjd"), "{kept}");
