@@ -1,0 +1,217 @@
+//! What the log says of those who are refused.
+#![cfg(all(feature = "htpasswd", feature = "workload"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "common/sender.rs"]
+mod sender;
+
+use std::fs;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use registry_auth::{AccessControl, GuardLimits, Htpasswd, Rule, Rules, Sender, TokenServer};
+use registry_core::{ErrorKind, Operation, RequestOrigin};
+use tempfile::TempDir;
+use tracing::Level;
+use tracing::subscriber::{DefaultGuard, set_default};
+
+use self::sender::{basic, headers};
+
+/// What is logged by this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self, level: Level) -> DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(move || log.clone());
+        set_default(subscriber.finish())
+    }
+
+    /// The lines that hold `what`, since they were last taken.
+    fn take(&self, what: &str) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        let lines = text.lines().filter(|line| line.contains(what));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Knows ann by the password `secret`.
+fn access(rules: Rules, limits: GuardLimits) -> (AccessControl, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users");
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    fs::write(&path, format!("ann:{hash}\n")).unwrap();
+    let access = AccessControl::new(rules)
+        .authenticator(Htpasswd::open(path).unwrap())
+        .guard(limits);
+    (access, directory)
+}
+
+async fn ask(
+    access: &AccessControl,
+    authorization: Option<&str>,
+    path: &str,
+    address: &str,
+) -> Result<(), ErrorKind> {
+    let origin = RequestOrigin {
+        address: Some(address.parse().unwrap()),
+        ..RequestOrigin::default()
+    };
+    let headers = headers(authorization);
+    let operation = Operation::parse(&Method::GET, path, None).unwrap();
+    let answer = access
+        .authorize(&Sender::new(&headers, origin), &operation)
+        .await;
+    answer.map(drop).map_err(|refusal| refusal.error.kind())
+}
+
+#[tokio::test]
+async fn who_has_to_wait_is_told_once() {
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    let limits = GuardLimits {
+        free: 2,
+        per_address: 3,
+        per_name: 4,
+        ..GuardLimits::default()
+    };
+    let (access, _directory) = access(Rules::new(), limits);
+    let wrong = async |user: &str, address: &str| {
+        let password = basic(user, "wrong");
+        let refused = ask(&access, Some(&password), "/v2/", address).await;
+        assert!(refused.is_err());
+    };
+    let told = || log.take("too many wrong passwords");
+
+    wrong("ann", "192.0.2.1").await;
+    assert_eq!(told(), Vec::<String>::new());
+    wrong("ann", "192.0.2.1").await;
+    let lines = told();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("for a name from an address"));
+    assert!(lines[0].contains("ann") && lines[0].contains("192.0.2.1"));
+    // It isn't looked at, and isn't told again.
+    wrong("ann", "192.0.2.1").await;
+    assert_eq!(told(), Vec::<String>::new());
+
+    // Of a name that is nobody's, it is told without the name.
+    let typed = "maybe-a-password";
+    wrong(typed, "192.0.2.2").await;
+    wrong(typed, "192.0.2.2").await;
+    let lines = told();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(!lines[0].contains(typed));
+
+    wrong("someone", "192.0.2.1").await;
+    let lines = told();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("passwords from an address"), "{lines:?}");
+
+    wrong("ann", "192.0.2.3").await;
+    assert_eq!(told(), Vec::<String>::new());
+    wrong("ann", "192.0.2.4").await;
+    let lines = told();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("passwords for a name; ") && lines[0].contains("ann"));
+}
+
+#[tokio::test]
+async fn the_rule_that_refuses_is_told_of_those_who_are_known() {
+    let denies: Rule = "nobody may pull secret/**".parse().unwrap();
+    let rules = || {
+        Rules::new()
+            .sentence("users are readers of **")
+            .rule(denies.clone().at("policy.yml:7"))
+    };
+    let password = basic("ann", "secret");
+    let pull = |repository: &str| format!("/v2/{repository}/manifests/v1");
+    let (secret, any) = (pull("secret/app"), pull("any/app"));
+    for (level, of_known, of_unknown) in [
+        (Level::WARN, 0, 0),
+        (Level::INFO, 1, 0),
+        (Level::DEBUG, 1, 1),
+    ] {
+        let log = Log::default();
+        let _listening = log.listen(level);
+        let (access, _directory) = access(rules(), GuardLimits::default());
+        let refused = ask(&access, Some(&password), &secret, "192.0.2.1");
+        assert_eq!(refused.await, Err(ErrorKind::Denied));
+        let lines = log.take("refused by the rules");
+        assert_eq!(lines.len(), of_known, "{level} {lines:?}");
+        for line in lines {
+            for part in [
+                "ann",
+                "pull",
+                "secret/app",
+                "nobody may pull",
+                "policy.yml:7",
+            ] {
+                assert!(line.contains(part), "{line}");
+            }
+        }
+        let refused = ask(&access, None, &any, "192.0.2.1");
+        assert_eq!(refused.await, Err(ErrorKind::Unauthorized));
+        let lines = log.take("refused by the rules");
+        assert_eq!(lines.len(), of_unknown, "{level} {lines:?}");
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.contains("none that allows it"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_nobody_knows_is_told_to_whoever_looks_for_it() {
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let header = encode(r#"{"alg":"RS256","kid":"1"}"#);
+    let claims = encode(r#"{"iss":"https://ci.example.com","sub":"job"}"#);
+    let token = format!("{header}.{claims}.{}", encode("signature"));
+    let by_password = basic("job", &token);
+    let by_bearer = format!("Bearer {token}");
+    for (level, is_told) in [(Level::INFO, false), (Level::DEBUG, true)] {
+        let log = Log::default();
+        let _listening = log.listen(level);
+        let (access, _directory) = access(
+            Rules::new().sentence("users may pull **"),
+            GuardLimits::default(),
+        );
+        let access = access.tokens(TokenServer::ephemeral().unwrap());
+        for (shown, is_told) in [
+            (Some(&by_password), is_told),
+            // It isn't meant to be of a job where no exchange is asked for.
+            (Some(&by_bearer), false),
+            (None, false),
+        ] {
+            let refused = ask(&access, shown.map(String::as_str), "/v2/", "192.0.2.1");
+            assert_eq!(refused.await, Err(ErrorKind::Unauthorized));
+            let lines = log.take("https://ci.example.com");
+            assert_eq!(lines.len(), usize::from(is_told), "{level} {lines:?}");
+            assert!(!lines.iter().any(|line| line.contains(&token)));
+        }
+    }
+}
