@@ -235,6 +235,34 @@ async fn rights_in_a_repository_are_none_in_the_registry() {
     assert!(target.permits(Action::Administer));
 }
 
+/// Who was refused is what somebody looks for in logs.
+#[tokio::test]
+async fn a_refusal_says_who_it_was() {
+    let scene = scene();
+    let named = |refusal: Refusal| refusal.actor.and_then(|actor| actor.name.clone());
+    let need = ManagementNeed::Registry(Action::Administer);
+    for (who, name) in [(Some("ann"), Some("ann")), (None, None)] {
+        let password = who.map(password);
+        let refused = manage(&scene.access, password.as_deref(), &need).await;
+        assert_eq!(named(refused.unwrap_err()).as_deref(), name);
+    }
+    let change = RobotChange::default();
+    let boss = scene.keys.create_robot("boss", change, SystemClock.now());
+    boss.await.unwrap();
+    let robot = Principal::robot("boss");
+    let key = scene
+        .keys
+        .create(&robot, NewKey::default(), SystemClock.now());
+    let (_, key) = key.await.unwrap();
+    let grant = manage(&scene.access, Some(&bearer(&key)), &need).await;
+    let grant = grant.unwrap();
+    grant.confirm().await.unwrap();
+    scene.keys.delete_robot("boss").await.unwrap();
+    let refused = grant.confirm().await.unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Unauthorized);
+    assert_eq!(named(refused).as_deref(), Some("robot$boss"));
+}
+
 #[tokio::test]
 async fn a_token_manages_no_more_than_it_covers() {
     let scene = scene();
