@@ -103,3 +103,35 @@ fn files_of_secrets_that_others_may_read_are_remarked_on() {
     }
     assert_eq!(remarks.len(), 3, "{remarks:#?}");
 }
+
+#[test]
+fn a_policy_file_is_called_as_whoever_names_it_by_every_command() {
+    let config = "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\nauth:\n  \
+                  policy: {path: sub/dir/policy.yml}\n";
+    let said = "sub/dir/policy.yml:3: there is no role `readrs`";
+    for (command, before) in [
+        ("auth check sub/dir/policy.yml", ""),
+        (
+            "auth explain ann pull a --policy sub/dir/policy.yml",
+            "registry: ",
+        ),
+        (
+            "auth explain ann pull a --config config.yml",
+            "config.yml:5: ",
+        ),
+        ("check config.yml", "config.yml:5: "),
+        ("serve config.yml", "config.yml:5: "),
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let setup = Setup::new().directory("sub/dir").file("config.yml", config);
+        let rules = "version: 1\nrules:\n  - users are readrs of **\n";
+        let end = setup.file("sub/dir/policy.yml", rules);
+        let end = end.arguments(&arguments).run();
+        assert_eq!(end.status.code(), Some(2), "{command} {end:?}");
+        let told = format!("{}{}", end.stdout, end.stderr);
+        assert!(
+            told.starts_with(&format!("{before}{said}")),
+            "{command} {told}"
+        );
+    }
+}
