@@ -259,8 +259,8 @@ impl AccessControl {
             let caller = Known::new(principal, sender.origin().clone(), self.0.clock.now());
             actor = Some(Arc::clone(caller.actor()));
             self.0.count_known(caller.principal())?;
-            let outlived = self.0.outlived(operation, &caller).await?;
-            let caller = caller.having_outlived(outlived);
+            let bound = self.0.bound(operation, &caller).await?;
+            let caller = caller.bound(bound);
             let reviewed = self
                 .0
                 .reviewed(operation, &caller, &mut || admission.begin())

@@ -198,12 +198,20 @@ pub struct Need {
 /// use registry_core::{Access, Actions, RepositoryName};
 ///
 /// fn forged(repository: RepositoryName) -> Access {
-///     Access { repository, actions: Actions::ALL, tags: Default::default(), actor: Arc::default() }
+///     Access {
+///         repository,
+///         epoch: None,
+///         actions: Actions::ALL,
+///         tags: Default::default(),
+///         actor: Arc::default(),
+///     }
 /// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Access {
     repository: RepositoryName,
+    /// Which of those that had or will have this name; whichever there is without.
+    epoch: Option<u64>,
     actions: Actions,
     tags: ShownTags,
     actor: Arc<Actor>,
@@ -233,6 +241,7 @@ impl Access {
     pub fn granted(need: &Need, granted: Actions, actor: Arc<Actor>) -> Result<Self> {
         let access = Self {
             repository: need.repository.clone(),
+            epoch: None,
             actions: granted,
             tags: ShownTags::default(),
             actor,
@@ -246,10 +255,29 @@ impl Access {
     pub fn trusted(repository: RepositoryName) -> Self {
         Self {
             repository,
+            epoch: None,
             actions: Actions::ALL,
             tags: ShownTags::default(),
             actor: Arc::default(),
         }
+    }
+
+    /// The same access to the repository of this [epoch](crate::RepositoryEpoch)
+    /// alone: a change that is made by it fails in another one that was created under
+    /// the name meanwhile.
+    #[must_use]
+    pub fn in_epoch(self, number: u64) -> Self {
+        Self {
+            epoch: Some(number),
+            ..self
+        }
+    }
+
+    /// The number of the epoch that it is for; absent if it is for whichever
+    /// repository has the name. A registry that keeps [epochs](crate::Epochs) requires
+    /// it of each change together with the change.
+    pub fn epoch(&self) -> Option<u64> {
+        self.epoch
     }
 
     /// The same access, where a list of tags shows only those for which `shows`
@@ -282,6 +310,8 @@ impl Access {
     /// source of a mount, nor if letters are folded or names are cut short:
     /// whoever may use one repository could then use another. Such a name needs
     /// a decision of its own ([`granted`](Self::granted)).
+    ///
+    /// The epoch stays: it is that of the repository behind the layer.
     #[must_use]
     pub fn renamed(&self, repository: RepositoryName) -> Self {
         Self {
@@ -441,6 +471,7 @@ mod tests {
         fn forged(repository: RepositoryName) -> Access {
             Access {
                 repository,
+                epoch: None,
                 actions: Actions::ALL,
                 tags: super::ShownTags::default(),
                 actor: Arc::default(),

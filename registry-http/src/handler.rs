@@ -20,7 +20,8 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use registry_auth::{Grant, Refusal};
 use registry_core::{
-    Access, Action, ByteStream, CatalogAccess, ErrorKind, Need, Operation, PageRequest, Result,
+    Access, Action, ByteStream, CatalogAccess, Error, ErrorKind, Need, Operation, PageRequest,
+    Result,
 };
 
 use self::confirmation::{Confirmed, Withdrawn};
@@ -71,6 +72,18 @@ impl<'r> Request<'r> {
         let confirmed = confirmed.map_err(|refusal| self.refusals().withdraw(refusal))?;
         let target = confirmed.target;
         target.ok_or_else(|| ErrorKind::Denied.error("nothing is granted in this repository"))
+    }
+
+    /// Whether what was granted still is, after a change failed for want of the
+    /// repository: where that was deleted in between, a token is told that it is no good
+    /// any more, as before.
+    pub(crate) async fn require_same_repository(&self, error: &Error) -> Result<(), Refusal> {
+        let is_bound = self.grant.target.iter().chain(&self.grant.source);
+        let mut is_bound = is_bound.filter(|access| access.epoch().is_some());
+        if error.kind() == ErrorKind::NameUnknown && is_bound.next().is_some() {
+            Box::pin(self.grant.confirm(self.operation)).await?;
+        }
+        Ok(())
     }
 
     fn refusals(&self) -> &Withdrawn {

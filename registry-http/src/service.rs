@@ -491,6 +491,9 @@ impl Settings {
         if let Some(refusal) = request.withdrawn() {
             return Err(refusal.into());
         }
+        if let Err(error) = &response {
+            request.require_same_repository(error).await?;
+        }
         Ok((response.map_err(not_the_callers)?, place))
     }
 

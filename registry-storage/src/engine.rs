@@ -47,7 +47,9 @@ use self::outbox::Outbox;
 use self::session::Sessions;
 use self::steady::SteadyClock;
 use crate::portion::Portions;
-use crate::{BlobStore, Change, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore};
+use crate::{
+    BlobStore, Change, CommitError, MemoryBlobs, MemoryMetadata, MetadataStore, Requirement,
+};
 
 /// How often a batch is tried anew when others change what it relies on.
 ///
@@ -363,6 +365,7 @@ impl Engine {
         for _ in 0..COMMIT_TRIES {
             match self.commit(prepare().await?).await {
                 Ok(()) => return Ok(()),
+                Err(CommitError::Conflict(Requirement::EpochIs { .. })) => return Err(gone()),
                 Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
             }
@@ -389,8 +392,23 @@ fn contended() -> registry_core::Error {
         .with_retry_after(Duration::from_secs(1))
 }
 
+/// That the repository is still the one that `access` is for, if it says so: another
+/// may have been created under its name since that was decided.
+fn same_repository(access: &Access) -> Option<Requirement> {
+    access.epoch().map(|number| Requirement::EpochIs {
+        repository: access.repository().clone(),
+        number,
+    })
+}
+
+/// The error of an access to a repository that was deleted since.
+fn gone() -> registry_core::Error {
+    registry_core::ErrorKind::NameUnknown
+        .error("the repository was deleted meanwhile; what is under its name now is another one")
+}
+
 /// The error of a conflict that the caller has ruled out.
-fn unexpected(conflict: &crate::Requirement) -> registry_core::Error {
+fn unexpected(conflict: &Requirement) -> registry_core::Error {
     registry_core::ErrorKind::Internal.error(format!("an unforeseen conflict: {conflict:?}"))
 }
 

@@ -77,8 +77,8 @@ impl Inner {
             None => None,
         };
         let now = caller.being(principal);
-        let outlived = self.outlived(operation, &now).await?;
-        let now = now.having_outlived(outlived);
+        let bound = self.bound(operation, &now).await?;
+        let now = now.bound(bound);
         let since = self.clock.now().duration_since(caller.at());
         let reviewed = if since.is_ok_and(|since| since < REVIEWED) {
             caller.reviews().clone()

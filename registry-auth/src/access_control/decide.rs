@@ -26,9 +26,39 @@ pub(super) struct Known {
     origin: RequestOrigin,
     at: SystemTime,
     actor: Arc<Actor>,
-    /// What the token was for and is no more.
-    outlived: Vec<RepositoryName>,
+    bound: Bound,
     reviewed: Reviewed,
+}
+
+/// Which repositories a token is for, of those that it is shown for now.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    /// What it was for and is no more.
+    outlived: Vec<RepositoryName>,
+    /// What is known of the epochs by which that was found.
+    epochs: Vec<(RepositoryName, u64)>,
+}
+
+impl Bound {
+    /// # Errors
+    ///
+    /// As for a token that is no good, if it was for a repository that is gone.
+    pub(super) fn require_current(&self, repository: &RepositoryName) -> Result<(), Refused> {
+        if self.outlived.contains(repository) {
+            Err(Refused::Token(wrong_credentials()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The same access, to the repository that was found to be that of the token.
+    pub(super) fn bind(&self, access: Access) -> Access {
+        let mut epochs = self.epochs.iter();
+        match epochs.find(|(repository, _)| repository == access.repository()) {
+            Some((_, number)) => access.in_epoch(*number),
+            None => access,
+        }
+    }
 }
 
 /// What somebody is granted who asks for something.
@@ -52,7 +82,7 @@ impl Known {
             principal,
             origin,
             at,
-            outlived: Vec::new(),
+            bound: Bound::default(),
             reviewed: Reviewed::default(),
         }
     }
@@ -64,7 +94,7 @@ impl Known {
             origin: self.origin.clone(),
             at: self.at,
             actor: Arc::clone(&self.actor),
-            outlived: Vec::new(),
+            bound: Bound::default(),
             reviewed: Reviewed::default(),
         }
     }
@@ -77,9 +107,9 @@ impl Known {
         &self.reviewed
     }
 
-    /// With a token that has outlived these.
-    pub(super) fn having_outlived(mut self, repositories: Vec<RepositoryName>) -> Self {
-        self.outlived = repositories;
+    /// With a token that is for these.
+    pub(super) fn bound(mut self, bound: Bound) -> Self {
+        self.bound = bound;
         self
     }
 
@@ -119,14 +149,6 @@ impl Known {
     /// Whether there is a token that leaves out what `covers` looks for.
     fn is_limited(&self, covers: impl FnOnce(&Scopes) -> bool) -> bool {
         self.limits().is_some_and(|limits| !covers(limits.scopes()))
-    }
-
-    fn require_current(&self, repository: &RepositoryName) -> Result<(), Refused> {
-        if self.outlived.contains(repository) {
-            Err(Refused::Token(wrong_credentials()))
-        } else {
-            Ok(())
-        }
     }
 
     /// About `repository`, or the registry as a whole.
@@ -182,26 +204,41 @@ impl Inner {
         Ok(grant)
     }
 
-    /// The repositories that the token of `caller` is no longer for: they were
-    /// deleted, although others may have their names by now.
-    pub(super) async fn outlived(
-        &self,
-        operation: &Operation,
-        caller: &Known,
-    ) -> Result<Vec<RepositoryName>> {
-        let mut outlived = Vec::new();
-        let Some(limits) = caller.limits() else {
-            return Ok(outlived);
-        };
+    /// Which of the repositories of an operation the token of `caller` is no longer
+    /// for: they were deleted, although others may have their names by now. What it is
+    /// for may be deleted right after, so a change requires the same of the repository
+    /// once more.
+    pub(super) async fn bound(&self, operation: &Operation, caller: &Known) -> Result<Bound> {
+        let mut bound = Bound::default();
+        if caller.limits().is_none() {
+            return Ok(bound);
+        }
         let source = operation.source_need();
         let source = source.as_ref().map(|need| &need.repository);
         for repository in operation.repository().into_iter().chain(source) {
-            let epoch = self.epoch(repository).await?;
-            if limits.outlived(repository, epoch) && !caller.covered(repository).is_empty() {
-                outlived.push(repository.clone());
-            }
+            self.bind(repository, caller, &mut bound).await?;
         }
-        Ok(outlived)
+        Ok(bound)
+    }
+
+    /// The same of one repository.
+    pub(super) async fn bind(
+        &self,
+        repository: &RepositoryName,
+        caller: &Known,
+        bound: &mut Bound,
+    ) -> Result<()> {
+        let Some(limits) = caller.limits() else {
+            return Ok(());
+        };
+        let epoch = self.epoch(repository).await?;
+        if limits.outlived(repository, epoch) && !caller.covered(repository).is_empty() {
+            bound.outlived.push(repository.clone());
+        }
+        if self.epochs.is_some() {
+            bound.epochs.push((repository.clone(), epoch.number));
+        }
+        Ok(())
     }
 
     /// Refuses anonymous callers if anything needs a login: clients only send
@@ -241,9 +278,11 @@ impl Inner {
         if !covered.contains(need.actions) {
             return Err(Refused::Uncovered(Scopes::of(operation)));
         }
-        caller.require_current(&need.repository)?;
+        caller.bound.require_current(&need.repository)?;
         let granted = allowed.intersection(covered);
-        let access = Access::granted(need, granted, Arc::clone(&caller.actor))?;
+        let access = caller
+            .bound
+            .bind(Access::granted(need, granted, Arc::clone(&caller.actor))?);
         Ok(match operation {
             Operation::ListTags { .. } => self.policies.shown_tags(access, need, caller),
             _ => access,
@@ -272,8 +311,8 @@ impl Inner {
         let Ok(access) = Access::granted(need, granted, Arc::clone(&caller.actor)) else {
             return Ok(None);
         };
-        caller.require_current(&need.repository)?;
-        Ok(Some(access))
+        caller.bound.require_current(&need.repository)?;
+        Ok(Some(caller.bound.bind(access)))
     }
 }
 

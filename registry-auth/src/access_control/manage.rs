@@ -7,12 +7,12 @@ use registry_core::{
     Access, Action, Actions, Actor, Error, ErrorKind, Need, RepositoryName, Result, Scopes,
 };
 
-use super::decide::{self, Known};
+use super::decide::{self, Bound, Known};
 use super::refusal::Refused;
 use super::{AccessControl, Explanation, Inner, Inquiry};
 #[cfg(feature = "token")]
 use crate::Standing;
-use crate::{Principal, PrincipalKind, Refusal, Sender, wrong_credentials};
+use crate::{Principal, PrincipalKind, Refusal, Sender};
 
 /// What somebody who manages something has to be, or to be allowed.
 #[non_exhaustive]
@@ -163,14 +163,12 @@ impl Inner {
                     scopes.insert_actions(repository.clone(), need.actions);
                     return Err(Refused::Uncovered(scopes));
                 }
-                if let Some(limits) = principal.limits()
-                    && limits.outlived(repository, self.epoch(repository).await?)
-                {
-                    return Err(Refused::Token(wrong_credentials()));
-                }
+                let mut bound = Bound::default();
+                self.bind(repository, caller, &mut bound).await?;
+                bound.require_current(repository)?;
                 let granted = allowed.intersection(covered);
                 let access = Access::granted(&need, granted, Arc::clone(caller.actor()))?;
-                Ok(Some(access))
+                Ok(Some(bound.bind(access)))
             }
         }
     }

@@ -155,9 +155,11 @@ impl Request<'_> {
         })
     }
 
-    async fn delete_repository(&self, grant: &ManagementGrant) -> Result<Response<Body>> {
+    async fn delete_repository(&self, grant: &ManagementGrant) -> Result<Response<Body>, Failure> {
         if !self.settings.deletes {
-            return Err(ErrorKind::Unsupported.error("deleting is switched off in this registry"));
+            return Err(ErrorKind::Unsupported
+                .error("deleting is switched off in this registry")
+                .into());
         }
         let registry = self.administration()?.registry.as_ref();
         let registry = registry.ok_or_else(|| {
@@ -166,7 +168,13 @@ impl Request<'_> {
         let access = grant.target();
         let access = access
             .ok_or_else(|| ErrorKind::Denied.error("nothing was granted in this repository"))?;
-        registry.delete_repository(access).await?;
+        if let Err(error) = registry.delete_repository(access).await {
+            // Where it was deleted in between, the token that it was for is no good.
+            if error.kind() == ErrorKind::NameUnknown && access.epoch().is_some() {
+                grant.confirm().await?;
+            }
+            return Err(error.into());
+        }
         let (actor, repository) = (grant.principal(), access.repository());
         tracing::info!(%actor, %repository, "a repository was deleted");
         Ok(done())

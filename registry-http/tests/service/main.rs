@@ -26,6 +26,7 @@ mod malformed;
 mod management;
 mod manifests;
 mod observed;
+mod overtaken;
 mod read_only;
 mod tokens;
 mod upload_owners;

@@ -7,7 +7,7 @@ use registry_core::{
     ErrorKind, EventAction, EventTarget, MountSource, OpenOptions, RepositoryName, Result,
 };
 
-use super::{COMMIT_TRIES, Engine, contended, unexpected};
+use super::{COMMIT_TRIES, Engine, contended, gone, same_repository, unexpected};
 use crate::{Batch, BlobRecord, Change, CommitError, Requirement};
 
 /// How many repositories are looked at to mount a blob from anywhere. A blob
@@ -59,9 +59,11 @@ impl Engine {
         source: MountSource<'_>,
     ) -> Result<Option<Descriptor>> {
         access.require(Action::Push)?;
+        let mut same: Vec<_> = same_repository(access).into_iter().collect();
         let source = match source {
             MountSource::Repository(source) => {
                 source.require(Action::Pull)?;
+                same.extend(same_repository(source));
                 Some(source.repository().clone())
             }
             MountSource::Anywhere(visible) => self.visible_holder(digest, visible).await?,
@@ -98,19 +100,20 @@ impl Engine {
                 },
             ];
             changes.extend(self.tell(access, EventAction::Mount, target, Some(source.clone()))?);
+            let mut require = same.clone();
+            require.push(Requirement::ContentIs { key: record.key });
+            require.push(Requirement::BlobLinked {
+                repository: source.clone(),
+                digest: *digest,
+            });
             let batch = Batch {
-                require: vec![
-                    Requirement::ContentIs { key: record.key },
-                    Requirement::BlobLinked {
-                        repository: source.clone(),
-                        digest: *digest,
-                    },
-                ],
+                require,
                 changes,
                 durable: true,
             };
             match self.commit(batch).await {
                 Ok(()) => return Ok(Some(Descriptor::blob(*digest, size))),
+                Err(CommitError::Conflict(Requirement::EpochIs { .. })) => return Err(gone()),
                 Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
             }
@@ -132,17 +135,20 @@ impl Engine {
             digest: *digest,
         }];
         changes.extend(self.tell(access, EventAction::Delete, target, None)?);
+        let mut require: Vec<_> = same_repository(access).into_iter().collect();
+        require.push(Requirement::BlobLinked {
+            repository: access.repository().clone(),
+            digest: *digest,
+        });
         let batch = Batch {
-            require: vec![Requirement::BlobLinked {
-                repository: access.repository().clone(),
-                digest: *digest,
-            }],
+            require,
             changes,
             durable: true,
         };
         match self.commit(batch).await {
             Ok(()) => Ok(()),
             Err(CommitError::Conflict(Requirement::BlobLinked { .. })) => Err(unknown()),
+            Err(CommitError::Conflict(Requirement::EpochIs { .. })) => Err(gone()),
             Err(CommitError::Conflict(conflict)) => Err(unexpected(&conflict)),
             Err(CommitError::Refused(error) | CommitError::Failed(error)) => Err(error),
         }

@@ -8,7 +8,7 @@ use registry_core::{
     PageRequest, RepositoryEpoch, RepositoryName, Result, Usage,
 };
 
-use super::{COMMIT_TRIES, Engine, contended};
+use super::{COMMIT_TRIES, Engine, contended, gone, same_repository};
 use crate::{Batch, BlobState, Change, CommitError, Finding, Requirement};
 
 /// How many records are read at once.
@@ -56,10 +56,11 @@ impl Management for Engine {
         let identity = record.ok_or_else(unknown)?.identity;
         for _ in 0..COMMIT_TRIES {
             // One that is created meanwhile isn't meant.
-            let mut require = vec![Requirement::RepositoryIs {
+            let mut require: Vec<_> = same_repository(access).into_iter().collect();
+            require.push(Requirement::RepositoryIs {
                 repository: name.clone(),
                 identity,
-            }];
+            });
             require.extend(self.admit_end(access).await?);
             let batch = Batch {
                 require,
@@ -74,6 +75,7 @@ impl Management for Engine {
                 Err(CommitError::Conflict(Requirement::RepositoryIs { .. })) => {
                     return Err(unknown());
                 }
+                Err(CommitError::Conflict(Requirement::EpochIs { .. })) => return Err(gone()),
                 Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Refused(error) | CommitError::Failed(error)) => return Err(error),
             }

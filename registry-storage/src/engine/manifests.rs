@@ -11,7 +11,7 @@ use super::blobs::{damaged, is_damage};
 use super::content::{Stored, keep_one};
 use super::gate::{MAX_TAGS, too_many_tags};
 use super::read_back::{blocking, collect};
-use super::{COMMIT_TRIES, Engine, contended};
+use super::{COMMIT_TRIES, Engine, contended, gone, same_repository};
 use crate::{Batch, BlobKey, Change, CommitError, ManifestRecord, Requirement};
 
 /// Manifests up to this size are hashed where they are; that takes less time
@@ -150,6 +150,7 @@ impl Engine {
             require.extend(self.require_tags(access, push).await?);
 
             let (mut batch, loser) = self.require_content(access, manifest, written).await?;
+            batch.require.extend(same_repository(access));
             batch.require.extend(require);
             let at = self.now();
             let repository = access.repository();
@@ -195,6 +196,7 @@ impl Engine {
                         tags: push.tags().to_vec(),
                     });
                 }
+                Err(CommitError::Conflict(Requirement::EpochIs { .. })) => return Err(gone()),
                 // Something changed in between: look at it again.
                 Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Refused(error)) => return Err(error),
@@ -456,10 +458,11 @@ impl Engine {
         let by_digest = &Reference::Digest(*digest);
         self.commit_prepared(move || async move {
             let record = self.manifest_record(access, by_digest).await?;
-            let mut require = vec![Requirement::ManifestPresent {
+            let mut require: Vec<_> = same_repository(access).into_iter().collect();
+            require.push(Requirement::ManifestPresent {
                 repository: repository.clone(),
                 digest: *digest,
-            }];
+            });
             let (mut tags, mut more_tags) = (Vec::new(), false);
             if self.inner.outbox.is_some() || self.is_gated() {
                 let most = if self.is_gated() {
@@ -537,12 +540,14 @@ impl Engine {
                 tag: tag.clone(),
             }];
             changes.extend(self.tell(access, EventAction::Delete, target, None)?);
+            let mut require: Vec<_> = same_repository(access).into_iter().collect();
+            require.push(Requirement::TagIs {
+                repository: repository.clone(),
+                tag: tag.clone(),
+                digest,
+            });
             Ok(Batch {
-                require: vec![Requirement::TagIs {
-                    repository: repository.clone(),
-                    tag: tag.clone(),
-                    digest,
-                }],
+                require,
                 changes,
                 durable: true,
             })

@@ -10,9 +10,9 @@ use registry_core::{
     UploadOptions, UploadOwner,
 };
 
-use super::Engine;
 use super::session::Session;
 use super::uploads::{interrupted, upload_at};
+use super::{Engine, gone, same_repository};
 use crate::{Batch, Change, CommitError, Requirement, UploadRecord};
 
 /// How long an upload that holds nothing has to be left alone to make room for
@@ -84,6 +84,8 @@ struct Place {
     repository: RepositoryName,
     id: UploadId,
     caller: Option<Caller>,
+    /// That the repository is the one that it was granted in.
+    same: Option<Requirement>,
 }
 
 impl OpenUploads {
@@ -234,6 +236,7 @@ impl Engine {
             repository: access.repository().clone(),
             id,
             caller: Caller::of(access.actor()),
+            same: same_repository(access),
         };
         let engine = self.clone();
         // On a task of its own, so that the upload of a client that goes away
@@ -250,7 +253,7 @@ impl Engine {
         let room = self.room_for(&place).await?;
         if matches!(room, Room::Free) {
             let batch = Batch {
-                require: vec![self.below(&place, 0)],
+                require: self.require_room(&place, 0),
                 changes: vec![Change::PutUpload(record.clone())],
                 durable: false,
             };
@@ -281,8 +284,10 @@ impl Engine {
         let Some((_session, abandoned)) = self.abandoned_upload(among, now).await? else {
             return Err(too_many(wait));
         };
+        let mut require = self.require_room(&place, 1);
+        require.push(upload_at(&abandoned));
         let batch = Batch {
-            require: vec![upload_at(&abandoned), self.below(&place, 1)],
+            require,
             changes: vec![
                 Change::DeleteUpload { id: abandoned.id },
                 Change::PutUpload(record),
@@ -312,8 +317,11 @@ impl Engine {
                 open.settle(place);
                 Ok(true)
             }
-            Err(CommitError::Conflict(_)) => {
+            Err(CommitError::Conflict(conflict)) => {
                 open.leave(&place.id);
+                if matches!(conflict, Requirement::EpochIs { .. }) {
+                    return Err(gone());
+                }
                 Ok(false)
             }
             Err(CommitError::Refused(error)) => {
@@ -328,12 +336,15 @@ impl Engine {
         }
     }
 
-    /// That there is room, or will be once `ended` of the open uploads ended.
-    fn below(&self, place: &Place, ended: u64) -> Requirement {
-        Requirement::UploadsBelow {
+    /// That the repository is the same, and that there is room in it, or will be once
+    /// `ended` of the open uploads ended.
+    fn require_room(&self, place: &Place, ended: u64) -> Vec<Requirement> {
+        let mut require: Vec<_> = place.same.iter().cloned().collect();
+        require.push(Requirement::UploadsBelow {
             repository: place.repository.clone(),
             count: self.options().max_uploads.saturating_add(ended),
-        }
+        });
+        require
     }
 
     /// Takes a place, if there is one for its caller.

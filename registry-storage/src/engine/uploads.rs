@@ -9,7 +9,7 @@ use super::content::{Stored, keep_one};
 use super::ingest::{Ending, ingest};
 use super::read_back::hash_body;
 use super::session::Session;
-use super::{COMMIT_TRIES, Engine, contended, unexpected};
+use super::{COMMIT_TRIES, Engine, contended, gone, same_repository, unexpected};
 use crate::{Batch, BlobKey, Change, CommitError, Requirement, StagedBlob, UploadRecord};
 
 impl Engine {
@@ -338,6 +338,7 @@ impl Engine {
                 Some(_) => Stored::Renewed,
             };
             let (mut batch, loser) = keep_one(stored, key, size, self.now());
+            batch.require.extend(same_repository(access));
             batch.require.push(upload_at(upload));
             batch.changes.push(Change::LinkBlob {
                 repository: access.repository().clone(),
@@ -360,6 +361,7 @@ impl Engine {
                     | Requirement::NotTouchedSince { .. },
                 )) => now = self.live_content(&digest).await?.map(|record| record.key),
                 Err(CommitError::Conflict(Requirement::UploadAt { .. })) => return Err(unknown()),
+                Err(CommitError::Conflict(Requirement::EpochIs { .. })) => return Err(gone()),
                 Err(CommitError::Conflict(conflict)) => return Err(unexpected(&conflict)),
                 Err(CommitError::Refused(error)) => return Err(error),
                 // The outcome is unknown, so the bytes stay.

@@ -34,6 +34,15 @@ pub enum Requirement {
         /// Its identity.
         identity: RepositoryIdentity,
     },
+    /// As many repositories of this name were deleted, whether or not there is one
+    /// now: that of an [epoch](registry_core::RepositoryEpoch) is still there, or still
+    /// to come.
+    EpochIs {
+        /// Its name.
+        repository: RepositoryName,
+        /// The number of the epoch.
+        number: u64,
+    },
     /// The repository holds at most this many bytes after the batch; the only
     /// requirement about the state that the changes leave behind.
     UsageAtMost {

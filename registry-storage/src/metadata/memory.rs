@@ -85,8 +85,7 @@ impl MetadataStore for MemoryMetadata {
     }
 
     async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
-        let state = self.read();
-        Ok(state.epochs.get(repository).copied().unwrap_or_default())
+        Ok(self.read().epoch(repository))
     }
 
     async fn repositories(

@@ -80,6 +80,7 @@ macro_rules! metadata_store_suite {
                 a_repository_comes_into_being_with_its_first_content
                 a_repository_stays_when_it_becomes_empty
                 a_recreated_repository_has_another_identity
+                an_epoch_can_be_required
                 each_deletion_begins_another_epoch
                 a_deleted_repository_takes_its_own_with_it
                 repositories_are_listed_in_the_order_of_bytes

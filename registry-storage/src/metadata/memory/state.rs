@@ -54,6 +54,10 @@ impl State {
             })
     }
 
+    pub(super) fn epoch(&self, name: &RepositoryName) -> RepositoryEpoch {
+        self.epochs.get(name).copied().unwrap_or_default()
+    }
+
     fn live(&self, digest: &Digest) -> Option<&BlobRecord> {
         let record = self.content.get(digest);
         record.filter(|record| record.state == BlobState::Live)
@@ -94,6 +98,7 @@ impl State {
                 .repositories
                 .get(repository)
                 .is_some_and(|repository| repository.identity == *identity),
+            Requirement::EpochIs { repository, number } => self.epoch(repository).number == *number,
             Requirement::UsageAtMost { repository, bytes } => {
                 let mut behind = self.clone();
                 for change in changes {

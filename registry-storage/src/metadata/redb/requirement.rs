@@ -22,6 +22,9 @@ impl<T: ReadableTable<Bytes, Bytes>> Facts<'_, T> {
             } => self
                 .repository(repository)?
                 .is_some_and(|repository| repository.identity == identity.0),
+            Requirement::EpochIs { repository, number } => {
+                self.epoch(repository)?.number == *number
+            }
             Requirement::UsageAtMost { repository, bytes } => {
                 Projection::new(self, repository)?.usage_behind(changes)? <= *bytes
             }

@@ -6,7 +6,9 @@ use super::make::{
     Commit, allowed, conflict, content, delete_repository, digest, link, manifest, moment, name,
     put_manifest, refused, tag, unconditional, upload,
 };
-use crate::{BlobState, Change, CommitError, MetadataStore, RepositoryIdentity, Requirement};
+use crate::{
+    Batch, BlobState, Change, CommitError, MetadataStore, RepositoryIdentity, Requirement,
+};
 
 /// Nothing is there before something was put there.
 pub async fn a_fresh_store_holds_nothing(store: &dyn MetadataStore) {
@@ -112,6 +114,37 @@ pub async fn each_deletion_begins_another_epoch(store: &dyn MetadataStore) {
     for other in ["a/b", "a-b", "b"] {
         assert_eq!(epoch(other).await, RepositoryEpoch::default());
     }
+}
+
+/// What was granted for a repository, or for the one yet to come, must change none
+/// that came to its name later.
+pub async fn an_epoch_can_be_required(store: &dyn MetadataStore) {
+    let is = |of, number| Requirement::EpochIs {
+        repository: name(of),
+        number,
+    };
+    allowed(store, is("a", 0)).await;
+    refused(store, is("a", 1)).await;
+    store.put([put_manifest("a", 1, 7)]).await;
+    allowed(store, is("a", 0)).await;
+    store.put([delete_repository("a", 5)]).await;
+    refused(store, is("a", 0)).await;
+    allowed(store, is("a", 1)).await;
+    store.put([put_manifest("a", 1, 7)]).await;
+    refused(store, is("a", 0)).await;
+    allowed(store, is("a", 1)).await;
+    allowed(store, is("b", 0)).await;
+    // It is about what is there before the batch.
+    let batch = Batch {
+        require: vec![is("a", 1)],
+        changes: vec![delete_repository("a", 6)],
+        durable: true,
+    };
+    store.commit(batch.clone()).await.unwrap();
+    assert!(matches!(
+        store.commit(batch).await,
+        Err(CommitError::Conflict(Requirement::EpochIs { .. }))
+    ));
 }
 
 /// All that is the repository's goes; what others have too stays.

@@ -222,6 +222,8 @@ fn requirement() -> impl Strategy<Value = Requirement> {
             repository,
             identity: RepositoryIdentity(identity),
         }),
+        (name(), 0..4_u64)
+            .prop_map(|(repository, number)| Requirement::EpochIs { repository, number }),
         (name(), 0..300_u64)
             .prop_map(|(repository, bytes)| Requirement::UsageAtMost { repository, bytes }),
         (name(), tag()).prop_map(|(repository, tag)| Requirement::TagAbsent { repository, tag }),
