@@ -111,6 +111,27 @@ async fn bare_hyper_serves_images_below_its_prefix() {
     pull(&registry, "team/app").await.unwrap();
 }
 
+/// The registry refuses the pages of others on this machine only to whom it knows to be
+/// here, so it was told.
+#[tokio::test]
+async fn programs_with_a_listener_of_their_own_tell_where_requests_come_from() {
+    for path in [
+        env!("CARGO_BIN_EXE_axum_app"),
+        env!("CARGO_BIN_EXE_axum_sessions"),
+        env!("CARGO_BIN_EXE_bare_hyper"),
+    ] {
+        let program = Program::start(path, &[]);
+        let asked = async |host: &str| {
+            let request = reqwest::Client::new().get(format!("{}/v2/", program.url()));
+            let request = request.header("host", host);
+            let request = request.header("origin", format!("http://{host}"));
+            request.send().await.unwrap().status()
+        };
+        assert_ne!(asked("localhost").await, 403, "{path}");
+        assert_eq!(asked("pages.example").await, 403, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn custom_login_asks_the_programs_own_users() {
     let mut program = Program::start(env!("CARGO_BIN_EXE_custom_login"), &[]);
@@ -258,6 +279,11 @@ async fn axum_sessions_lets_in_who_is_signed_in_to_the_program() {
         .unwrap();
     let docker = RemoteRegistry::builder(&program.url()).credentials("ann", id.as_str());
     let docker = docker.build().unwrap();
+    for _ in 0..60 {
+        let guess = client.get(format!("{}/v2/", program.url()));
+        let refused = guess.basic_auth("ann", Some("wrong")).send().await.unwrap();
+        assert_eq!(refused.status(), 401);
+    }
     push(&docker, "people/ann/app").await;
 
     let page = |cookie: String| {

@@ -43,7 +43,9 @@ impl Caller<'_> {
     }
 
     /// To be asked before a password is checked, and not for one that was found
-    /// right a moment ago: whoever guesses has to wait.
+    /// right a moment ago: whoever guesses has to wait. Where nobody asks, no password
+    /// is a guess, however wrong: that is for what can't be guessed, such as the id of
+    /// a session.
     ///
     /// # Errors
     ///

@@ -44,6 +44,11 @@ const REFUSED_MAX: u32 = 10_000;
 /// nobody is locked out by others. Of IPv6, an address is 64 bits, which is what
 /// one household has.
 ///
+/// Where a request doesn't say [where it comes from](registry_core::RequestOrigin::address),
+/// nobody can be told from those who guess, so nothing is counted, and nobody waits:
+/// otherwise anybody could keep everybody else out. Only the work of a check slows
+/// guessing down then, and the log says so once.
+///
 /// Names that nobody has count alike. Keys, and tokens of jobs, are taken whatever
 /// is guessed for the name that they are shown with; false ones are no guesses, and
 /// don't count, unless somebody [checks](crate::Caller::admit) them as passwords.
@@ -91,6 +96,8 @@ pub(crate) struct Guard {
     limits: GuardLimits,
     keys: RandomState,
     tables: Mutex<Tables>,
+    /// Whether the log says already that requests have no address.
+    told: AtomicBool,
 }
 
 #[derive(Default)]
@@ -181,6 +188,7 @@ impl Guard {
             limits,
             keys: RandomState::new(),
             tables: Mutex::default(),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -244,6 +252,9 @@ impl Attempt<'_> {
     /// doesn't learn by chance that a password which others used before is right,
     /// except at an address where it was.
     pub(crate) fn begin(&self) -> Result<()> {
+        if !self.is_counted() {
+            return Ok(());
+        }
         let now = self.now();
         let mut tables = self.guard.lock();
         let home = tables.homes.get(self.pair);
@@ -261,7 +272,7 @@ impl Attempt<'_> {
     pub(crate) fn admit(&self) -> Result<()> {
         let limits = self.guard.limits;
         self.asked.store(true, Ordering::Relaxed);
-        if self.admitted.load(Ordering::Relaxed) || limits == GuardLimits::NONE {
+        if self.admitted.load(Ordering::Relaxed) || !self.is_counted() {
             return Ok(());
         }
         let now = self.now();
@@ -297,6 +308,11 @@ impl Attempt<'_> {
         self.known.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it can be told from those of others, and somebody wants to know.
+    fn is_counted(&self) -> bool {
+        self.household.is_some() && self.guard.limits != GuardLimits::NONE
+    }
+
     /// Whether somebody checks the password.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
@@ -324,6 +340,9 @@ impl Attempt<'_> {
     /// The password was right.
     pub(crate) fn right(self) {
         self.doubted.store(false, Ordering::Relaxed);
+        if !self.is_counted() {
+            return;
+        }
         let checked = self.admitted.load(Ordering::Relaxed);
         // Also by one that was found right before, at another address maybe.
         if !checked && !self.arrived.load(Ordering::Relaxed) {
@@ -347,6 +366,10 @@ impl Attempt<'_> {
     }
 
     fn count(&self) {
+        if !self.is_counted() {
+            self.tell_of_strangers();
+            return;
+        }
         let now = self.now();
         let limits = self.guard.limits;
         let (address, name) = (self.address(), self.name());
@@ -371,6 +394,18 @@ impl Attempt<'_> {
         locked.name = table.entry(name).add(now, NAME_WINDOW, limits.per_name);
         drop(tables);
         self.tell(&locked, is_home);
+    }
+
+    /// Tells once that whoever embeds the registry doesn't say where requests come
+    /// from.
+    fn tell_of_strangers(&self) {
+        let limits = self.guard.limits;
+        if limits != GuardLimits::NONE && !self.guard.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a password was wrong, and the request has no address: nobody who guesses has to \
+                 wait; say where requests come from (`Peer` in registry-http)"
+            );
+        }
     }
 
     /// Tells the operator once, not with each further attempt.

@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv6Addr};
 ///
 /// `RegistryService` finds it among the request's
 /// extensions, where the listener puts it; a program with a listener of its
-/// own does the same. Without it, rules about networks don't match, events
-/// name no address, and no address is kept to its
-/// [share](crate::Limits::address_share).
+/// own does the same, for each request. Without it, rules about networks don't match,
+/// events name no address, no address is kept to its
+/// [share](crate::Limits::address_share) or [rate](registry_auth::RateLimits), and
+/// nobody who guesses passwords has to [wait](registry_auth::GuardLimits), as those
+/// who do can't be told from those who don't.
 ///
 /// ```
 /// use registry_http::Peer;

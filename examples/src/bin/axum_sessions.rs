@@ -14,10 +14,12 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::map_request;
 use axum::routing::post;
 use axum::{Router, response::IntoResponse};
 use http::header::{COOKIE, SET_COOKIE};
@@ -27,7 +29,7 @@ use registry_auth::{
 };
 use registry_core::{Randomness, SystemRandomness};
 use registry_examples::say;
-use registry_http::RegistryService;
+use registry_http::{Peer, RegistryService};
 use registry_storage::Engine;
 
 /// The most sessions there are at a time.
@@ -73,7 +75,8 @@ impl Authenticator for Sessions {
         let found = match caller.credentials {
             Credentials::Basic { user, password } => self
                 .user(password.expose())
-                // Nobody guesses 128 random bits, so there is nothing to slow down.
+                // Nobody guesses 128 random bits, so there is nothing to slow down: it doesn't
+                // ask `caller.admit()`, as whoever checks passwords does.
                 .filter(|owner| owner == user),
             Credentials::None => cookie(caller.headers).and_then(|id| self.user(id)),
             _ => None,
@@ -121,6 +124,14 @@ async fn sign_out(State(program): State<Program>, headers: HeaderMap) {
     }
 }
 
+/// Tells the registry where a request comes from: without it, no network is known, no
+/// address kept to its share, and nobody who guesses passwords would have to wait.
+async fn with_peer(ConnectInfo(from): ConnectInfo<SocketAddr>, mut request: Request) -> Request {
+    let address = from.ip();
+    request.extensions_mut().insert(Peer { address });
+    request
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = registry_examples::listen().await?;
@@ -139,7 +150,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             sessions,
             password: Secret::new(password),
         })
-        .fallback_service(registry);
+        .fallback_service(registry)
+        .layer(map_request(with_peer));
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).await?;
     Ok(())
 }

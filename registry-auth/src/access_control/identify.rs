@@ -43,13 +43,11 @@ impl Inner {
         sender: &Sender<'_>,
         exchanges: bool,
     ) -> Result<Option<Principal>, Refused> {
-        let mut is_guess = false;
         let attempt = match credentials {
             Credentials::Basic { user, password } => {
                 let address = sender.origin().address;
                 let attempt = self.guard.attempt(user, address, &self.clock);
-                is_guess = !self.is_no_guess(password);
-                if is_guess {
+                if !self.is_no_guess(password) {
                     attempt.begin()?;
                 }
                 Some(attempt)
@@ -82,10 +80,10 @@ impl Inner {
         // Of one that breaks off before anybody has looked, nothing came.
         match (attempt, &known) {
             (Some(attempt), Ok(_)) => attempt.right(),
-            // Nor of what wasn't tried as a password either: there is no end of made-up keys,
-            // and nothing is found out by them.
+            // Nor of what wasn't tried as a password either: there is no end of made-up keys
+            // and ids of sessions, and nothing is found out by them.
             (Some(attempt), Err(error))
-                if error.kind() == ErrorKind::Unauthorized && (is_guess || attempt.is_asked()) =>
+                if error.kind() == ErrorKind::Unauthorized && attempt.is_asked() =>
             {
                 attempt.wrong();
             }

@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use registry_auth::ClientCertificate;
-use registry_http::RegistryService;
+use registry_http::{Peer, RegistryService};
 use tower::ServiceExt;
 
 use crate::identities::certificate;
@@ -91,7 +91,10 @@ pub(crate) async fn send(
 ) -> Answer {
     // Over HTTP/1.1 what is left of a body is read and thrown away, to keep the
     // connection.
-    let request = Request::builder().version(Version::HTTP_2);
+    let peer = Peer {
+        address: [198, 51, 100, 7].into(),
+    };
+    let request = Request::builder().version(Version::HTTP_2).extension(peer);
     let mut request = request.method(method).uri(uri);
     for header in headers {
         let (name, value) = header.split_once(':').unwrap();
