@@ -48,6 +48,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use self::algorithm::Algorithm;
 pub use self::claims::Claims;
+pub(crate) use self::claims::Times;
 pub use self::key::VerificationKey;
 pub use self::key_set::KeySet;
 pub use self::strict_json::Json;

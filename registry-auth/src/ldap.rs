@@ -28,7 +28,7 @@ use self::server::Server;
 use self::trust::Authorities;
 use crate::kept_secret::KeptSecret;
 use crate::principal::is_plain;
-use crate::remembered::{Fingerprint, Remembered};
+use crate::remembered::{Fingerprint, Memory, Remembered};
 use crate::{
     Authenticator, Caller, Credentials, Principal, PrincipalKind, Secret, Standing, hide_secrets,
     wrong_credentials,
@@ -43,6 +43,10 @@ const REMEMBER_MAX: Duration = Duration::from_mins(1);
 
 /// How many logins, and how many users, are remembered at least.
 const REMEMBERED: usize = 4096;
+
+/// How many bytes they take at most, in each of two generations: somebody may be in
+/// many groups.
+const REMEMBERED_BYTES: usize = 8 << 20;
 
 /// When a refusal is given, whatever it took to find out. Though it is asked the
 /// same, a directory answers sooner about a name that it doesn't know than about a
@@ -310,8 +314,8 @@ impl LdapBuilder {
             remember: self.remember,
             clock: self.clock,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            logins: Remembered::new(REMEMBERED),
-            standings: Remembered::new(REMEMBERED),
+            logins: Remembered::new(REMEMBERED, REMEMBERED_BYTES),
+            standings: Remembered::new(REMEMBERED, REMEMBERED_BYTES),
         })
     }
 }
@@ -505,6 +509,15 @@ impl Ldap {
         short(context.sign().as_ref())
     }
 
+    fn memory<V>(&self, value: V, bytes: usize, now: SystemTime) -> Memory<V> {
+        let until = now.checked_add(self.remember).unwrap_or(now);
+        Memory {
+            value,
+            bytes,
+            until,
+        }
+    }
+
     fn is_fresh(&self, since: SystemTime) -> bool {
         let age = self.clock.now().duration_since(since);
         age.is_ok_and(|age| age < self.remember)
@@ -559,7 +572,7 @@ impl Authenticator for Ldap {
             return Ok(None);
         }
         let fingerprint = self.fingerprint(user, password.expose());
-        if let Some((principal, since)) = self.logins.get(&fingerprint)
+        if let Some((principal, since)) = self.logins.get(&fingerprint, self.clock.now())
             && self.is_fresh(since)
             && caller.lets_in(&principal)
         {
@@ -574,7 +587,8 @@ impl Authenticator for Ldap {
         }
         let refusal = match checked {
             Checked::Right(principal) if caller.lets_in(&principal) => {
-                self.logins.insert(fingerprint, (principal.clone(), now));
+                let memory = self.memory((principal.clone(), now), principal.bytes(), now);
+                self.logins.insert(fingerprint, memory, now);
                 return Ok(Some(principal));
             }
             Checked::Right(principal) => Ok(Some(principal)),
@@ -598,14 +612,16 @@ impl Authenticator for Ldap {
             return Ok(Standing::Gone);
         }
         let fingerprint = self.fingerprint(name, "");
-        let remembered = self.standings.get(&fingerprint);
+        let remembered = self.standings.get(&fingerprint, self.clock.now());
         let fresh = remembered.filter(|(_, since)| self.is_fresh(*since));
         let found = if let Some((found, _)) = fresh {
             found
         } else {
             let now = self.clock.now();
             let found = self.within(self.look_up(name)).await?;
-            self.standings.insert(fingerprint, (found.clone(), now));
+            let bytes = found.as_ref().map_or(0, Principal::bytes);
+            let memory = self.memory((found.clone(), now), bytes, now);
+            self.standings.insert(fingerprint, memory, now);
             found
         };
         // It may be called otherwise by now, if only in upper case.

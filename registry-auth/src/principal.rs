@@ -342,6 +342,28 @@ impl Principal {
         self.source.as_deref()
     }
 
+    /// How much memory it takes, as far as can be told: rather too much than too little.
+    #[cfg(any(feature = "ldap", feature = "token"))]
+    pub(crate) fn bytes(&self) -> usize {
+        /// What each text in a table takes besides its length.
+        const PLACE: usize = 96;
+        let groups = self.groups().map(str::len);
+        let claims = self
+            .claims()
+            .map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(PLACE));
+        let limits = self
+            .limits()
+            .into_iter()
+            .flat_map(TokenLimits::repositories);
+        let repositories = limits.map(|repository| repository.as_str().len());
+        let texts = groups.chain(claims).chain(repositories);
+        texts
+            .map(|length| length.saturating_add(PLACE))
+            .chain([self.name.len(), self.issuer.len(), size_of::<Self>()])
+            .chain(self.limits().map(size_of_val))
+            .fold(0, usize::saturating_add)
+    }
+
     /// Whether it can be let in at all.
     pub(crate) fn is_sound(&self) -> bool {
         let poses_as_another = match self.kind {

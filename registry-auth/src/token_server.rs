@@ -8,6 +8,7 @@ mod request;
 mod revocation;
 mod signing_key;
 mod signing_keys;
+mod verified;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,12 +23,11 @@ use registry_core::{
 use self::access_token::Content;
 use self::key_ring::KeyRing;
 use self::refresh::{Found, Terms};
-use self::revocation::Revocable;
 use self::signing_keys::SigningKeys;
+use self::verified::{Verified, VerifiedTokens};
 use crate::challenge::Bearer;
 use crate::credentials::AUTHORIZATION_MAX;
-use crate::jwt::{self, Algorithm, Claims, Profile, Rejected};
-use crate::remembered::Remembered;
+use crate::jwt::{self, Algorithm, Profile, Rejected};
 use crate::{MemoryRecords, Principal, PrincipalKind, Secret, TokenLimits, wrong_credentials};
 
 pub use self::answer::TokenAnswer;
@@ -57,11 +57,12 @@ const LONGEST: Duration = LIFETIMES.end().saturating_add(GRACE);
 /// something with it is asked about [once more](crate::Grant::confirm).
 const HELD: Duration = Duration::from_mins(15);
 
-/// How many verified tokens are remembered at least.
-const VERIFIED: usize = 4096;
+/// The most repositories in one token.
+const REPOSITORIES_MAX: usize = 100;
 
-/// The most resources in one token.
-const RESOURCES_MAX: usize = 100;
+/// The same in one that everybody gets: clients ask for one, and for another one where
+/// they mount from there.
+const NOBODYS_REPOSITORIES_MAX: usize = 20;
 
 /// Gives out tokens and checks them: [`AccessControl::tokens`] makes it that of
 /// a registry.
@@ -94,31 +95,10 @@ pub struct TokenServer {
     refresh_lifetime: Duration,
     rotation: Duration,
     profile: Profile,
-    verified: Remembered<Arc<Verified>>,
+    verified: VerifiedTokens,
     records: Arc<dyn Records>,
     /// Whether the records outlive the process.
     refreshes: bool,
-}
-
-/// A token whose signature and claims were found right.
-#[derive(Debug)]
-pub(crate) struct Verified {
-    claims: Claims,
-    holder: Principal,
-    source: String,
-    revocable: Revocable,
-}
-
-impl Verified {
-    /// Who holds it, limited to what it covers, as far as the token knows.
-    pub(crate) fn holder(&self) -> &Principal {
-        &self.holder
-    }
-
-    /// The [source](crate::Authenticator::source) that knows the holder.
-    pub(crate) fn source(&self) -> &str {
-        &self.source
-    }
 }
 
 /// What a new token is to say.
@@ -182,7 +162,7 @@ impl TokenServer {
             refresh_lifetime: Duration::from_hours(24 * 365),
             rotation: Duration::from_hours(24 * 90),
             profile: Profile::new("", ""),
-            verified: Remembered::new(VERIFIED),
+            verified: VerifiedTokens::new(),
             records: Arc::new(MemoryRecords::new()),
             refreshes: false,
         }
@@ -333,8 +313,8 @@ impl TokenServer {
         match self.read(token, &ring, now) {
             // Nobody's gives what everybody has anyway: to write that down would only let
             // strangers fill the disk.
-            Ok(verified) if verified.holder.kind() != PrincipalKind::Anonymous => {
-                verified.revocable.revoke(&*self.records, HELD).await
+            Ok(verified) if verified.holder().kind() != PrincipalKind::Anonymous => {
+                verified.revocable().revoke(&*self.records, HELD).await
             }
             _ => Ok(()),
         }
@@ -395,9 +375,20 @@ impl TokenServer {
             return Err(ErrorKind::RequestInvalid
                 .error("tokens for this service are given out elsewhere; compare its name"));
         }
-        if request.scopes().repositories().count() > RESOURCES_MAX {
+        if request.scopes().repositories().count() > REPOSITORIES_MAX {
             return Err(ErrorKind::RequestInvalid.error(format!(
-                "the token would be too large; ask for at most {RESOURCES_MAX} repositories"
+                "the token would be too large; ask for at most {REPOSITORIES_MAX} repositories"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks that a request of somebody unknown isn't for too much.
+    pub(crate) fn check_nobodys(request: &TokenRequest) -> Result<()> {
+        if request.scopes().repositories().count() > NOBODYS_REPOSITORIES_MAX {
+            return Err(ErrorKind::RequestInvalid.error(format!(
+                "without a login a token is for at most {NOBODYS_REPOSITORIES_MAX} repositories; ask \
+                 for fewer, or log in"
             )));
         }
         Ok(())
@@ -412,7 +403,7 @@ impl TokenServer {
     ) -> Result<Option<Arc<Verified>>> {
         let ring = self.keys.current().await;
         match self.read(token, &ring, now) {
-            Ok(verified) if verified.revocable.is_revoked(&*self.records).await? => {
+            Ok(verified) if verified.revocable().is_revoked(&*self.records).await? => {
                 tracing::debug!("a token was refused, as it was revoked");
                 Err(wrong_credentials())
             }
@@ -456,23 +447,19 @@ impl TokenServer {
         now: SystemTime,
     ) -> Result<Arc<Verified>, Rejected> {
         let fingerprint = jwt::fingerprint(token);
-        let verified = if let Some(verified) = self.verified.get(&fingerprint) {
+        let verified = if let Some(verified) = self.verified.get(&fingerprint, now) {
             // What was right then may have ended since.
-            verified.claims.check_times(&self.profile, now)?;
+            verified.check_times(&self.profile, now)?;
             verified
         } else {
             let claims = jwt::verify(token.expose(), ring.all(), &self.profile, now)?;
-            let (holder, source) = access_token::read(&claims).ok_or(Rejected::Claim("access"))?;
-            let verified = Arc::new(Verified {
-                revocable: Revocable::new(&claims, &holder).ok_or(Rejected::Claim("jti"))?,
-                source: source.to_owned(),
-                holder,
-                claims,
-            });
-            self.verified.insert(fingerprint, Arc::clone(&verified));
+            let verified = Arc::new(Verified::read(&claims)?);
+            let end = claims.times().end(&self.profile);
+            self.verified
+                .insert(fingerprint, Arc::clone(&verified), end, now);
             verified
         };
-        let key = verified.claims.key();
+        let key = verified.key();
         if ring.is_trusted(key, now) {
             Ok(verified)
         } else {

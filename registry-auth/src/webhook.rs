@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::fetch::check_url;
 use crate::kept_secret::KeptSecret;
-use crate::remembered::Remembered;
+use crate::remembered::{Memory, Remembered};
 use crate::shares::Shares;
 use crate::{Decision, Fetch, Principal, PrincipalKind, Question, Review, Secret};
 
@@ -32,6 +32,9 @@ const REMEMBERED_MAX: Duration = Duration::from_mins(1);
 
 /// How many answers are remembered at least.
 const REMEMBERED: usize = 4096;
+
+/// How many bytes they take at most, in each of two generations.
+const REMEMBERED_BYTES: usize = 8 << 20;
 
 /// The longest reason that clients are shown, in characters.
 const REASON_MAX: usize = 256;
@@ -85,7 +88,7 @@ impl Webhook {
             fetch: Arc::new(fetch),
             secret: None,
             remember: Duration::ZERO,
-            remembered: Remembered::new(REMEMBERED),
+            remembered: Remembered::new(REMEMBERED, REMEMBERED_BYTES),
             shares: Shares::new(OPEN_MAX),
         })
     }
@@ -168,7 +171,7 @@ impl Review for Webhook {
             return self.ask(question, &input, actions).await;
         }
         let fingerprint = Sha256::digest(input.to_json()?).into();
-        let known = self.remembered.get(&fingerprint);
+        let known = self.remembered.get(&fingerprint, question.at);
         // A clock that was set back ends it, too.
         let is_young = |since: SystemTime| {
             let age = question.at.duration_since(since);
@@ -179,8 +182,15 @@ impl Review for Webhook {
         }
         input = input.at(question.at);
         let decision = self.ask(question, &input, actions).await?;
-        self.remembered
-            .insert(fingerprint, (decision.clone(), question.at));
+        let memory = Memory {
+            value: (decision.clone(), question.at),
+            bytes: REASON_MAX,
+            until: question
+                .at
+                .checked_add(self.remember)
+                .unwrap_or(question.at),
+        };
+        self.remembered.insert(fingerprint, memory, question.at);
         Ok(decision)
     }
 }

@@ -173,6 +173,9 @@ impl Inner {
         };
         self.count_known(known.as_ref())?;
         let holder = known.unwrap_or_else(|| Principal::anonymous().found_by(NOBODY));
+        if holder.kind() == PrincipalKind::Anonymous {
+            TokenServer::check_nobodys(request)?;
+        }
         let standing = match holder.kind() {
             PrincipalKind::Anonymous => None,
             _ => match self.standing(&holder, holder.source()).await? {

@@ -9,8 +9,8 @@ use registry_core::{Error, ErrorKind, Result};
 
 use super::certificates::DatedKeys;
 use super::remote_keys::RemoteKeys;
-use crate::jwt::{self, Claims, KeySet, Profile, Rejected};
-use crate::remembered::{Fingerprint, Remembered};
+use crate::jwt::{self, Claims, KeySet, Profile, Rejected, Times};
+use crate::remembered::{Fingerprint, Memory, Remembered};
 use crate::watched_file::WatchedFile;
 use crate::{Fetch, Principal, Secret, wrong_credentials};
 
@@ -19,6 +19,10 @@ const FILE_MAX: u64 = 256 << 10;
 
 /// How many verified tokens are remembered at least.
 const VERIFIED: usize = 4096;
+
+/// How many bytes they take at most, in each of two generations: many may have tokens
+/// of an issuer that are of no use here.
+const VERIFIED_BYTES: usize = 4 << 20;
 
 /// Checks tokens of one issuer, and remembers those that were right.
 #[derive(Debug)]
@@ -35,10 +39,13 @@ enum Keys {
     Remote(RemoteKeys),
 }
 
-/// A token that was found right, and the keys by which it was.
+/// Of a token that was found right, when it is good, who holds it, and the keys by
+/// which it was.
 #[derive(Debug)]
 struct Verified {
-    claims: Claims,
+    times: Times,
+    /// The name of the key that signed it.
+    key: Box<str>,
     holder: Principal,
     keys: Arc<Vec<DatedKeys>>,
 }
@@ -95,7 +102,7 @@ impl Verifier {
         Self {
             profile,
             sources: Vec::new(),
-            verified: Remembered::new(VERIFIED),
+            verified: Remembered::new(VERIFIED, VERIFIED_BYTES),
         }
     }
 
@@ -146,7 +153,7 @@ impl Verifier {
         holder: impl Fn(&Claims) -> Result<Principal, Rejected>,
     ) -> Result<Principal, Unverified> {
         let fingerprint = jwt::fingerprint(token);
-        let known = self.verified.get(&fingerprint);
+        let known = self.verified.get(&fingerprint, now);
         let mut rejected = Rejected::UnknownKey(None);
         if known.is_none() {
             // What no key could have signed is worth no look at any.
@@ -172,16 +179,14 @@ impl Verifier {
             };
             if let Some(known) = &known
                 && Arc::ptr_eq(&known.keys, &keys)
-                && keys
-                    .iter()
-                    .any(|dated| dated.holds(known.claims.key(), now))
+                && keys.iter().any(|dated| dated.holds(&known.key, now))
             {
                 // What was right then may have ended since.
-                known.claims.check_times(&self.profile, now)?;
+                known.times.check(&self.profile, now)?;
                 return Ok(known.holder.clone());
             }
             match self.verify_with(&keys, token, now) {
-                Ok(claims) => return self.remember(fingerprint, claims, keys, &holder),
+                Ok(claims) => return self.remember(fingerprint, &claims, keys, now, &holder),
                 Err(other) => rejected = graver(rejected, other)?,
             }
         }
@@ -191,7 +196,7 @@ impl Verifier {
                     continue;
                 };
                 match self.verify_with(&keys, token, now) {
-                    Ok(claims) => return self.remember(fingerprint, claims, keys, &holder),
+                    Ok(claims) => return self.remember(fingerprint, &claims, keys, now, &holder),
                     Err(other) => rejected = graver(rejected, other)?,
                 }
             }
@@ -221,17 +226,23 @@ impl Verifier {
     fn remember(
         &self,
         fingerprint: Fingerprint,
-        claims: Claims,
+        claims: &Claims,
         keys: Arc<Vec<DatedKeys>>,
+        now: SystemTime,
         holder: impl Fn(&Claims) -> Result<Principal, Rejected>,
     ) -> Result<Principal, Unverified> {
-        let holder = holder(&claims)?;
-        let verified = Arc::new(Verified {
-            claims,
-            holder: holder.clone(),
-            keys,
-        });
-        self.verified.insert(fingerprint, verified);
+        let holder = holder(claims)?;
+        let memory = Memory {
+            bytes: holder.bytes().saturating_add(claims.key().len()),
+            until: claims.times().end(&self.profile),
+            value: Arc::new(Verified {
+                times: claims.times(),
+                key: claims.key().into(),
+                holder: holder.clone(),
+                keys,
+            }),
+        };
+        self.verified.insert(fingerprint, memory, now);
         Ok(holder)
     }
 }

@@ -18,11 +18,17 @@ pub struct Claims {
     issuer: String,
     subject: Option<String>,
     audiences: Vec<String>,
+    times: Times,
+    id: Option<String>,
+    others: BTreeMap<String, Json>,
+}
+
+/// When a token is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
     expires_at: SystemTime,
     not_before: Option<SystemTime>,
     issued_at: SystemTime,
-    id: Option<String>,
-    others: BTreeMap<String, Json>,
 }
 
 impl Claims {
@@ -44,9 +50,11 @@ impl Claims {
             issuer,
             subject: name(&mut claims, "sub")?,
             audiences: audiences(claims.remove("aud"))?,
-            expires_at,
-            not_before: time(&mut claims, "nbf")?,
-            issued_at,
+            times: Times {
+                expires_at,
+                not_before: time(&mut claims, "nbf")?,
+                issued_at,
+            },
             id: name(&mut claims, "jti")?,
             others: claims,
         };
@@ -71,18 +79,12 @@ impl Claims {
     ///
     /// [`Rejected::Expired`] or [`Rejected::TooEarly`].
     pub fn check_times(&self, expect: &Profile, now: SystemTime) -> Result<(), Rejected> {
-        let too_early = |time: SystemTime| {
-            time.duration_since(now)
-                .is_ok_and(|ahead| ahead > AHEAD_MAX)
-        };
-        if too_early(self.issued_at) || self.not_before.is_some_and(too_early) {
-            return Err(Rejected::TooEarly);
-        }
-        let late = now.duration_since(self.expires_at).unwrap_or_default();
-        if late > expect.grace {
-            return Err(Rejected::Expired);
-        }
-        Ok(())
+        self.times.check(expect, now)
+    }
+
+    /// The same of a token of which nothing else is remembered.
+    pub(crate) fn times(&self) -> Times {
+        self.times
     }
 
     /// The name of the key that signed it.
@@ -108,17 +110,17 @@ impl Claims {
 
     /// `exp`: when it ends.
     pub fn expires_at(&self) -> SystemTime {
-        self.expires_at
+        self.times.expires_at
     }
 
     /// `nbf`: when it begins.
     pub fn not_before(&self) -> Option<SystemTime> {
-        self.not_before
+        self.times.not_before
     }
 
     /// `iat`: when it was issued.
     pub fn issued_at(&self) -> SystemTime {
-        self.issued_at
+        self.times.issued_at
     }
 
     /// `jti`: its own name. It holds no control characters.
@@ -136,6 +138,30 @@ impl Claims {
         self.others
             .iter()
             .map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+impl Times {
+    /// Whether the token is good at `now`.
+    pub(crate) fn check(self, expect: &Profile, now: SystemTime) -> Result<(), Rejected> {
+        let too_early = |time: SystemTime| {
+            time.duration_since(now)
+                .is_ok_and(|ahead| ahead > AHEAD_MAX)
+        };
+        if too_early(self.issued_at) || self.not_before.is_some_and(too_early) {
+            return Err(Rejected::TooEarly);
+        }
+        let late = now.duration_since(self.expires_at).unwrap_or_default();
+        if late > expect.grace {
+            return Err(Rejected::Expired);
+        }
+        Ok(())
+    }
+
+    /// When whoever remembers the token can forget it.
+    pub(crate) fn end(self, expect: &Profile) -> SystemTime {
+        let end = self.expires_at.checked_add(expect.grace);
+        end.unwrap_or(self.expires_at)
     }
 }
 

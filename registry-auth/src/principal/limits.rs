@@ -71,6 +71,13 @@ impl TokenLimits {
         self
     }
 
+    /// Every repository, as often as it is written down.
+    #[cfg(any(feature = "ldap", feature = "token"))]
+    pub(crate) fn repositories(&self) -> impl Iterator<Item = &RepositoryName> {
+        let covered = self.scopes.repositories().map(|(repository, _)| repository);
+        covered.chain(self.epochs.keys())
+    }
+
     /// What is covered.
     pub fn scopes(&self) -> &Scopes {
         &self.scopes

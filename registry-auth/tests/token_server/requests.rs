@@ -199,7 +199,9 @@ async fn a_request_that_cannot_be_met_is_told_so() {
         .unwrap_err()
         .error;
     assert_eq!(error.kind(), ErrorKind::RequestInvalid);
-    issue(&access, None, &many[1..].join("&")).await.unwrap();
+    issue(&access, Some(&basic("ann", "ann")), &many[1..].join("&"))
+        .await
+        .unwrap();
     for query in ["service=a&service=b", "scope=%ff"] {
         let error = TokenRequest::from_query(query).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestInvalid, "{query}");
@@ -406,7 +408,8 @@ async fn what_is_given_for_a_login_that_ends_does_not_outlive_it() {
 
 #[tokio::test]
 async fn the_longest_token_that_is_given_out_fits_into_a_header() {
-    let access = registry(&People::default());
+    let access = registry(&People::of([ann()]));
+    let login = basic("ann", "ann");
     let query = |others: usize, length: usize| {
         let names = (0..others).map(|number| format!("public/{number:0160}"));
         let scopes = names.chain([format!("public/{}", "a".repeat(length))]);
@@ -414,12 +417,15 @@ async fn the_longest_token_that_is_given_out_fits_into_a_header() {
         scopes.collect::<Vec<_>>().join("&")
     };
     let mut others = 0;
-    while issue(&access, None, &query(others + 1, 1)).await.is_ok() {
+    while issue(&access, Some(&login), &query(others + 1, 1))
+        .await
+        .is_ok()
+    {
         others += 1;
     }
     let mut longest = None;
     for length in 1..249 {
-        match issue(&access, None, &query(others, length)).await {
+        match issue(&access, Some(&login), &query(others, length)).await {
             Ok(answer) => longest = Some(answer),
             Err(refusal) => {
                 assert_eq!(refusal.error.kind(), ErrorKind::RequestInvalid);
@@ -434,7 +440,9 @@ async fn the_longest_token_that_is_given_out_fits_into_a_header() {
         .unwrap();
     // Whatever is asked for, up to as many as there may be.
     for others in [others + 1, 80, 99] {
-        let refusal = issue(&access, None, &query(others, 240)).await.unwrap_err();
+        let refusal = issue(&access, Some(&login), &query(others, 240))
+            .await
+            .unwrap_err();
         assert_eq!(refusal.error.kind(), ErrorKind::RequestInvalid);
     }
 }

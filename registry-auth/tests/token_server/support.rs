@@ -14,6 +14,7 @@ use registry_auth::{
 use registry_core::{Action, ErrorKind, Operation, RequestOrigin, Result};
 use serde_json::Value;
 
+#[allow(unused_imports, reason = "not all who use this move the clock")]
 pub(crate) use crate::ahead::Ahead;
 pub(crate) use crate::sender::{basic, headers};
 
