@@ -8,12 +8,12 @@ use crate::model::{self, Expected};
 use crate::principals::{self, EVERYBODY, HOLDERS, Shows, Somebody};
 use crate::routes::{Needs, ROUTES, Route, meaning};
 use crate::spellings::spellings;
-use crate::world::{Logins, REPOSITORIES, World};
+use crate::world::{Logins, Place, REPOSITORIES, World};
 
 /// Cases, and what was wrong with them.
 struct Trial {
     logins: Logins,
-    through_cache: bool,
+    place: Place,
     world: World,
     /// What the world was like before anybody changed it.
     state: String,
@@ -32,14 +32,14 @@ struct Case<'a> {
 
 impl Trial {
     async fn new(logins: Logins) -> Self {
-        Self::seen(logins, false).await
+        Self::at(logins, Place::Memory).await
     }
 
-    async fn seen(logins: Logins, through_cache: bool) -> Self {
-        let world = World::seen(logins, through_cache).await;
+    async fn at(logins: Logins, place: Place) -> Self {
+        let world = World::at(logins, place).await;
         Self {
             logins,
-            through_cache,
+            place,
             state: world.state().await,
             world,
             cases: 0,
@@ -93,7 +93,7 @@ impl Trial {
             if expected.refused {
                 wrong.push("something changed".to_owned());
             }
-            self.world = World::seen(self.logins, self.through_cache).await;
+            self.world = World::at(self.logins, self.place).await;
             self.state = self.world.state().await;
         }
         if !wrong.is_empty() {
@@ -204,11 +204,30 @@ async fn every_route_for_every_token_in_every_state() {
     everybody_asks(Logins::Tokens, &with_tokens(), 32_000).await;
 }
 
+/// The same where everything is in files and the database, for some of everybody.
+#[tokio::test]
+async fn every_route_of_a_directory_for_some_in_every_state() {
+    let logins = Logins::Passwords;
+    let names = [principals::ANONYMOUS, "stranger", "reader", "dropper"];
+    let who: Vec<_> = names
+        .iter()
+        .filter_map(|name| EVERYBODY.iter().find(|somebody| somebody.name == *name))
+        .collect();
+    assert_eq!(who.len(), names.len());
+    let mut trial = Trial::at(logins, Place::Directory).await;
+    ask_all(&mut trial, &who, |route, who, repository| {
+        model::expected(route, who, repository, logins)
+    })
+    .await;
+    let each: usize = routes().map(|route| repositories(route).len()).sum();
+    trial.end(who.len() * each);
+}
+
 /// S-14: through a cache, which takes no pushes, everybody is refused as without it.
 #[tokio::test]
 async fn every_route_of_a_cache_for_everybody_in_every_state() {
     let logins = Logins::Passwords;
-    let mut trial = Trial::seen(logins, true).await;
+    let mut trial = Trial::at(logins, Place::BehindACache).await;
     let everybody: Vec<_> = EVERYBODY.iter().collect();
     ask_all(&mut trial, &everybody, |route, who, repository| {
         model::expected_of_cache(route, who, repository, logins)

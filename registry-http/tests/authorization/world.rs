@@ -1,6 +1,7 @@
 //! A registry with repositories in every state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,10 @@ use registry_core::{
     Reference, Registry, Scopes, SystemClock, UploadId, UploadOptions,
 };
 use registry_http::{Administration, RegistryService};
-use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
+use registry_storage::{
+    Durability, Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough,
+};
+use tempfile::TempDir;
 
 use crate::exchange::{Answer, send};
 use crate::identities::foreign;
@@ -67,6 +71,63 @@ impl Clock for Behind {
     }
 }
 
+/// Where a registry is, and how it is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Memory,
+    /// In memory, seen through a cache in front of it.
+    BehindACache,
+    /// In a directory, with files and the database.
+    Directory,
+}
+
+/// What is in a registry.
+enum Contents {
+    Memory(Arc<MemoryMetadata>, MemoryBlobs),
+    Directory(TempDir),
+}
+
+impl Contents {
+    async fn new(place: Place) -> (Engine, Self) {
+        if place == Place::Directory {
+            let directory = TempDir::new().unwrap();
+            // It needn't survive anything.
+            let root = Engine::root(directory.path(), Durability::None).await;
+            return (root.unwrap().build(), Self::Directory(directory));
+        }
+        let metadata = Arc::new(MemoryMetadata::new());
+        let blobs = MemoryBlobs::new();
+        let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+        (engine, Self::Memory(metadata, blobs))
+    }
+
+    fn state(&self) -> String {
+        match self {
+            Self::Memory(metadata, blobs) => format!("{metadata:?} {blobs:?}"),
+            Self::Directory(directory) => {
+                let mut files = Vec::new();
+                list(directory.path(), &mut files);
+                files.sort();
+                format!("{files:?}")
+            }
+        }
+    }
+}
+
+/// The files below a directory, with their sizes: each change of what is known is a line
+/// more of the change log, and the database only says the same.
+fn list(directory: &Path, files: &mut Vec<(PathBuf, u64)>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        if about.is_dir() {
+            list(&entry.path(), files);
+        } else if entry.file_name() != "metadata.redb" {
+            files.push((entry.path(), about.len()));
+        }
+    }
+}
+
 /// A registry, and what is in it.
 pub(crate) struct World {
     pub(crate) service: RegistryService,
@@ -82,22 +143,18 @@ pub(crate) struct World {
     /// The ids of keys, by what paths call them.
     key_ids: BTreeMap<&'static str, String>,
     pub(crate) engine: Engine,
-    metadata: Arc<MemoryMetadata>,
-    blobs: MemoryBlobs,
+    contents: Contents,
     /// The open uploads of each repository, and who began them.
     uploads: BTreeMap<(&'static str, &'static str), UploadId>,
 }
 
 impl World {
     pub(crate) async fn new(logins: Logins) -> Self {
-        Self::seen(logins, false).await
+        Self::at(logins, Place::Memory).await
     }
 
-    /// The registry itself, or as it is seen through a cache in front of it.
-    pub(crate) async fn seen(logins: Logins, through_cache: bool) -> Self {
-        let metadata = Arc::new(MemoryMetadata::new());
-        let blobs = MemoryBlobs::new();
-        let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+    pub(crate) async fn at(logins: Logins, place: Place) -> Self {
+        let (engine, contents) = Contents::new(place).await;
         let clock = Behind::default();
         let records = Arc::new(MemoryRecords::new());
         let keys = Keys::new(Arc::clone(&records));
@@ -118,7 +175,7 @@ impl World {
             let administration = Administration::new()
                 .registry(engine.clone())
                 .keys(keys.clone());
-            let service = if through_cache {
+            let service = if place == Place::BehindACache {
                 let local = Engine::builder(MemoryBlobs::new(), MemoryMetadata::new())
                     .options(EngineOptions::default().sparse_manifests(true))
                     .build();
@@ -141,8 +198,7 @@ impl World {
             made: BTreeMap::new(),
             key_ids: BTreeMap::new(),
             engine,
-            metadata,
-            blobs,
+            contents,
             uploads: BTreeMap::new(),
         };
         world.put_blob(VAULT, "hidden").await;
@@ -351,7 +407,7 @@ impl World {
                 }
             })
             .collect();
-        format!("{:?} {:?} {records:?}", self.metadata, self.blobs)
+        format!("{} {records:?}", self.contents.state())
     }
 
     /// The upload that somebody has in a repository: who has none knows somebody
