@@ -32,7 +32,8 @@ const TRUSTED: u64 = 24 * 3600;
 const PARALLEL: u32 = 64;
 
 /// How many refused attempts it takes until not even an address of its own is
-/// good for a password that was found right before.
+/// good for a password that was found right before. Without an end to it, whoever
+/// shares the address tries as many as can be refused, since the right one is let in.
 const REFUSED_MAX: u32 = 10_000;
 
 /// How many wrong passwords are taken.

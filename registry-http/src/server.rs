@@ -30,7 +30,6 @@ use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use registry_auth::ClientCertificate;
 use registry_core::{ErrorKind, Result};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
@@ -46,6 +45,7 @@ use tower_service::Service;
 #[cfg(feature = "acme")]
 pub use self::acme::Acme;
 pub use self::client_auth::ClientAuth;
+use self::client_auth::Vouched;
 pub use self::tls::{Tls, TlsVersion};
 
 use self::connection::{Connection, Protocol, Spoken};
@@ -200,6 +200,7 @@ impl Server {
             usual: tls.config(self.protocol.http2)?,
             challenges: tls.challenges()?,
         };
+        let clients = tls.clients();
         self.fresh.push(tls.clone());
         self.listeners.push(Box::new(move |protocol, stop| {
             Box::pin(async move {
@@ -211,6 +212,7 @@ impl Server {
                     };
                     let (protocol, service) = (protocol.clone(), service.clone());
                     let (acceptor, stop) = (acceptor.clone(), connections.clone());
+                    let clients = clients.clone();
                     async move {
                         let handshake = async {
                             if is_unencrypted(&stream).await? {
@@ -243,9 +245,9 @@ impl Server {
                             _ => Spoken::Http1,
                         };
                         let chain = session.peer_certificates().unwrap_or_default();
-                        let certificate = chain
-                            .first()
-                            .map(|own| ClientCertificate::from_der(own.as_ref()));
+                        let certificate = clients
+                            .as_ref()
+                            .and_then(|clients| Vouched::new(clients, chain));
                         let connection = Connection {
                             io: stream,
                             spoken,

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -129,6 +130,11 @@ impl Running {
     /// What a client that shows this is answered at `/v2/ann/app/tags/list`; nothing
     /// if it gets no answer.
     async fn ask(&self, shown: Option<&Shown>, headers: &[(&str, &str)]) -> Option<StatusCode> {
+        ask(&mut self.connect(shown).await?, headers).await
+    }
+
+    /// A connection of a client that shows this, if it gets one.
+    async fn connect(&self, shown: Option<&Shown>) -> Option<SendRequest<Empty<Bytes>>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -148,19 +154,28 @@ impl Running {
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, stream).await.ok()?;
-        let (mut requests, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                .await
-                .ok()?;
+        let (requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .ok()?;
         tokio::spawn(connection);
-        let mut request = Request::get("/v2/ann/app/tags/list").header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let answer = requests.send_request(request).await.ok()?;
-        Some(answer.status())
+        Some(requests)
     }
+}
+
+/// What is answered over a connection.
+async fn ask(
+    requests: &mut SendRequest<Empty<Bytes>>,
+    headers: &[(&str, &str)],
+) -> Option<StatusCode> {
+    let mut request = Request::get("/v2/ann/app/tags/list").header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let answer = requests.send_request(request).await.ok()?;
+    let (answer, body) = answer.into_parts();
+    body.collect().await.ok()?;
+    Some(answer.status)
 }
 
 /// `ann` may see that there is nothing; others may not even that.
@@ -239,6 +254,41 @@ async fn authorities_are_replaced_without_a_restart() {
     }
     assert_eq!(running.ask(Some(&new), &[]).await, KNOWN);
     assert_eq!(running.ask(Some(&old), &[]).await, None);
+}
+
+/// Whoever keeps a connection isn't known for longer than others.
+#[tokio::test]
+async fn open_connections_end_with_the_authority_of_their_client() {
+    let removed = Authority::new("the clients'");
+    let kept = Authority::new("the later ones");
+    let running = Running::start(&removed, ClientAuth::Optional, &[]).await;
+    let both = removed.certificate.pem() + &kept.certificate.pem();
+    std::fs::write(running.clients(), both).unwrap();
+    let (old, new) = (removed.client("ann"), kept.client("ann"));
+    while running.ask(Some(&new), &[]).await != KNOWN {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut connections = Vec::new();
+    for shown in [Some(&old), Some(&new), None] {
+        connections.push(running.connect(shown).await.unwrap());
+    }
+    // They were read again, and these still vouch for both.
+    std::fs::write(running.clients(), both_again(&removed, &kept)).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for (connection, expected) in connections.iter_mut().zip([KNOWN, KNOWN, UNKNOWN]) {
+        assert_eq!(ask(connection, &[]).await, expected);
+    }
+    std::fs::write(running.clients(), kept.certificate.pem()).unwrap();
+    while running.ask(Some(&old), &[]).await.is_some() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (connection, expected) in connections.iter_mut().zip([None, KNOWN, UNKNOWN]) {
+        assert_eq!(ask(connection, &[]).await, expected);
+    }
+}
+
+fn both_again(one: &Authority, other: &Authority) -> String {
+    other.certificate.pem() + &one.certificate.pem()
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use registry_auth::ClientCertificate;
 use registry_core::{ErrorKind, Result};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -11,6 +12,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use tokio::sync::watch;
 
 use super::tls::certificates;
 
@@ -30,6 +32,8 @@ pub(super) struct Clients {
     needed: ClientAuth,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<dyn ClientCertVerifier>>,
+    /// How often they were read.
+    reads: watch::Sender<u64>,
 }
 
 impl Clients {
@@ -44,6 +48,7 @@ impl Clients {
             needed,
             provider: Arc::clone(provider),
             current: RwLock::new(current),
+            reads: watch::Sender::new(0),
         })
     }
 
@@ -54,12 +59,68 @@ impl Clients {
     pub(super) fn reload(&self) -> Result<()> {
         let fresh = read(&self.files, self.needed, &self.provider)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.reads
+            .send_modify(|reads| *reads = reads.wrapping_add(1));
         Ok(())
     }
 
     fn current(&self) -> Arc<dyn ClientCertVerifier> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current)
+    }
+}
+
+/// What a client proved to be when it connected, as long as the authorities of the
+/// moment vouch for it.
+#[derive(Debug, Clone)]
+pub(super) struct Vouched {
+    clients: Arc<Clients>,
+    /// The client's own first.
+    chain: Arc<[CertificateDer<'static>]>,
+    certificate: ClientCertificate,
+    /// What they said, and how often they had been read then.
+    said: Arc<Mutex<Option<(u64, bool)>>>,
+}
+
+impl Vouched {
+    /// The client that showed this chain, if it showed any.
+    pub(super) fn new(clients: &Arc<Clients>, chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let own = chain.first()?;
+        Some(Self {
+            clients: Arc::clone(clients),
+            chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
+            certificate: ClientCertificate::from_der(own.as_ref()),
+            said: Arc::default(),
+        })
+    }
+
+    /// The client's own certificate, if it is still vouched for. That is found out
+    /// again whenever the authorities were read.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        let reads = *self.clients.reads.borrow();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = match *said {
+            Some((then, is_good)) if then == reads => is_good,
+            _ => self.is_good(),
+        };
+        *said = Some((reads, is_good));
+        is_good.then_some(&self.certificate)
+    }
+
+    /// Waits until nobody vouches for it any more.
+    pub(super) async fn lapsed(&self) {
+        let mut reads = self.clients.reads.subscribe();
+        while self.certificate().is_some() && reads.changed().await.is_ok() {}
+    }
+
+    fn is_good(&self) -> bool {
+        let Some((own, others)) = self.chain.split_first() else {
+            return false;
+        };
+        let verified = self
+            .clients
+            .verify_client_cert(own, others, UnixTime::now());
+        verified.is_ok()
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection, from its first byte to its last.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use registry_auth::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 use tower_service::Service;
 
 use super::activity::{Activity, Verdict};
+use super::client_auth::Vouched;
 use super::head::HeadLimits;
 use super::request::{BoxError, Requests};
 use super::stream::Watched;
@@ -59,7 +59,7 @@ pub(super) struct Connection<T> {
     pub(super) peer: Peer,
     pub(super) scheme: Scheme,
     /// What the client proved to be, if it did.
-    pub(super) certificate: Option<ClientCertificate>,
+    pub(super) certificate: Option<Vouched>,
 }
 
 /// Which version a connection speaks.
@@ -117,12 +117,17 @@ impl Protocol {
             certificate,
         } = connection;
         let limits = &*self.limits;
+        let leave = Leave {
+            stop: stop.clone(),
+            certificate: certificate.clone(),
+            drain: limits.drain_timeout,
+        };
         let activity = Activity::new(limits);
         let (is_http2, first) = match spoken {
             Spoken::Http1 => (false, Bytes::new()),
             Spoken::Http2 => (true, Bytes::new()),
             Spoken::Either => {
-                let mut stop = stop.clone();
+                let mut stop = stop;
                 tokio::select! {
                     first = timeout(limits.header_timeout, first_bytes(&mut io)) => first??,
                     () = told_to_stop(&mut stop) => return Ok(()),
@@ -144,7 +149,7 @@ impl Protocol {
             let wide = self.wide.take(Some(peer.household())).ok();
             let builder = self.http2(wide.is_some());
             let connection = builder.serve_connection(TokioIo::new(io), requests);
-            drive(connection, &activity, stop).await
+            drive(connection, &activity, leave).await
         } else {
             let strict = Strict::new(HeadLimits {
                 bytes: limits.max_head,
@@ -153,7 +158,7 @@ impl Protocol {
             });
             let io = Watched::new(io, first, Some(strict), Arc::clone(&activity), limits);
             let connection = self.http1().serve_connection(TokioIo::new(io), requests);
-            drive(connection, &activity, stop).await
+            drive(connection, &activity, leave).await
         }
     }
 
@@ -211,13 +216,33 @@ async fn first_bytes<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<(bool, Byte
     }
 }
 
+/// What ends a connection besides its client.
+struct Leave {
+    stop: Stop,
+    certificate: Option<Vouched>,
+    /// How long requests in progress get once nobody vouches for the client.
+    drain: Duration,
+}
+
 /// Drives a connection within its limits of time.
-async fn drive<C>(connection: C, activity: &Activity, mut stop: Stop) -> Result<(), BoxError>
+async fn drive<C>(connection: C, activity: &Activity, leave: Leave) -> Result<(), BoxError>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
+    let Leave {
+        mut stop,
+        certificate,
+        drain,
+    } = leave;
     let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(Instant::now()));
+    let mut lapsed = pin!(async {
+        match certificate {
+            Some(certificate) => certificate.lapsed().await,
+            None => pending().await,
+        }
+    });
+    let mut end = None;
     let mut is_leaving = false;
     loop {
         tokio::select! {
@@ -227,8 +252,22 @@ where
                 is_leaving = true;
                 connection.as_mut().graceful_shutdown();
             }
+            // While it is told so, its requests come from nobody in particular.
+            () = lapsed.as_mut(), if end.is_none() => {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+                let now = Instant::now();
+                end = Some(now.checked_add(drain).unwrap_or(now));
+                timer.as_mut().reset(now);
+            }
             () = timer.as_mut() => match activity.verdict(Instant::now()) {
-                Verdict::Until(deadline) => timer.as_mut().reset(deadline),
+                _ if end.is_some_and(|end| end <= Instant::now()) => {
+                    return Err("nobody vouches for the client any more".into());
+                }
+                Verdict::Until(deadline) => {
+                    let next = end.map_or(deadline, |end| deadline.min(end));
+                    timer.as_mut().reset(next);
+                }
                 Verdict::Idle if !is_leaving => {
                     is_leaving = true;
                     connection.as_mut().graceful_shutdown();

@@ -14,10 +14,10 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use registry_auth::ClientCertificate;
 use tower_service::Service;
 
 use super::activity::{Activity, Ticket};
+use super::client_auth::Vouched;
 use super::head::Violation;
 use crate::error_detail::Parts;
 use crate::error_response::refuse_unread;
@@ -40,7 +40,7 @@ pub(super) struct Requests<S> {
     pub(super) service: S,
     pub(super) peer: Peer,
     pub(super) scheme: Scheme,
-    pub(super) certificate: Option<ClientCertificate>,
+    pub(super) certificate: Option<Vouched>,
     pub(super) activity: Arc<Activity>,
     pub(super) limits: Arc<Limits>,
     /// Where the connection takes files that it sends by itself.
@@ -73,7 +73,7 @@ where
         }
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.scheme.clone());
-        if let Some(certificate) = &self.certificate {
+        if let Some(certificate) = self.certificate.as_ref().and_then(Vouched::certificate) {
             request.extensions_mut().insert(certificate.clone());
         }
         let is_http2 = request.version() == Version::HTTP_2;

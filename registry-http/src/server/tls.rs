@@ -141,8 +141,11 @@ impl Tls {
     /// connection. The service finds it among the extensions of each request, as
     /// a [`ClientCertificate`](registry_auth::ClientCertificate).
     ///
-    /// These files are looked at, too. A connection that is open stays as it is;
-    /// none is resumed without looking at its certificate anew.
+    /// These files are looked at, too. Once they change, the certificates of open
+    /// connections count only if the new authorities vouch for them; otherwise the
+    /// connection is closed after the requests in progress, or after
+    /// [`drain_timeout`](crate::Limits::drain_timeout). None is resumed without
+    /// looking at its certificate anew.
     ///
     /// It blocks while it reads.
     ///
@@ -171,6 +174,11 @@ impl Tls {
     pub fn reload_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
+    }
+
+    /// Who vouches for clients, if they are asked for certificates.
+    pub(super) fn clients(&self) -> Option<Arc<Clients>> {
+        self.clients.clone()
     }
 
     pub(super) fn config(&self, http2: bool) -> Result<Arc<ServerConfig>> {
