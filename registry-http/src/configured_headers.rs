@@ -65,13 +65,21 @@ impl ConfiguredHeaders {
 
     /// Lets in what a page of another site has a browser send only if the operator lets
     /// that site in, or if it changes nothing: browsers add the password or
-    /// certificate that they have for the registry, whatever page asks.
+    /// certificate that they have for the registry, whatever page asks. A query for a
+    /// token `is_login`, whatever its method: one for a refresh token makes one, and may
+    /// end another.
     ///
     /// # Errors
     ///
     /// [`Denied`](ErrorKind::Denied).
-    pub(crate) fn admit_site(&self, parts: &Parts, host: Option<&str>) -> Result<()> {
-        if parts.method.is_safe() || !is_of_another_site(&parts.headers, host) {
+    pub(crate) fn admit_site(
+        &self,
+        parts: &Parts,
+        host: Option<&str>,
+        is_login: bool,
+    ) -> Result<()> {
+        let changes_nothing = parts.method.is_safe() && !is_login;
+        if changes_nothing || !is_of_another_site(&parts.headers, host) {
             return Ok(());
         }
         let page = parts.headers.get(ORIGIN);

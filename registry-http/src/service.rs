@@ -452,7 +452,9 @@ impl Settings {
             .names_its_host()
             .then(|| self.locations.base(origin.secure, origin.host.as_deref()))
             .flatten();
-        self.headers.admit_site(parts, origin.host.as_deref())?;
+        let is_login = matches!(endpoint, Endpoint::Token);
+        self.headers
+            .admit_site(parts, origin.host.as_deref(), is_login)?;
         let sender = Sender::new(&parts.headers, origin)
             .base(base.as_deref())
             .certificate(parts.extensions.get());

@@ -8,7 +8,7 @@ use crate::exchange::{
 };
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use registry_auth::{AccessControl, Login, Rules};
+use registry_auth::{AccessControl, Login, Rules, TokenServer};
 use registry_core::{Access, Action, Error, ErrorKind, Manifest, Reference, Registry, Result};
 use registry_http::RegistryService;
 use registry_storage::Engine;
@@ -218,6 +218,16 @@ async fn pages_of_other_sites_change_nothing_with_what_a_browser_has_saved() {
         call(service, method, path, &headers).await.status
     };
     let service = guarded();
+    // A query for a token makes a refresh token where it asks for one.
+    let login = "/v2/token?offline_token=true";
+    for more in others {
+        let status = ask(&service, Method::GET, login, more).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+    }
+    for more in own {
+        let status = ask(&service, Method::GET, login, more).await;
+        assert_eq!(status, StatusCode::OK);
+    }
     for more in others {
         assert_eq!(
             ask(&service, Method::POST, UPLOADS, more).await,
@@ -286,7 +296,8 @@ fn guarded() -> RegistryService {
         let known = user == "reader" || user == "writer";
         known & password.matches("secret")
     });
-    service().access(AccessControl::new(rules).authenticator(login))
+    let access = AccessControl::new(rules).authenticator(login);
+    service().access(access.tokens(TokenServer::ephemeral().unwrap()))
 }
 
 const READER: &str = "authorization: Basic cmVhZGVyOnNlY3JldA==";
