@@ -314,7 +314,10 @@ impl TokenServer {
             // Nobody's gives what everybody has anyway: to write that down would only let
             // strangers fill the disk.
             Ok(verified) if verified.holder().kind() != PrincipalKind::Anonymous => {
-                verified.revocable().revoke(&*self.records, HELD).await
+                verified
+                    .revocable()
+                    .revoke(&*self.records, now, HELD, LONGEST)
+                    .await
             }
             _ => Ok(()),
         }

@@ -64,12 +64,7 @@ impl TokenRequest {
     /// or malformed, says two things at once, or lacks something.
     pub fn from_form(form: &[u8]) -> Result<Self> {
         let parameters = Parameters::of_form(form)?;
-        let secret = |name| {
-            let value = parameters.one(name)?;
-            value
-                .map(Secret::new)
-                .ok_or_else(|| invalid(format!("the form has no {name}")))
-        };
+        let secret = |name| parameters.secret(name);
         let grant = match parameters.one("grant_type")? {
             Some("password") => {
                 let user = parameters.one("username")?.unwrap_or_default().to_owned();
@@ -110,10 +105,7 @@ impl TokenRequest {
     /// malformed, or names no token.
     pub fn token_to_revoke(form: &[u8]) -> Result<Secret> {
         let parameters = Parameters::of_form(form)?;
-        let token = parameters.one("token")?;
-        token
-            .map(Secret::new)
-            .ok_or_else(|| invalid("the form has no token"))
+        parameters.secret("token")
     }
 
     /// What it is asked for with.
@@ -179,6 +171,19 @@ impl<'a> Parameters<'a> {
             return Err(invalid(format!("{name} is given twice; give it once")));
         }
         Ok(first.filter(|value| !value.is_empty()))
+    }
+
+    /// A password or a token, in the characters that it could have in a header, too.
+    fn secret(&self, name: &str) -> Result<Secret> {
+        let value = self
+            .one(name)?
+            .ok_or_else(|| invalid(format!("the form has no {name}")))?;
+        if value.contains(char::is_control) {
+            return Err(invalid(format!(
+                "the {name} holds control characters; leave them out"
+            )));
+        }
+        Ok(Secret::new(value))
     }
 
     /// Refuses to exchange what isn't exchanged here: another kind of token, on

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use registry_core::{Expected, Records, Result};
+use registry_core::{Expected, PageRequest, Records, Result};
 
 use super::refresh::holder_key;
 use crate::Principal;
 use crate::jwt::Claims;
+
+/// How many tokens of a holder are revoked one by one. With one more, all end that it
+/// had until then, or else whoever has a login fills the disk.
+const MOST: usize = 512;
 
 /// What times are said to.
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,6 +23,8 @@ const EVERYBODYS: &str = "revoked/everybody";
 pub(super) struct Revocable {
     /// The token itself.
     token: String,
+    /// What those of its holder begin with.
+    tokens: String,
     /// All tokens of its holder up to some time.
     holder: String,
     issued_at: SystemTime,
@@ -30,7 +36,8 @@ impl Revocable {
     pub(super) fn new(claims: &Claims, holder: &Principal) -> Option<Self> {
         let id = claims.id().filter(|id| (1..=64).contains(&id.len()))?;
         Some(Self {
-            token: of_token(id),
+            token: of_token(holder, id),
+            tokens: of_tokens(holder),
             holder: of_holder(holder),
             issued_at: claims.issued_at(),
             expires_at: claims.expires_at(),
@@ -45,12 +52,36 @@ impl Revocable {
         ended_at(records, &self.holder, self.issued_at).await
     }
 
-    /// Revokes it. `held` is for how long that is kept after its end.
-    pub(super) async fn revoke(&self, records: &dyn Records, held: Duration) -> Result<()> {
+    /// Revokes it at `now`, or all of its holder if many of these were revoked.
+    /// `held` is for how long that is kept after its end, and `longest` how long any
+    /// token lives.
+    pub(super) async fn revoke(
+        &self,
+        records: &dyn Records,
+        now: SystemTime,
+        held: Duration,
+        longest: Duration,
+    ) -> Result<()> {
+        let made = seconds(self.issued_at).to_string().into_bytes();
         let end = self.expires_at.checked_add(held);
-        records
-            .put(&self.token, Expected::Any, Vec::new(), end)
-            .await?;
+        let page = PageRequest::first(MOST);
+        let others = records.list(&self.tokens, page).await?.items;
+        if others.len() < MOST || others.iter().any(|other| other.key == self.token) {
+            records.put(&self.token, Expected::Any, made, end).await?;
+            return Ok(());
+        }
+        // Another server's clock may be ahead.
+        let of_others = others
+            .iter()
+            .filter_map(|other| read_seconds(&other.value))
+            .filter_map(|made| UNIX_EPOCH.checked_add(made));
+        let until = of_others.fold(now.max(self.issued_at), SystemTime::max);
+        let kept = longest.saturating_add(held);
+        write_until(records, &self.holder, until, kept).await?;
+        tracing::warn!("somebody revoked so many tokens one by one that all of theirs end");
+        for other in others {
+            records.remove(&other.key, Expected::Any).await?;
+        }
         Ok(())
     }
 }
@@ -62,7 +93,7 @@ pub(super) async fn is_revoked(
     holder: &Principal,
     issued_at: SystemTime,
 ) -> Result<bool> {
-    Ok(records.get(&of_token(id)).await?.is_some()
+    Ok(records.get(&of_token(holder, id)).await?.is_some()
         || ended_at(records, &of_holder(holder), issued_at).await?)
 }
 
@@ -74,10 +105,20 @@ pub(super) async fn revoke_all(
     now: SystemTime,
     longest: Duration,
 ) -> Result<()> {
-    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (value, end) = (seconds.to_string().into_bytes(), now.checked_add(longest));
     let key = holder.map_or_else(|| EVERYBODYS.to_owned(), of_holder);
-    records.put(&key, Expected::Any, value, end).await?;
+    write_until(records, &key, now, longest).await
+}
+
+/// Writes under `key` that all tokens until then were revoked.
+async fn write_until(
+    records: &dyn Records,
+    key: &str,
+    until: SystemTime,
+    kept: Duration,
+) -> Result<()> {
+    let value = seconds(until).to_string().into_bytes();
+    let end = until.checked_add(kept);
+    records.put(key, Expected::Any, value, end).await?;
     Ok(())
 }
 
@@ -97,10 +138,7 @@ async fn ended_at(records: &dyn Records, key: &str, since: SystemTime) -> Result
             continue;
         };
         // What can't be read could say anything.
-        let until = std::str::from_utf8(&record.value)
-            .ok()
-            .and_then(|seconds| seconds.parse().ok())
-            .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        let until = read_seconds(&record.value).and_then(|since| UNIX_EPOCH.checked_add(since));
         // It is said to the second, as tokens say when they were made.
         if until
             .and_then(|until| until.checked_add(SECOND))
@@ -112,8 +150,23 @@ async fn ended_at(records: &dyn Records, key: &str, since: SystemTime) -> Result
     Ok(false)
 }
 
-fn of_token(id: &str) -> String {
-    format!("revoked/token/{id}")
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// The time since 1970 that is written there.
+fn read_seconds(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.parse().ok().map(Duration::from_secs)
+}
+
+fn of_tokens(holder: &Principal) -> String {
+    format!("revoked/token/{}/", holder_key(holder))
+}
+
+fn of_token(holder: &Principal, id: &str) -> String {
+    format!("{}{id}", of_tokens(holder))
 }
 
 fn of_holder(holder: &Principal) -> String {

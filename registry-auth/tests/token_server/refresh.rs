@@ -362,6 +362,50 @@ async fn s_33_revoked_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn nobody_fills_the_records_by_revoking_tokens() {
+    let scene = scene();
+    let access = &scene.access;
+    let new = async |user: &str| issue(access, Some(&basic(user, user)), "").await.unwrap();
+    let ping = async |token: &str| ask(access, Some(token), Method::GET, "/v2/").await;
+    let kept = async || {
+        let page = PageRequest::first(1000);
+        scene
+            .records
+            .list("revoked/", page)
+            .await
+            .unwrap()
+            .items
+            .len()
+    };
+    let (left, bens) = (bearer(&new("ann").await), bearer(&new("ben").await));
+    let mut revoked = Vec::new();
+    for number in 1..=512 {
+        let token = new("ann").await;
+        access.revoke(&token.token).await.unwrap();
+        // Twice counts once.
+        access.revoke(&token.token).await.unwrap();
+        assert_eq!(kept().await, number);
+        revoked.push(bearer(&token));
+    }
+    ping(&left).await.unwrap();
+    let last = new("ann").await;
+    access.revoke(&last.token).await.unwrap();
+    revoked.push(bearer(&last));
+    assert_eq!(kept().await, 1);
+    for token in revoked.iter().chain([&left]) {
+        challenge(ping(token).await);
+    }
+    // Nobody else's end, nor those of later.
+    ping(&bens).await.unwrap();
+    scene.clock.go(Duration::from_secs(2));
+    let later = new("ann").await;
+    ping(&bearer(&later)).await.unwrap();
+    access.revoke(&later.token).await.unwrap();
+    assert_eq!(kept().await, 2);
+    challenge(ping(&bearer(&later)).await);
+}
+
+#[tokio::test]
 async fn no_login_lasts_for_longer_than_it_may_however_its_tokens_are_used_or_replaced() {
     let scene = scene();
     let day = Duration::from_hours(24);

@@ -214,6 +214,10 @@ async fn a_request_that_cannot_be_met_is_told_so() {
         "grant_type=password&grant_type=refresh_token&username=ann&password=a",
         "grant_type=password&username=a%0ab&password=a",
         "grant_type=password&username=a:b&password=a",
+        "grant_type=password&username=ann&password=ann%00",
+        "grant_type=password&username=ann&password=a%0ab",
+        "grant_type=refresh_token&refresh_token=a%00",
+        &exchange_form("x%00", ""),
         "grant_type=token-exchange&subject_token=x",
         "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=x",
         "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=x\
@@ -229,6 +233,8 @@ async fn a_request_that_cannot_be_met_is_told_so() {
         let error = TokenRequest::from_form(form.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestInvalid, "{form}");
     }
+    let error = TokenRequest::token_to_revoke(b"token=a%00").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestInvalid);
     let form = "grant_type=refresh_token&refresh_token=a";
     for (length, is_read) in [(TOKEN_REQUEST_MAX, true), (TOKEN_REQUEST_MAX + 1, false)] {
         let padded = format!("{form}{}", "&".repeat(length - form.len()));
