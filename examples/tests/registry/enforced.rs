@@ -275,7 +275,7 @@ async fn tokens_of_another_service_are_checked_as_the_configuration_says() {
 
 /// S-21: a rule that comes counts at once, for what was looked at before, too.
 #[tokio::test]
-async fn a_rule_is_enforced_however_content_is_asked_for() {
+async fn s_21_a_rule_is_enforced_however_content_is_asked_for() {
     let program = setup(&["ann"], "").start();
     let send = async |method: Method, path: &str, header: (&str, &str), body: Vec<u8>| {
         let url = format!("http://{}/v2/people/ann/app/{path}", program.address);

@@ -129,7 +129,7 @@ fn repositories(route: &Route) -> &'static [(&'static str, bool)] {
 
 /// A row that means something else than it says tests nothing.
 #[tokio::test]
-async fn every_route_means_what_its_row_says() {
+async fn s_01_every_route_means_what_its_row_says() {
     let world = World::new(Logins::Tokens).await;
     for (named, routes) in ROUTES {
         for route in *routes {
@@ -193,14 +193,14 @@ async fn ask_all(
 }
 
 #[tokio::test]
-async fn every_route_for_everybody_in_every_state() {
+async fn s_01_every_route_for_everybody_in_every_state() {
     let everybody: Vec<_> = EVERYBODY.iter().collect();
     everybody_asks(Logins::Passwords, &everybody, 15_000).await;
 }
 
 /// Where passwords are good for tokens.
 #[tokio::test]
-async fn every_route_for_every_token_in_every_state() {
+async fn s_01_every_route_for_every_token_in_every_state() {
     everybody_asks(Logins::Tokens, &with_tokens(), 32_000).await;
 }
 
@@ -225,7 +225,7 @@ async fn every_route_of_a_directory_for_some_in_every_state() {
 
 /// S-14: through a cache, which takes no pushes, everybody is refused as without it.
 #[tokio::test]
-async fn every_route_of_a_cache_for_everybody_in_every_state() {
+async fn s_01_every_route_of_a_cache_for_everybody_in_every_state() {
     let logins = Logins::Passwords;
     let mut trial = Trial::at(logins, Place::BehindACache).await;
     let everybody: Vec<_> = EVERYBODY.iter().collect();
@@ -286,13 +286,13 @@ async fn everybody_spells(logins: Logins, who: &[&'static Somebody], each: usize
 }
 
 #[tokio::test]
-async fn spelled_otherwise_decided_alike() {
+async fn s_10_spelled_otherwise_decided_alike() {
     let everybody: Vec<_> = EVERYBODY.iter().collect();
     everybody_spells(Logins::Passwords, &everybody, 2).await;
 }
 
 #[tokio::test]
-async fn spelled_otherwise_decided_alike_for_tokens() {
+async fn s_10_spelled_otherwise_decided_alike_for_tokens() {
     everybody_spells(Logins::Tokens, &with_tokens(), 1).await;
 }
 
@@ -347,12 +347,12 @@ async fn refusals_are_alike(logins: Logins, who: impl IntoIterator<Item = &Someb
 }
 
 #[tokio::test]
-async fn forbidden_is_like_absent() {
+async fn s_11_forbidden_is_like_absent() {
     refusals_are_alike(Logins::Passwords, EVERYBODY).await;
 }
 
 #[tokio::test]
-async fn forbidden_is_like_absent_to_tokens() {
+async fn s_11_forbidden_is_like_absent_to_tokens() {
     refusals_are_alike(Logins::Tokens, HOLDERS).await;
 }
 

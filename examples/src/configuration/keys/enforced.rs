@@ -30,7 +30,7 @@ const ENFORCED: &[(&str, &str, &[&str])] = &[
     ),
     (
         "enforced",
-        "a_rule_is_enforced_however_content_is_asked_for",
+        "s_21_a_rule_is_enforced_however_content_is_asked_for",
         &["auth.policy.path"],
     ),
     (
@@ -247,7 +247,7 @@ fn is_concerned(key: &Key) -> bool {
 }
 
 #[test]
-fn every_key_that_decides_is_enforced() {
+fn s_21_every_key_that_decides_is_enforced() {
     for key in KEYS.iter().filter(|key| is_concerned(key)) {
         let is_listed = |row: &(_, _, &[&str])| row.2.contains(&key.path);
         let is_shown = ENFORCED.iter().any(is_listed);
