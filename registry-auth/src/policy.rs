@@ -89,19 +89,20 @@ impl Decision {
     }
 
     /// Denies `actions`, whoever allows them. `reason` is shown to callers who
-    /// may pull from the repository: in lower case, saying what to do.
+    /// may pull from the repository: in lower case, saying what to do. Who may not
+    /// pull may not list either.
     pub fn deny(actions: impl Into<Actions>, reason: impl Into<Cow<'static, str>>) -> Self {
-        let actions = actions.into();
+        let actions = hiding(actions.into());
         Self {
             reasons: vec![(actions, reason.into())],
             ..Self::deny_silently(actions)
         }
     }
 
-    /// Denies `actions` without telling why.
+    /// Denies `actions` without telling why. Who may not pull may not list either.
     pub fn deny_silently(actions: impl Into<Actions>) -> Self {
         Self {
-            denied: actions.into(),
+            denied: hiding(actions.into()),
             ..Self::ABSTAIN
         }
     }
@@ -144,7 +145,7 @@ impl Decision {
         self.allowed
     }
 
-    /// What is denied.
+    /// What is denied. Listing is among it if pulling is.
     pub fn denied(&self) -> Actions {
         self.denied
     }
@@ -166,6 +167,16 @@ impl Decision {
         reasons
             .find(|(denied, _)| !denied.intersection(actions).is_empty())
             .map(|(_, reason)| reason.as_ref())
+    }
+}
+
+/// What is denied with `actions`: where pulling is, lists show nothing, as they would
+/// tell of what is kept from somebody.
+fn hiding(actions: Actions) -> Actions {
+    if actions.contains(Action::Pull.into()) {
+        actions | Action::List.into()
+    } else {
+        actions
     }
 }
 
@@ -199,7 +210,7 @@ pub struct Opinion {
 pub struct Horizon {
     /// Outside of this it allows nobody to list or pull.
     pub allowed: Reach,
-    /// In this it denies listing whatever there is.
+    /// In this it denies listing or pulling whatever there is.
     pub denied: Reach,
 }
 
@@ -399,6 +410,23 @@ mod tests {
             all.denied(),
             [Action::List, Action::Delete, Action::Push].into()
         );
+    }
+
+    #[test]
+    fn a_denial_of_pulling_is_one_of_listing_for_the_same_reason() {
+        let both = Decision::allow([Action::List, Action::Pull, Action::Push]);
+        for deny in [
+            Decision::deny(Action::Pull, "ask"),
+            Decision::deny_silently(Action::Pull),
+        ] {
+            assert_eq!(deny.denied(), [Action::List, Action::Pull].into());
+            let decision = both.clone().and(deny.clone());
+            assert_eq!(decision.granted(), Action::Push.into());
+            let reason = |action: Action| decision.reason(action.into());
+            assert_eq!(reason(Action::List), reason(Action::Pull));
+        }
+        let granted = both.and(Decision::deny_silently(Action::List)).granted();
+        assert_eq!(granted, [Action::Pull, Action::Push].into());
     }
 
     #[test]

@@ -129,8 +129,9 @@ impl Who {
 /// A denial wins over everything that is allowed. What is about several tags at
 /// once has to be allowed for each, and is denied if it is for any.
 ///
-/// Who may pull may list, too, unless that is denied. A list of tags shows those
-/// that may be listed.
+/// Who may pull may list, too, unless that is denied; and who is denied to pull is
+/// denied to list. Somebody who is only given `list`, by that name or as an auditor,
+/// lists what it can't pull. A list of tags shows those that may be listed.
 ///
 /// Tags limit names, not content: what has no tag, such as a blob or a pull by
 /// digest, is allowed by a rule about tags as far as listing, pulling and pushing

@@ -283,11 +283,10 @@ impl Policy for Rules {
                 })
                 .collect()
         };
-        let pulled = reach(Effect::Allow, Action::Pull);
-        let pulled = pulled.without(&reach(Effect::Deny, Action::Pull));
+        let either = |effect| reach(effect, Action::Pull).and(reach(effect, Action::List));
         Horizon {
-            allowed: pulled.and(reach(Effect::Allow, Action::List)),
-            denied: reach(Effect::Deny, Action::List),
+            allowed: either(Effect::Allow),
+            denied: either(Effect::Deny),
         }
     }
 

@@ -193,6 +193,15 @@ fn a_refusal_names_the_rule_about_what_is_lacking() {
     let named = |asked: &str| access.explain(&inquiry(asked)).decided_by.unwrap().rule;
     assert_eq!(named("ann list team/x"), "nobody may list team/x");
     assert_eq!(named("ann pull team/x"), "nobody may pull team/x");
+    // A denial of pulling is one of listing.
+    let hidden = Rules::new()
+        .sentence("users are readers of team/**")
+        .sentence("nobody may pull team/x");
+    let hidden = AccessControl::new(hidden).explain(&inquiry("ann list team/x"));
+    assert_eq!(
+        hidden.sentence,
+        "ann may not list team/x because of `nobody may pull team/x`"
+    );
     // What is about other actions isn't told.
     let explanation = access.explain(&inquiry("ann push team/x"));
     assert_eq!(

@@ -124,13 +124,16 @@ fn who_may_pull_may_list_unless_that_is_denied() {
         "users may pull team/**",
         "user kim may list team/**",
         "user ann may not list team/**",
+        "user eve may list **",
         "users may not pull team/secret/**",
     ]);
     let may = |name: &str, place: &str| granted(&rules, Some(&Principal::new(name)), place);
     assert_eq!(may("ben", "team/app"), Role::READER.into());
     assert_eq!(may("ann", "team/app"), Action::Pull.into());
-    // What was to be listed is, although it can't be pulled.
-    assert_eq!(may("kim", "team/secret/app"), Action::List.into());
+    // Who is given no more than that lists what it can't pull, but not what is denied.
+    assert_eq!(may("eve", "other/app"), Action::List.into());
+    assert_eq!(may("eve", "team/secret/app"), NOTHING);
+    assert_eq!(may("kim", "team/secret/app"), NOTHING);
     assert_eq!(may("ben", "team/secret/app"), NOTHING);
     assert_eq!(may("ann", "team/secret/app"), NOTHING);
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use registry_core::{Action, Actions, RepositoryName, RequestOrigin, Tag};
 
 use super::AccessControl;
-use crate::{Effect, Opinion, Principal, PrincipalKind, Question};
+use crate::{Decision, Effect, Opinion, Principal, PrincipalKind, Question};
 
 /// The claim that is the name of a workload.
 const SUBJECT: &str = "sub";
@@ -104,7 +104,7 @@ impl AccessControl {
                 .or_else(|| find(&others, Effect::Allow, relevant))
         } else {
             let missing = without(inquiry.needed(), allowed);
-            find(&others, Effect::Deny, missing).or_else(|| find(&others, Effect::Deny, relevant))
+            denying(&others, missing).or_else(|| find(&others, Effect::Deny, relevant))
         };
         let decided_by = deciding.map(|index| others.remove(index));
 
@@ -153,6 +153,16 @@ pub(super) fn find(opinions: &[Opinion], effect: Effect, actions: Actions) -> Op
     })
 }
 
+/// Where the first of `opinions` is for which any of `missing` is: a denial of pulling
+/// is one of listing, too.
+pub(super) fn denying(opinions: &[Opinion], missing: Actions) -> Option<usize> {
+    find(opinions, Effect::Deny, missing).or_else(|| {
+        let denied = Decision::deny_silently(Action::Pull).denied();
+        let is_hidden = !denied.intersection(missing).is_empty();
+        is_hidden.then(|| find(opinions, Effect::Deny, denied))?
+    })
+}
+
 pub(super) fn without(actions: Actions, others: Actions) -> Actions {
     let mut left = actions.iter();
     std::iter::from_fn(|| left.find(|action| !others.contains((*action).into()))).collect()
@@ -175,11 +185,12 @@ impl Inquiry {
     }
 
     /// What these opinions have to be about to have something to say of it. Who may
-    /// pull may list.
+    /// pull may list, and who may not pull may not list.
     fn relevant(&self, opinions: &[Opinion]) -> Actions {
         let pull = Action::Pull.into();
+        let is_told = |effect| find(opinions, effect, pull).is_some();
         if self.actions.contains(Action::List.into())
-            && find(opinions, Effect::Allow, pull).is_some()
+            && (is_told(Effect::Allow) || is_told(Effect::Deny))
         {
             self.needed() | pull
         } else {

@@ -4,9 +4,9 @@ use registry_core::{Action, Actions, Need, RepositoryName};
 
 use super::Inner;
 use super::decide::Known;
-use super::inquiry::{find, without};
+use super::inquiry::{denying, without};
 use crate::shown::shown;
-use crate::{Decision, Effect, Question};
+use crate::{Decision, Question};
 
 /// What decides where no rule does.
 const NO_RULE: &str = "none that allows it";
@@ -36,7 +36,7 @@ impl Inner {
         let by_rules = self.policies.decide(question);
         let missing = without(needed, by_rules.clone().and(reviewed.clone()).granted());
         let opinions = self.policies.explain(question);
-        let deciding = find(&opinions, Effect::Deny, missing);
+        let deciding = denying(&opinions, missing);
         let deciding = deciding.and_then(|index| opinions.get(index));
         let is_by_review = !reviewed.denied().intersection(missing).is_empty();
         let rule = match deciding {

@@ -192,7 +192,12 @@ fn model(specs: &[Spec], asked: &Asked) -> BTreeSet<&'static str> {
             spec.denies == denies && concerns(spec, asked) && says(spec, tag).contains(action)
         })
     };
-    let denied = |action| about.iter().any(|tag| said(true, *tag, action));
+    // What may not be pulled isn't shown either.
+    let denied = |action: &str| {
+        let mut denying = ["pull"].into_iter().filter(|_| action == "list");
+        let by = |action: &str| about.iter().any(|tag| said(true, *tag, action));
+        by(action) || denying.any(by)
+    };
     let mut may: BTreeSet<_> = ACTIONS
         .into_iter()
         .filter(|action| about.iter().all(|tag| said(false, *tag, action)))

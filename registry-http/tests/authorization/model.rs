@@ -73,7 +73,7 @@ fn may_one(who: &str, action: &str, repository: &str, tag: Option<&str>) -> bool
         "root" => true,
         "auditor" => matches!(action, "list" | "audit"),
         "member" => maintains && secret,
-        "banned" => maintains && secret && action != "pull",
+        "banned" => maintains && secret && !reads,
         "unlisted" => action == "pull" && secret || reads && kept,
         "puller" | "robot$ci" => reads && secret,
         "stranger" => writes && below("elsewhere/"),

@@ -241,6 +241,13 @@ async fn a_list_of_tags_shows_what_may_be_listed_and_nothing_else() {
             &["anyone may pull v* in **", "nobody may pull v2 in **"],
             &["v1"],
         ),
+        (
+            &[
+                "anyone is reader of **",
+                "nobody may pull secret*, v2 in **",
+            ],
+            &["latest", "v1"],
+        ),
     ] {
         let rules = rules
             .iter()
@@ -253,6 +260,27 @@ async fn a_list_of_tags_shows_what_may_be_listed_and_nothing_else() {
             let (tags, _) = follow(&service, &uri, items).await;
             assert_eq!(tags, expected);
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_denied_to_pull_is_in_no_list() {
+    let service = service();
+    for name in ["public/app", "secret/app"] {
+        push_index(&service, name, "v1", &index("a", None)).await;
+    }
+    let rules = Rules::new()
+        .sentence("anyone is reader of **")
+        .sentence("anyone may not pull secret/**");
+    let service = service.access(AccessControl::new(rules.check().unwrap()));
+    let answer = get(&service, "/v2/_catalog").await;
+    assert_eq!(answer.json(), json!({"repositories": ["public/app"]}));
+    let subject = sha256("something");
+    for list in ["tags/list", &format!("referrers/{subject}")] {
+        let answer = get(&service, &format!("/v2/public/app/{list}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{list}");
+        let answer = get(&service, &format!("/v2/secret/app/{list}")).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{list}");
     }
 }
 
