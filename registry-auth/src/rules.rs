@@ -5,21 +5,21 @@ mod remark;
 
 use std::collections::{BTreeSet, HashMap};
 
-use registry_core::{Action, Actions, Error, Reach, Result, Tag};
+use registry_core::{Action, Actions, Error, ErrorKind, Reach, Result, Tag};
 
 use self::index::Index;
 pub use self::remark::{RemarkKind, RuleRemark};
 use crate::principal::{Identity, ROBOT};
 use crate::{
-    Decision, Effect, Horizon, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Rule,
-    Who,
+    Decision, Effect, Horizon, Opinion, Pattern, Policy, Principal, PrincipalKind, Question, Role,
+    Rule, Who, rule,
 };
 
 /// A list of permissions and denials: what no rule allows is refused, and what
 /// one denies no other allows.
 ///
-/// The methods can be called in any order and as often as needed; permissions
-/// add up. Moving a tag that exists takes [`Action::Overwrite`] besides
+/// The methods can be called in any order and as often as needed, but for
+/// [`role`](Self::role), which is about the sentences behind it; permissions add up. Moving a tag that exists takes [`Action::Overwrite`] besides
 /// [`Action::Push`].
 ///
 /// ```
@@ -41,6 +41,8 @@ use crate::{
 pub struct Rules {
     entries: Vec<Rule>,
     index: Index,
+    /// Those that aren't ready-made.
+    roles: Vec<Role>,
     groups: Groups,
     disabled: BTreeSet<String>,
     /// Who is named outside of rules, and where.
@@ -86,8 +88,33 @@ impl Rules {
 
     /// What this sentence says: see [`Rule`].
     pub fn sentence(self, sentence: &str) -> Self {
-        let rule = sentence.parse();
+        let rule = rule::parse(sentence, &self.roles);
         self.rule_if(rule)
+    }
+
+    /// From here on sentences may name `role`.
+    ///
+    /// ```
+    /// use registry_auth::{Role, Rules};
+    /// use registry_core::Action;
+    ///
+    /// let pusher = Role::new("pusher", [Action::List, Action::Pull, Action::Push])?;
+    /// let rules = Rules::new()
+    ///     .role(pusher)
+    ///     .sentence("robots are pushers of team/**");
+    /// rules.check()?;
+    /// # Ok::<(), registry_core::Error>(())
+    /// ```
+    ///
+    /// Two of one name are as wrong as a malformed rule.
+    pub fn role(mut self, role: Role) -> Self {
+        if self.roles.iter().any(|known| known.name() == role.name()) {
+            let reason = format!("the role `{role}` is there twice; give one another name");
+            self.refuse(ErrorKind::RequestInvalid.error(reason));
+        } else {
+            self.roles.push(role);
+        }
+        self
     }
 
     /// What `rule` says.
@@ -158,11 +185,15 @@ impl Rules {
         match rule {
             Ok(rule) => self.rule(rule),
             Err(error) => {
-                tracing::error!(%error, "a rule is malformed, so nobody may do anything");
-                self.malformed.get_or_insert(error);
+                self.refuse(error);
                 self
             }
         }
+    }
+
+    fn refuse(&mut self, error: Error) {
+        tracing::error!(%error, "a rule is malformed, so nobody may do anything");
+        self.malformed.get_or_insert(error);
     }
 
     fn identity<'a>(&'a self, question: &Question<'a>) -> Identity<'a> {

@@ -433,6 +433,62 @@ fn roles_have_what_their_names_promise() {
     assert_eq!(Role::ADMIN.actions(), Actions::ALL);
 }
 
+#[test]
+fn sentences_name_the_roles_that_stand_before_them() {
+    let pusher = || Role::new("pusher", [Action::Pull, Action::Push]).unwrap();
+    let sentence = "robots are pushers of team/**";
+    let rules = Rules::new().role(pusher()).sentence(sentence);
+    let rules = rules.sentence("user ann is pusher of a").check().unwrap();
+    let pushes = [Action::List, Action::Pull, Action::Push].into();
+    let robot = Principal::robot("ci");
+    assert_eq!(granted(&rules, Some(&robot), "team/app"), pushes);
+    assert_eq!(granted(&rules, Some(&Principal::new("ann")), "a"), pushes);
+    assert_eq!(granted(&rules, Some(&robot), "a"), NOTHING);
+    for (rules, advice) in [
+        (Rules::new().sentence(sentence), "no role `pushers`"),
+        (
+            Rules::new().sentence(sentence).role(pusher()),
+            "no role `pushers`",
+        ),
+        (
+            Rules::new()
+                .role(pusher())
+                .sentence("robots are pusers of a"),
+            "`pusher`",
+        ),
+        (
+            Rules::new()
+                .role(pusher())
+                .role(pusher())
+                .sentence(sentence),
+            "twice",
+        ),
+    ] {
+        assert_eq!(granted(&rules, Some(&robot), "team/app"), NOTHING);
+        let error = rules.check().unwrap_err().to_string();
+        assert!(error.contains(advice), "{error}");
+    }
+}
+
+#[test]
+fn a_role_has_a_name_of_its_own_and_something_to_do() {
+    let pusher = Role::new("pusher".to_owned(), Action::Push).unwrap();
+    assert_eq!(
+        (pusher.name(), pusher.actions()),
+        ("pusher", Action::Push.into())
+    );
+    assert_eq!(pusher.to_string(), "pusher");
+    for (name, actions, advice) in [
+        ("", Action::Pull.into(), "name"),
+        ("reader", Action::Pull.into(), "ready-made"),
+        ("auditors", Action::Pull.into(), "ready-made"),
+        ("pusher", NOTHING, "nothing"),
+    ] {
+        let error = Role::new(name, actions).unwrap_err().to_string();
+        assert!(error.contains(advice), "{name}: {error}");
+    }
+}
+
 /// Whether `tag` as a whole is like `pattern`, by taking one character after the other
 /// away from both.
 fn is_like(pattern: &[u8], tag: &[u8]) -> bool {

@@ -49,7 +49,7 @@ struct Reader<'a> {
     last_line: usize,
     problems: Vec<PolicyProblem>,
     /// The roles of the file.
-    roles: Vec<(String, Actions)>,
+    roles: Vec<Role>,
 }
 
 type Section = Vec<(String, usize, Node)>;
@@ -140,11 +140,9 @@ impl Reader<'_> {
                     Err(error) => self.wrong(line, error.to_string()),
                 }
             }
-            if Role::ALL.iter().any(|role| role.name() == name) {
-                let reason = format!("the role `{name}` is ready-made; choose another name");
-                self.wrong(line, reason);
-            } else {
-                self.roles.push((name, known));
+            match Role::new(name, known) {
+                Ok(role) => self.roles.push(role),
+                Err(error) => self.wrong(line, error.to_string()),
             }
         }
     }

@@ -52,7 +52,7 @@ impl FromStr for Rule {
 }
 
 /// Reads a sentence in which these roles may stand besides the ready-made ones.
-pub(crate) fn parse(text: &str, roles: &[(String, Actions)]) -> Result<Rule> {
+pub(crate) fn parse(text: &str, roles: &[Role]) -> Result<Rule> {
     if text.len() > SENTENCE_MAX {
         return Err(wrong("the rule is too long; write several"));
     }
@@ -127,7 +127,7 @@ impl<'a> Words<'a> {
     }
 
     /// `ROLE of REPOSITORIES`
-    fn role(&mut self, who: Who, roles: &[(String, Actions)]) -> Result<Rule> {
+    fn role(&mut self, who: Who, roles: &[Role]) -> Result<Rule> {
         let role = self.text()?;
         let actions = find_role(&role, roles)?;
         if !self.take("of") {
@@ -340,21 +340,17 @@ pub(crate) fn action(word: &str) -> Result<Action> {
     })
 }
 
-fn find_role(word: &str, roles: &[(String, Actions)]) -> Result<Actions> {
-    let ready = Role::ALL.map(|role| (role.name(), role.actions()));
-    let of_ours = roles
-        .iter()
-        .map(|(name, actions)| (name.as_str(), *actions));
-    let known: Vec<_> = ready.into_iter().chain(of_ours).collect();
+fn find_role(word: &str, roles: &[Role]) -> Result<Actions> {
+    let known: Vec<_> = Role::ALL.into_iter().chain(roles.iter().cloned()).collect();
     let find = |word: &str| {
-        let found = known.iter().find(|(name, _)| *name == word);
-        found.map(|(_, actions)| *actions)
+        let found = known.iter().find(|role| role.name() == word);
+        found.map(Role::actions)
     };
     find(word)
         .or_else(|| word.strip_suffix('s').and_then(find))
         .or_else(|| word.strip_suffix("es").and_then(find))
         .ok_or_else(|| {
-            let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+            let names: Vec<_> = known.iter().map(Role::name).collect();
             let advice = suggestion(word, names.iter().copied()).map_or_else(
                 || format!("use {}", names.join(", ")),
                 |known| format!("did you mean `{known}`?"),
