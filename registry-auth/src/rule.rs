@@ -4,7 +4,8 @@ mod coverage;
 mod sentence;
 
 #[cfg(feature = "policy")]
-pub(crate) use sentence::{action, parse};
+pub(crate) use sentence::action;
+pub(crate) use sentence::parse;
 
 use std::time::SystemTime;
 
