@@ -280,7 +280,7 @@ async fn what_is_denied_to_pull_is_in_no_list() {
         let answer = get(&service, &format!("/v2/public/app/{list}")).await;
         assert_eq!(answer.status, StatusCode::OK, "{list}");
         let answer = get(&service, &format!("/v2/secret/app/{list}")).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{list}");
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{list}");
     }
 }
 
