@@ -439,10 +439,10 @@ fn sentences_name_the_roles_that_stand_before_them() {
     let sentence = "robots are pushers of team/**";
     let rules = Rules::new().role(pusher()).sentence(sentence);
     let rules = rules.sentence("user ann is pusher of a").check().unwrap();
-    let pushes = [Action::List, Action::Pull, Action::Push].into();
+    let rights = [Action::List, Action::Pull, Action::Push].into();
     let robot = Principal::robot("ci");
-    assert_eq!(granted(&rules, Some(&robot), "team/app"), pushes);
-    assert_eq!(granted(&rules, Some(&Principal::new("ann")), "a"), pushes);
+    assert_eq!(granted(&rules, Some(&robot), "team/app"), rights);
+    assert_eq!(granted(&rules, Some(&Principal::new("ann")), "a"), rights);
     assert_eq!(granted(&rules, Some(&robot), "a"), NOTHING);
     for (rules, advice) in [
         (Rules::new().sentence(sentence), "no role `pushers`"),
