@@ -27,6 +27,10 @@ const FOR_ANY_CHOICE: &[&str] = &[
     "limits",
 ];
 
+/// The ways to log in that go together: the first decides, as clients are sent there, and
+/// passwords are still taken.
+const TOGETHER: (&str, &str, &str) = ("auth", "token", "htpasswd");
+
 /// A key that isn't known is none: it is told as such, and nobody knows what it would be.
 fn is_choice(section: &str, name: &str) -> bool {
     !FOR_ANY_CHOICE.contains(&name) && keys::find_in(section, name).is_some()
@@ -67,14 +71,18 @@ pub(crate) fn choose(tree: &mut Node, path: &str, chosen: &str, origin: &Origin)
     let _ = tree.set(&[Step::Name(path)], section);
 }
 
-/// What is chosen in the section `path`.
+/// What is chosen in the section `path`; of what goes together, what decides.
 ///
 /// # Errors
 ///
 /// If it is more than one thing.
 pub(crate) fn chosen<'a>(tree: &'a Node, path: &str) -> Result<Option<&'a str>, Problem> {
     let entries = tree.at(path).map(Node::entries).unwrap_or_default();
-    let mut choices = entries.iter().filter(|entry| is_choice(path, &entry.name));
+    let (section, deciding, beside) = TOGETHER;
+    let is_led = path == section && entries.iter().any(|entry| entry.name == deciding);
+    let mut choices = entries
+        .iter()
+        .filter(|entry| is_choice(path, &entry.name) && !(is_led && entry.name == beside));
     match (choices.next(), choices.next()) {
         (Some(first), Some(second)) => Err(second.origin.problem(format!(
             "`{path}` can't be {} and {} at once; leave one out",

@@ -273,6 +273,47 @@ async fn tokens_of_another_service_are_checked_as_the_configuration_says() {
     }
 }
 
+/// One challenge only: that of the tokens.
+#[tokio::test]
+async fn passwords_are_taken_beside_tokens_of_another_service() {
+    let service = setup(&["ann"], "").start();
+    let keys = service.get("/v2/token/jwks.json").await.1;
+    let scope = "repository:people/ann/app:pull";
+    let token = token(&service, Some("ann"), scope).await;
+    let program = Setup::serve(
+        "version: 0.1\nstorage: inmemory\nhttp: {addr: '127.0.0.1:0'}\nauth:\n  htpasswd: {realm: \
+         passwords, path: users.htpasswd}\n  token:\n    realm: https://login.example/token\n    \
+         service: registry\n    issuer: registry\n    jwks: keys.json\n",
+    )
+    .file("keys.json", &*keys)
+    .file(
+        "users.htpasswd",
+        format!("ben:{}", bcrypt::hash("correct", 4).unwrap()),
+    )
+    .start();
+    let url = format!("http://{}/v2/people/ann/app/tags/list", program.address);
+    let ask = async |with: &dyn Fn(reqwest::RequestBuilder) -> reqwest::RequestBuilder| {
+        with(Client::new().get(&url)).send().await.unwrap()
+    };
+    let by_token = ask(&|request| request.bearer_auth(&token)).await;
+    assert_eq!(by_token.status(), StatusCode::NOT_FOUND);
+    let by_password = ask(&|request| request.basic_auth("ben", Some("correct"))).await;
+    assert_eq!(by_password.status(), StatusCode::NOT_FOUND);
+    for refused in [
+        ask(&|request| request).await,
+        ask(&|request| request.basic_auth("ben", Some("wrong"))).await,
+    ] {
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let challenges = refused.headers().get_all("www-authenticate");
+        let challenges: Vec<_> = challenges
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        assert_eq!(challenges.len(), 1, "{challenges:?}");
+        assert!(challenges[0].starts_with(r#"Bearer realm="https://login.example/token""#));
+    }
+}
+
 /// S-21: a rule that comes counts at once, for what was looked at before, too.
 #[tokio::test]
 async fn s_21_a_rule_is_enforced_however_content_is_asked_for() {

@@ -208,7 +208,12 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Vec<Problem>> {
                 Action::Overwrite,
                 Action::Delete,
             ];
-            AccessControl::new(Rules::new().signed_in("**", &content))
+            let access = AccessControl::new(Rules::new().signed_in("**", &content));
+            // A token says what it is for, be it nobody's.
+            match &auth.issuer {
+                Some(_) => access.policy(TrustIssuer),
+                None => access,
+            }
         }
         None if auth.issuer.is_some() => AccessControl::new(TrustIssuer),
         // Whoever asks somebody about each request means to leave nothing open.
@@ -245,7 +250,11 @@ pub(crate) fn access(auth: &Auth) -> Result<AccessControl, Vec<Problem>> {
         let users = found.take_all(Htpasswd::open(&path.value).map_err(wrong_lines(path)));
         let challenge = found.take(Challenge::basic(&realm.value).map_err(wrong(realm)));
         if let (Some(users), Some(challenge)) = (users, challenge) {
-            access = access.authenticator(users).challenge(challenge);
+            access = access.authenticator(users);
+            // Clients are told of one way: where the tokens are.
+            if auth.issuer.is_none() {
+                access = access.challenge(challenge);
+            }
         }
     }
     let directory = auth.directory.as_ref().map(ldap);

@@ -211,8 +211,11 @@ impl Reader<'_> {
     }
 
     fn password_file(&mut self) -> Option<PasswordFile> {
+        let auth = self.tree.entry("auth").map(|auth| &auth.node);
+        let has_file = auth.is_some_and(|auth| auth.entry("htpasswd").is_some());
         match choice::chosen(self.tree, "auth") {
-            Ok(Some("htpasswd")) => {
+            // Beside the tokens of another service, too.
+            Ok(Some(_)) if has_file => {
                 let realm = self.required("auth.htpasswd", "realm");
                 let path = self.required("auth.htpasswd", "path");
                 Some(PasswordFile {
