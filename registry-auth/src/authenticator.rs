@@ -140,11 +140,10 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
     async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>>;
 
     /// What its principals are said to come from, in one word: a token names
-    /// it, so that the same source is asked again about its holder. Several that are
-    /// called the same answer for each other.
+    /// it, so that the same source is asked again about its holder, and no other.
     ///
-    /// Those that don't say it are told apart by their order: `custom`, `custom-2` and
-    /// so on. With names of their own, tokens stay good when the order changes.
+    /// Those that are called the same are told apart by their order: `custom`, `custom-2`
+    /// and so on. With names of their own, tokens stay good when the order changes.
     fn source(&self) -> &'static str {
         CUSTOM
     }

@@ -43,33 +43,60 @@ impl Authenticator for Team {
     }
 }
 
+/// The same under a name of its own, which another may have, too.
+#[derive(Debug)]
+struct Named(Team);
+
+#[async_trait]
+impl Authenticator for Named {
+    async fn authenticate(&self, caller: &Caller<'_>) -> Result<Option<Principal>> {
+        self.0.authenticate(caller).await
+    }
+
+    fn source(&self) -> &'static str {
+        "directory"
+    }
+
+    async fn standing(&self, principal: &Principal) -> Result<Standing> {
+        self.0.standing(principal).await
+    }
+}
+
 /// A login that knows no groups, before two directories of the program's own.
-fn access() -> AccessControl {
+fn access(named: bool) -> AccessControl {
     let rules = Rules::new()
         .sentence("group web may pull web/*")
         .sentence("group root may pull root/*");
     let login = Login::new(|_, password| async move { password.matches("login") });
-    AccessControl::new(rules.check().unwrap())
-        .authenticator(login)
-        .authenticator(Team {
-            password: "web",
-            group: "web",
-        })
-        .authenticator(Team {
-            password: "root",
-            group: "root",
-        })
-        .tokens(TokenServer::ephemeral().unwrap())
+    let directories = ["web", "root"].map(|name| Team {
+        password: name,
+        group: name,
+    });
+    let access = AccessControl::new(rules.check().unwrap()).authenticator(login);
+    let access = directories.into_iter().fold(access, |access, team| {
+        if named {
+            access.authenticator(Named(team))
+        } else {
+            access.authenticator(team)
+        }
+    });
+    access.tokens(TokenServer::ephemeral().unwrap())
 }
 
 #[tokio::test]
 async fn nobody_answers_for_those_of_another() {
-    let access = access();
-    for (password, source, may) in [
-        ("login", "custom", [false, false]),
-        ("web", "custom-2", [true, false]),
-        ("root", "custom-3", [false, true]),
-    ] {
+    answer_for_their_own(&access(false), ["custom", "custom-2", "custom-3"]).await;
+}
+
+#[tokio::test]
+async fn nobody_answers_for_those_of_another_that_is_called_the_same() {
+    answer_for_their_own(&access(true), ["custom", "directory", "directory-2"]).await;
+}
+
+async fn answer_for_their_own(access: &AccessControl, sources: [&str; 3]) {
+    let passwords = ["login", "web", "root"];
+    let rights = [[false, false], [true, false], [false, true]];
+    for ((password, source), may) in passwords.into_iter().zip(sources).zip(rights) {
         let shown = headers(Some(&basic("ann", password)));
         let sender = Sender::new(&shown, RequestOrigin::default());
         let known = access.identify(&sender).await.unwrap().unwrap();

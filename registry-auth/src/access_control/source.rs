@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::Authenticator;
-use crate::authenticator::CUSTOM;
 
 /// An authenticator, and what its principals come from.
 #[derive(Debug, Clone)]
@@ -18,11 +17,11 @@ impl Source {
     /// The source that `authenticator` is, after `others`.
     pub(super) fn new(authenticator: impl Authenticator, others: &[Self]) -> Self {
         let name = authenticator.source();
-        let is_custom = |other: &&Self| other.authenticator.source() == CUSTOM;
-        let before = others.iter().filter(is_custom).count();
+        let is_called_so = |other: &&Self| other.authenticator.source() == name;
+        let before = others.iter().filter(is_called_so).count();
         Self {
-            name: if name == CUSTOM && before > 0 {
-                format!("{CUSTOM}-{}", before.saturating_add(1)).into()
+            name: if before > 0 {
+                format!("{name}-{}", before.saturating_add(1)).into()
             } else {
                 name.into()
             },
