@@ -46,6 +46,7 @@ impl Authenticator for Ann {
         let Credentials::Basic { user, password } = caller.credentials else {
             return Ok(None);
         };
+        caller.admit()?;
         let ann = self.0.lock().unwrap().clone();
         let ann = ann.filter(|_| user == "ann" && password.matches("ann's"));
         ann.map(Some).ok_or_else(wrong_credentials)
@@ -154,7 +155,12 @@ async fn ask(
 ) -> Result<(Actions, Option<String>), ErrorKind> {
     let operation = Operation::parse(&method, path, None).unwrap();
     let headers = headers(Some(authorization));
-    let sender = Sender::new(&headers, RequestOrigin::default());
+    // Guesses are counted where they come from.
+    let origin = RequestOrigin {
+        address: Some([192, 0, 2, 1].into()),
+        ..RequestOrigin::default()
+    };
+    let sender = Sender::new(&headers, origin);
     match access.authorize(&sender, &operation).await {
         Ok(grant) => Ok((
             grant
