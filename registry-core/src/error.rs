@@ -9,7 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::Digest;
+use crate::{Digest, Tag};
 
 /// The result of a registry operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -144,6 +144,8 @@ pub enum ErrorDetail {
     Size(u64),
     /// The most that is accepted: bytes or items, as the kind says.
     Limit(u64),
+    /// The tag that exists, and that the caller may not move.
+    Fixed(Tag),
     /// What breaks its grammar, as it was given.
     Malformed {
         /// What it was to be, such as `tag`.

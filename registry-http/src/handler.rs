@@ -20,8 +20,8 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use registry_auth::{Grant, Refusal};
 use registry_core::{
-    Access, Action, ByteStream, CatalogAccess, Error, ErrorKind, Need, Operation, PageRequest,
-    Result,
+    Access, Action, ByteStream, CatalogAccess, Error, ErrorDetail, ErrorKind, Need, Operation,
+    PageRequest, Result,
 };
 
 use self::confirmation::{Confirmed, Withdrawn};
@@ -84,6 +84,19 @@ impl<'r> Request<'r> {
             Box::pin(self.grant.confirm(self.operation)).await?;
         }
         Ok(())
+    }
+
+    /// What the rules have to say about a tag that could not be moved.
+    pub(crate) fn reason(&self, error: &Error) -> Option<Error> {
+        let (Some(ErrorDetail::Fixed(tag)), Some(target)) = (error.detail(), &self.grant.target)
+        else {
+            return None;
+        };
+        self.grant.reason(&Need {
+            repository: target.repository().clone(),
+            actions: Action::Overwrite.into(),
+            tags: vec![tag.clone()],
+        })
     }
 
     fn refusals(&self) -> &Withdrawn {

@@ -495,6 +495,9 @@ impl Settings {
         }
         if let Err(error) = &response {
             request.require_same_repository(error).await?;
+            if let Some(reason) = request.reason(error) {
+                return Err(reason.into());
+            }
         }
         Ok((response.map_err(not_the_callers)?, place))
     }

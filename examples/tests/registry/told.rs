@@ -2,7 +2,7 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::{Certificate, Client, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::authorized::{POLICY, setup};
 use crate::program::{Program, Setup, eventually};
@@ -71,6 +71,56 @@ async fn who_is_locked_out_is_told_once_and_by_name_only_if_somebody_is_called_s
     // People type passwords there.
     assert_eq!(locked[1]["name"], Value::Null, "{locked:#?}");
     assert!(!program.stderr().contains(typed), "{}", program.stderr());
+}
+
+/// That the tag exists is only known when the manifest has come.
+#[tokio::test]
+async fn the_reason_why_a_tag_stays_is_told() {
+    let rules = format!(
+        "{POLICY}  - user ben may pull, push v* in team/**\n  - rule: nobody may overwrite v* in team/**\n    \
+         reason: releases stay\n  - users may overwrite **\n"
+    );
+    let program = setup(&["ben"], "")
+        .variable("REGISTRY_LOG_FORMATTER", "json")
+        .file("policy.yml", rules)
+        .start();
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let push = async |tag: &str, title: &str| {
+        let path = format!("/v2/team/app/manifests/{tag}");
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "manifests": [],
+            "annotations": { "title": title },
+        });
+        let request = Client::new().put(format!("http://{}{path}", program.address));
+        let answer = request
+            .basic_auth("ben", Some("correct"))
+            .header("content-type", media_type)
+            .body(index.to_string())
+            .send()
+            .await
+            .unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    assert_eq!(push("v1", "first").await.0, StatusCode::CREATED);
+    let (status, body) = push("v1", "second").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(body.contains("releases stay"), "{body}");
+    assert_eq!(push("latest", "first").await.0, StatusCode::FORBIDDEN);
+
+    let refused = || messages(&program, "refused by the rules");
+    eventually("both are told", async || refused().len() >= 2).await;
+    for (line, [actions, tags, rule]) in refused().iter().zip([
+        ["overwrite", "v1", "nobody may overwrite v* in team/**"],
+        ["push", "latest", "none that allows it"],
+    ]) {
+        assert_eq!(
+            (&line["actions"], &line["tags"]),
+            (&actions.into(), &tags.into())
+        );
+        assert_eq!(line["rule"], rule);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_core::{Access, Operation};
+use registry_core::{Access, Error, Need, Operation};
 
 use super::decide::{Known, Rights};
 use super::refusal::{Again, Refused};
@@ -54,6 +54,17 @@ impl Grant {
             actor: Arc::clone(&self.actor),
             again: self.again.clone(),
         })
+    }
+}
+
+impl Grant {
+    /// What the rules say about `need` where somebody may not do that after all, such as
+    /// move a tag of which it was not known before that it exists: the reason of the
+    /// rule that denies it, if the caller may learn it. The log is told which rule it
+    /// was.
+    pub fn reason(&self, need: &Need) -> Option<Error> {
+        let Again { access, caller, .. } = &self.again;
+        access.0.reason(need, caller)
     }
 }
 

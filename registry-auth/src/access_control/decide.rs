@@ -289,6 +289,17 @@ impl Inner {
         })
     }
 
+    /// Why the rules don't let `caller` do what it needs, if one says so.
+    pub(super) fn reason(&self, need: &Need, caller: &Known) -> Option<Error> {
+        let decision = self.policies.decide_on(need, caller);
+        let decision = decision.and(caller.reviewed.target.clone());
+        if decision.granted().contains(need.actions) {
+            return None;
+        }
+        self.tell_of_refusal(need, caller, &caller.reviewed.target);
+        told(&decision, need)
+    }
+
     /// What may be done where a mount takes its content from. A token that
     /// doesn't name the repository wasn't asked for this, and another one may
     /// help; if it names it without the right to pull, that was refused, and the
@@ -316,15 +327,20 @@ impl Inner {
     }
 }
 
-/// The refusal of somebody known. Only those who may know of the repository
-/// learn why.
+/// The refusal of somebody known.
 pub(super) fn denied(decision: &Decision, need: &Need) -> Error {
+    told(decision, need).unwrap_or_else(|| {
+        ErrorKind::Denied.error("you may not do this; ask the owner of the repository")
+    })
+}
+
+/// Why somebody known is refused, if a rule says so. Only those who may know of the
+/// repository learn it.
+fn told(decision: &Decision, need: &Need) -> Option<Error> {
     let knowing = Actions::from([Action::Pull, Action::List]);
     let knows = !decision.granted().intersection(knowing).is_empty();
-    match decision.reason(need.actions) {
-        Some(reason) if knows => ErrorKind::Denied.error(reason),
-        _ => ErrorKind::Denied.error("you may not do this; ask the owner of the repository"),
-    }
+    let reason = decision.reason(need.actions).filter(|_| knows);
+    reason.map(|reason| ErrorKind::Denied.error(reason))
 }
 
 impl Policies {
@@ -336,12 +352,12 @@ impl Policies {
         self.0.push(Arc::new(policy));
     }
 
-    /// Whether nobody is to know `principal` any more.
     /// Whether everybody may do everything.
     pub(super) fn are_open(&self) -> bool {
         self.0.iter().all(Policy::is_open)
     }
 
+    /// Whether nobody is to know `principal` any more.
     pub(super) fn disable(&self, principal: &Principal) -> bool {
         self.0.iter().any(|policy| policy.is_disabled(principal))
     }

@@ -1,6 +1,6 @@
 //! What the log says of why somebody was refused.
 
-use registry_core::{Action, Actions, Need, RepositoryName};
+use registry_core::{Action, Actions, Need, RepositoryName, Tag};
 
 use super::Inner;
 use super::decide::Known;
@@ -52,10 +52,23 @@ impl Inner {
         let actions = names.join(",");
         let repository = question.repository.map(RepositoryName::as_str).map(shown);
         let repository = repository.as_deref();
+        let tags: Vec<_> = question.tags.iter().map(Tag::as_str).collect();
+        let tags = Some(tags.join(",")).filter(|tags| !tags.is_empty());
+        let tags = tags.as_deref().map(shown);
+        let tags = tags.as_deref();
         if is_known {
-            tracing::info!(id, actor, actions, repository, rule, place, "{REFUSED}");
+            tracing::info!(
+                id,
+                actor,
+                actions,
+                repository,
+                tags,
+                rule,
+                place,
+                "{REFUSED}"
+            );
         } else {
-            tracing::debug!(id, actions, repository, rule, place, "{REFUSED}");
+            tracing::debug!(id, actions, repository, tags, rule, place, "{REFUSED}");
         }
     }
 }

@@ -426,7 +426,8 @@ impl Engine {
             let moves = current.is_some_and(|current| current != pushed);
             if moves && !access.permits(Action::Overwrite) {
                 return Err(ErrorKind::Denied
-                    .error("the tag exists and you may not move it; choose another one"));
+                    .error("the tag exists and you may not move it; choose another one")
+                    .with_detail(ErrorDetail::Fixed(tag.clone())));
             }
             if let Some(from) = current.as_ref().filter(|_| moves) {
                 let to = &pushed;
