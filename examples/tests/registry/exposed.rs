@@ -301,3 +301,21 @@ async fn it_warns_if_others_reach_it_and_need_no_login() {
     assert_eq!(warning("0.0.0.0:0", &users).await, None);
     assert_eq!(warning("127.0.0.1:0", "").await, None);
 }
+
+#[test]
+fn measurements_that_others_reach_are_warned_of() {
+    for (address, is_told) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
+        let program = Setup::new()
+            .arguments(&["--addr", "127.0.0.1:0"])
+            .variable("REGISTRY_HTTP_DEBUG_ADDR", address)
+            .start();
+        assert_eq!(
+            program
+                .stderr()
+                .contains("set `http.debug.addr` to 127.0.0.1:"),
+            is_told,
+            "{}",
+            program.stderr()
+        );
+    }
+}

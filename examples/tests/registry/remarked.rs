@@ -95,13 +95,23 @@ fn files_of_secrets_that_others_may_read_are_remarked_on() {
     let remarks = checked(&auth, "chmod 644 users secret data/auth/keys/1.pem");
     let remarks: Vec<_> = remarks.iter().filter(is_of_file).collect();
     for (remark, start) in remarks.iter().zip([
-        "config.yml:5: others may read the password file",
-        "config.yml:7: others may read the secret of the webhook",
-        "data/auth/keys/1.pem: others may read this key, which signs tokens",
+        "config.yml:5: others may read or change the password file",
+        "config.yml:7: others may read or change the secret of the webhook",
+        "data/auth/keys/1.pem: others may read or change this key, which signs tokens",
     ]) {
         assert!(remark.starts_with(start), "{remark}");
     }
     assert_eq!(remarks.len(), 3, "{remarks:#?}");
+
+    let remarks = checked(
+        &auth,
+        &format!("{QUIET}; chmod 602 users; chmod 646 sub/dir/policy.yml"),
+    );
+    let remarks = remarks.iter().filter(|line| line.contains("chmod"));
+    let remarks: Vec<_> = remarks.collect();
+    assert!(remarks[0].contains("others may read or change the password file"));
+    assert!(remarks[1].contains("others may change the rules"));
+    assert_eq!(remarks.len(), 2, "{remarks:#?}");
 }
 
 #[test]

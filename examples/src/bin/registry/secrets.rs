@@ -1,4 +1,4 @@
-//! Files of secrets that others than their owner may read.
+//! Files of secrets and rules that others than their owner may read or change.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,8 @@ use crate::setup;
 /// The most keys that sign tokens of which it is told.
 const KEYS_MAX: usize = 64;
 
-/// What a configuration names and others may read, with where it names that.
+/// What a configuration names and others may read or change, with where it names
+/// that.
 ///
 /// As when the server reads them, a group may be meant: it is how several programs
 /// share a secret.
@@ -39,9 +40,23 @@ pub(crate) fn shown_to_others(configuration: &Configuration) -> Vec<Problem> {
     ];
     let named = named.into_iter().filter_map(|(what, file)| {
         let Said { value, origin } = file?;
-        others_may_read(value).then(|| origin.problem(sentence(what, value)))
+        others_may(READ | WRITE, value).then(|| origin.problem(sentence(what, value)))
     });
-    named.chain(signing_keys(configuration)).collect()
+    named
+        .chain(signing_keys(configuration))
+        .chain(rules(configuration))
+        .collect()
+}
+
+/// The rules are no secret, but whoever writes them may do anything.
+fn rules(configuration: &Configuration) -> Option<Problem> {
+    let Said { value, origin } = configuration.auth.policy_file.as_ref()?;
+    others_may(WRITE, value).then(|| {
+        origin.problem(format!(
+            "others may change the rules; let nobody but their owner do so (`chmod o-w {}`)",
+            value.display()
+        ))
+    })
 }
 
 /// The keys that sign tokens. Where the configuration doesn't name their directory, it
@@ -59,7 +74,7 @@ fn signing_keys(configuration: &Configuration) -> Vec<Problem> {
     files
         .take(KEYS_MAX)
         .map(|file| file.path())
-        .filter(|file| file.is_file() && others_may_read(file))
+        .filter(|file| file.is_file() && others_may(READ | WRITE, file))
         .map(|file| {
             let origin = Origin::File(file.display().to_string().into());
             origin.problem(sentence("this key, which signs tokens", &file))
@@ -69,19 +84,23 @@ fn signing_keys(configuration: &Configuration) -> Vec<Problem> {
 
 fn sentence(what: &str, file: &Path) -> String {
     format!(
-        "others may read {what}; let nobody but its owner do so (`chmod 600 {file}`)",
+        "others may read or change {what}; let nobody but its owner do so (`chmod 600 {file}`)",
         file = file.display()
     )
 }
 
+const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
+
+/// Whether others than the owner and the group may do any of this.
 #[cfg(unix)]
-fn others_may_read(file: &Path) -> bool {
+fn others_may(rights: u32, file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     // What isn't there is told otherwise.
-    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & rights != 0)
 }
 
 #[cfg(not(unix))]
-fn others_may_read(_: &Path) -> bool {
+fn others_may(_: u32, _: &Path) -> bool {
     false
 }

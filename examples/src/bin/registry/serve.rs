@@ -166,6 +166,14 @@ async fn serve_engine(
         None => server.listen(listener, service),
     };
     if let Some(listener) = debug {
+        let address = address_of(&listener)?;
+        if !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(
+                "whoever reaches {address} is told how this server fares, unencrypted and without \
+                 a login; to keep others out, set `http.debug.addr` to 127.0.0.1:{}",
+                address.port()
+            );
+        }
         server = server.listen(listener, SideDoor::alone(health, metrics));
     }
     if !configuration.has_file {
