@@ -154,6 +154,19 @@ fn the_sentence_names_the_rule_that_decides() {
 }
 
 #[test]
+fn of_several_actions_those_that_are_allowed_are_told() {
+    let mut asked = inquiry("ann pull team/x:v1");
+    asked.actions = [Action::Pull, Action::Push, Action::Overwrite].into();
+    let sentence = "ann may not pull, push, overwrite v1 in team/x because of `releases stay: \
+                    nobody may overwrite v* in team/**` (policy.yml:7): choose a new tag; allowed \
+                    of this: pull, push";
+    assert_eq!(access().explain(&asked).sentence, sentence);
+    asked.principal = Some(Principal::new("mallory"));
+    let sentence = access().explain(&asked).sentence;
+    assert!(!sentence.contains("allowed of this"), "{sentence}");
+}
+
+#[test]
 fn where_there_are_no_rules_none_is_named() {
     let explanation = AccessControl::open().explain(&inquiry("ann push team/x"));
     assert!(explanation.granted && explanation.decided_by.is_none());

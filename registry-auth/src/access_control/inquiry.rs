@@ -122,6 +122,11 @@ impl AccessControl {
             ": no rule allows it".to_owned()
         };
         let mut sentence = inquiry.sentence(granted, &because);
+        let some = inquiry.actions.intersection(allowed);
+        if !granted && !disabled && covered && !some.is_empty() && some != inquiry.actions {
+            sentence.push_str("; allowed of this: ");
+            sentence.push_str(&listed(some));
+        }
         if reviewed {
             sentence.push_str("; a review, such as a webhook's, is asked, too, and may ");
             sentence.push_str(if granted { "deny it" } else { "allow it" });
@@ -168,6 +173,11 @@ pub(super) fn without(actions: Actions, others: Actions) -> Actions {
     std::iter::from_fn(|| left.find(|action| !others.contains((*action).into()))).collect()
 }
 
+fn listed(actions: Actions) -> String {
+    let names: Vec<_> = actions.iter().map(Action::as_str).collect();
+    names.join(", ")
+}
+
 fn manages(actions: Actions) -> bool {
     [Action::Administer, Action::Audit]
         .into_iter()
@@ -204,8 +214,7 @@ impl Inquiry {
             _ => "an anonymous client".to_owned(),
         };
         sentence.push_str(if granted { " may " } else { " may not " });
-        let actions: Vec<_> = self.actions.iter().map(Action::as_str).collect();
-        sentence.push_str(&actions.join(", "));
+        sentence.push_str(&listed(self.actions));
         for (index, tag) in self.tags.iter().enumerate() {
             sentence.push_str(if index == 0 { " " } else { ", " });
             sentence.push_str(tag.as_str());

@@ -554,7 +554,7 @@ fn the_model_knows_the_rules() {
         ("root", "delete", "kept/there", &["v1", "keep"], false),
         ("root", "delete", "kept/there", &[], false),
         ("banned", "pull", "secret/there", &[], false),
-        ("banned", "list", "secret/there", &[], true),
+        ("banned", "list", "secret/there", &[], false),
         ("puller", "list", "secret/there", &[], true),
         ("unlisted", "pull", "secret/there", &[], true),
         ("unlisted", "list", "secret/there", &[], false),
