@@ -217,7 +217,7 @@ async fn pages_of_other_sites_change_nothing_with_what_a_browser_has_saved() {
         let headers = [&[HOST, WRITER][..], more].concat();
         call(service, method, path, &headers).await.status
     };
-    let service = guarded();
+    let service = service().access(guards().tokens(TokenServer::ephemeral().unwrap()));
     // A query for a token makes a refresh token where it asks for one.
     let login = "/v2/token?offline_token=true";
     for more in others {
@@ -285,6 +285,10 @@ async fn addresses_are_absolute_only_if_the_host_is_known() {
 }
 
 fn guarded() -> RegistryService {
+    service().access(guards())
+}
+
+fn guards() -> AccessControl {
     let rules = Rules::new()
         .user("reader", "team/**", &[Action::Pull])
         .user(
@@ -296,8 +300,7 @@ fn guarded() -> RegistryService {
         let known = user == "reader" || user == "writer";
         known & password.matches("secret")
     });
-    let access = AccessControl::new(rules).authenticator(login);
-    service().access(access.tokens(TokenServer::ephemeral().unwrap()))
+    AccessControl::new(rules).authenticator(login)
 }
 
 const READER: &str = "authorization: Basic cmVhZGVyOnNlY3JldA==";
