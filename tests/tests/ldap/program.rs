@@ -5,9 +5,10 @@ use std::fs;
 use base64::Engine;
 use registry_tests::harness::{Launch, Server};
 
+use crate::secrets::Secrets;
 use crate::slapd::{SEARCHER, SEARCHER_PASSWORD, Slapd};
 
-/// The status of asking for tags.
+/// The status of asking for tags, whose answer never repeats the password.
 fn tags(server: &Server, user: &str, password: &str, repository: &str) -> u16 {
     let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     let request = ureq::get(format!(
@@ -18,7 +19,10 @@ fn tags(server: &Server, user: &str, password: &str, repository: &str) -> u16 {
     .http_status_as_error(false)
     .build()
     .header("Authorization", format!("Basic {pair}"));
-    request.call().unwrap().status().as_u16()
+    let mut answer = request.call().unwrap();
+    let body = answer.body_mut().read_to_string().unwrap();
+    assert!(!body.contains(password), "{body}");
+    answer.status().as_u16()
 }
 
 #[test]
@@ -63,5 +67,20 @@ fn the_server_knows_the_users_of_a_directory() {
         "{}",
         server.log()
     );
-    assert!(!server.log().contains("-secret"), "{}", server.log());
+    // S-91, for what a directory is asked with.
+    let mut secrets = Secrets::default();
+    secrets.plant("the searcher's password", SEARCHER_PASSWORD);
+    for login in [
+        "ann:ann-secret",
+        "ben:ben-secret",
+        "ben:wrong-secret",
+        "nobody:ben-secret",
+        "twin:twin-secret",
+    ] {
+        secrets.plant(login, login);
+        let (_, password) = login.split_once(':').unwrap();
+        assert!(!server.log().contains(password), "{}", server.log());
+    }
+    let found = secrets.found_in(&server.log());
+    assert!(found.is_empty(), "{found:?} in {}", server.log());
 }
