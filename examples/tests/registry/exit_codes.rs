@@ -66,6 +66,8 @@ fn faults() -> Vec<(&'static str, i32, Vec<Vec<&'static str>>)> {
                 words("verify ."),
                 words("verify good.yml"),
                 words("auth robot list --root no"),
+                words("auth robot list --root ."),
+                words("auth robot create ci --root ."),
                 words("auth token revoke ann --root no"),
                 words("auth token rotate --root no"),
             ],

@@ -323,6 +323,45 @@ fn whoever_makes_a_robot_or_a_key_is_told_where_it_is_of_no_use() {
 }
 
 #[test]
+fn what_is_no_data_of_a_registry_is_neither_listed_nor_added_to() {
+    let lists = [
+        &["robot", "list"][..],
+        &["robot", "delete", "ci"],
+        &["key", "create", "ci"],
+        &["key", "list", "ci"],
+        &["key", "list", "ann", "--user"],
+        &["key", "revoke", "ci", "abc"],
+    ];
+    let makes = [&["robot", "create", "ci"][..], &["token", "revoke", "ann"]];
+    // Logins of other programs are kept in such a directory, too.
+    let of_others = || {
+        let setup = with_data(":").directory("data/auth");
+        setup.file("data/auth/htpasswd", "")
+    };
+    let prepared = || with_data(":").directory("data/lost+found");
+    let words = "registry: data holds ";
+    let lists = lists.iter().map(|command| (command, false));
+    for (command, may_make) in lists.chain(makes.iter().map(|command| (command, true))) {
+        for place in [["--root", "data"], ["--config", "config.yml"]] {
+            for (setup, is_refused) in [(of_others(), true), (prepared(), !may_make)] {
+                let arguments = [&["auth"], *command, &place].concat();
+                let mut program = setup.arguments(&arguments).begin();
+                let (code, told) = (program.wait().code(), program.stderr());
+                let expected = if is_refused { 2 } else { 0 };
+                assert_eq!(code, Some(expected), "{arguments:?} {told}");
+                assert_eq!(told.starts_with(words), is_refused, "{told}");
+                let is_made = program.path("data/auth/records.log").is_file();
+                assert_eq!(is_made, !is_refused, "{arguments:?}");
+            }
+        }
+    }
+    let question = "explain robot$ci pull a --policy policy.yml --root data";
+    let question: Vec<_> = ["auth"].into_iter().chain(question.split(' ')).collect();
+    let end = asked(of_others(), &question);
+    assert_eq!(end.status.code(), Some(2), "{end:?}");
+}
+
+#[test]
 fn what_is_not_there_is_named_with_the_command_that_lists_what_is() {
     let list = "`registry auth robot list --root data` lists those that there are";
     for command in [

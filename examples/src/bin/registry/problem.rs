@@ -11,6 +11,8 @@ use registry_auth::hide_secrets;
 use registry_core::Error;
 use registry_examples::configuration::{Origin, Problem};
 
+use crate::setup;
+
 /// Why the program ends.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -45,7 +47,7 @@ impl Failure {
             Ok(entries) => {
                 let names = entries.flatten().map(|entry| entry.file_name());
                 let mut names = names.map(|name| name.to_string_lossy().into_owned());
-                !names.any(|name| name.starts_with("metadata."))
+                !names.any(|name| name.starts_with(setup::METADATA))
             }
             Err(error) => matches!(
                 error.kind(),

@@ -30,6 +30,9 @@ pub(crate) const TOKEN_KEYS: &str = "auth/keys";
 /// Where what outlives tokens is kept, below the data.
 const RECORDS: &str = "auth";
 
+/// How the names of the metadata begin, below the data.
+pub(crate) const METADATA: &str = "metadata.";
+
 /// Opens the storage.
 pub(crate) async fn engine(configuration: &Configuration) -> Result<Engine, Failure> {
     let options = configuration.engine.clone();
@@ -467,7 +470,7 @@ pub(crate) fn records(root: &Path) -> registry_core::Result<FileRecords> {
 
 /// Whether something was ever kept there.
 pub(crate) fn has_records(root: &Path) -> bool {
-    root.join(RECORDS).is_dir()
+    root.join(RECORDS).join("records.log").is_file()
 }
 
 /// What is wrong with how tokens are given out, as far as it shows without the

@@ -34,6 +34,7 @@ impl Accounts {
         Ok(match root {
             Some(root) => {
                 place::require(&root)?;
+                place::require_data_or_nothing(&root)?;
                 Self::Below(root)
             }
             None => Self::Unsaid,

@@ -1,6 +1,7 @@
 //! Where what is kept about logins is.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::command_line::Place;
 use crate::problem::Failure;
 use crate::setup;
 
-/// The data of a server, which is there.
+/// The data of a server, in a directory that is there.
 pub(super) struct Data {
     pub(super) root: PathBuf,
     /// The configuration, if one was named, and what it says of logins.
@@ -25,9 +26,36 @@ pub(super) struct Users {
     pub(super) are_all: bool,
 }
 
+/// What is in a directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// What a server keeps, or what was made before its first start.
+    Data,
+    Nothing,
+    Others,
+}
+
 impl Place {
     /// The data that is meant.
     pub(super) fn data(&self) -> Result<Data, Failure> {
+        let data = self.named()?;
+        if content(&data.root)? == Content::Data {
+            return Ok(data);
+        }
+        Err(Failure::Usage(format!(
+            "{} holds no data of a registry; name the directory that a server uses (--root)",
+            data.root.display()
+        )))
+    }
+
+    /// The same, or an empty directory, for what is made before the first start of a server.
+    pub(super) fn new_data(&self) -> Result<Data, Failure> {
+        let data = self.named()?;
+        require_data_or_nothing(&data.root)?;
+        Ok(data)
+    }
+
+    fn named(&self) -> Result<Data, Failure> {
         let Some(file) = &self.config else {
             require(&self.root)?;
             return Ok(Data {
@@ -130,4 +158,42 @@ pub(super) fn require(root: &Path) -> Result<(), Failure> {
         "there is no data directory {}; name the one of the server (--root)",
         root.display()
     )))
+}
+
+/// Nothing is made among somebody else's files.
+pub(super) fn require_data_or_nothing(root: &Path) -> Result<(), Failure> {
+    require(root)?;
+    if content(root)? != Content::Others {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{} holds other files than the data of a registry; name the directory that a server uses, \
+         or an empty one for a new server (--root)",
+        root.display()
+    )))
+}
+
+fn content(root: &Path) -> Result<Content, Failure> {
+    if setup::has_records(root) || root.join(setup::TOKEN_KEYS).is_dir() {
+        return Ok(Content::Data);
+    }
+    let unreadable = |error| {
+        Failure::new(
+            format!("the data in {} can't be read", root.display()),
+            &error,
+        )
+    };
+    let mut content = Content::Nothing;
+    for entry in fs::read_dir(root).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(setup::METADATA) {
+            return Ok(Content::Data);
+        }
+        // A new file system isn't quite empty.
+        if name != "lost+found" && !name.starts_with('.') {
+            content = Content::Others;
+        }
+    }
+    Ok(content)
 }

@@ -34,7 +34,7 @@ pub(super) fn robot(command: RobotCommand) -> Result<ExitCode, Failure> {
             groups,
             description,
             place,
-        } => with_new_keys(&place, async |keys| {
+        } => with_new_keys(&place, &place.new_data()?, async |keys| {
             let change = RobotChange {
                 description: Some(description),
                 groups: Some(groups.into_iter().collect()),
@@ -84,7 +84,7 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
             expires,
             scopes,
             place,
-        } => with_new_keys(&place, async |keys| {
+        } => with_new_keys(&place, &place.data()?, async |keys| {
             let now = SystemClock.now();
             let expires_at = expires.map(|time| ends(now, time)).transpose()?;
             let scopes = scopes.iter().map(String::as_str);
@@ -161,11 +161,11 @@ fn with_keys(
 /// The same to make some, which are to be of use.
 fn with_new_keys(
     place: &Place,
+    data: &Data,
     work: impl AsyncFnOnce(&Keys) -> Result<String>,
 ) -> Result<ExitCode, Failure> {
-    let data = place.data()?;
     data.require_use_of_keys()?;
-    work_on(place, &data, ROBOTS, work)
+    work_on(place, data, ROBOTS, work)
 }
 
 fn work_on(

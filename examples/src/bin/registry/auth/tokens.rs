@@ -35,7 +35,8 @@ pub(super) fn token(command: TokenCommand) -> Result<ExitCode, Failure> {
         }
         TokenCommand::Revoke { who, place, .. } => {
             let holder = who.as_deref().map(holder).transpose()?;
-            let data = place.data()?;
+            // Noted, where nobody has any yet.
+            let data = place.new_data()?;
             let users = runtime.block_on(async { data.users() });
             let done = runtime.block_on(revoke(holder, &data.root, users.as_ref()))?;
             (place, done)
