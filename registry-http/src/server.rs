@@ -10,6 +10,7 @@ mod connection;
 mod head;
 #[cfg(target_os = "linux")]
 mod mapped;
+mod refused_clients;
 mod request;
 #[cfg(target_os = "linux")]
 mod sendfile;
@@ -218,7 +219,11 @@ impl Server {
                             if is_unencrypted(&stream).await? {
                                 return Ok(Err(stream));
                             }
-                            acceptor.accept(stream).await.map(Ok)
+                            let accepted = acceptor.accept(stream).await;
+                            if let (Some(clients), Err(error)) = (&clients, &accepted) {
+                                clients.refused().tell(peer, error);
+                            }
+                            accepted.map(Ok)
                         };
                         let stream =
                             match timeout(protocol.limits().tls_handshake, handshake).await?? {

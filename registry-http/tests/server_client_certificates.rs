@@ -4,12 +4,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     reason = "a test fails by panicking"
 )]
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +26,7 @@ use registry_auth::{AccessControl, CertificateName, Certificates, Login, Princip
 use registry_http::{ClientAuth, RegistryService, Server, Tls};
 use registry_storage::Engine;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -51,12 +54,20 @@ impl Authority {
     }
 
     fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> Shown {
+        self.issue(name, vec![usage])
+    }
+
+    fn issue(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>) -> Shown {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages.push(usage);
+        params.extended_key_usages = usages;
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Shown { certificate, key }
+        let made = params.signed_by(&key, &self.issuer).unwrap();
+        Shown {
+            pem: made.pem(),
+            certificate: made.der().clone(),
+            key,
+        }
     }
 
     fn client(&self, name: &str) -> Shown {
@@ -66,8 +77,81 @@ impl Authority {
 
 /// A certificate and its key.
 struct Shown {
-    certificate: rcgen::Certificate,
+    certificate: CertificateDer<'static>,
+    pem: String,
     key: KeyPair,
+}
+
+impl Shown {
+    /// The same in version 1, which has neither a number nor extensions. The signature
+    /// doesn't fit any more, but the version is looked at first.
+    fn of_version_1(mut self) -> Self {
+        let whole = elements(&self.certificate);
+        let signed = elements(whole[0]);
+        let signed = sequence(&signed[1..7]);
+        self.certificate = sequence(&[&signed, whole[1], whole[2]]).into();
+        self
+    }
+}
+
+/// The values in a DER sequence.
+fn elements(mut der: &[u8]) -> Vec<&[u8]> {
+    let split = |der: &[u8]| match der[1] {
+        0x82 => (4, usize::from(der[2]) << 8 | usize::from(der[3])),
+        0x81 => (3, usize::from(der[2])),
+        short => (2, usize::from(short)),
+    };
+    der = &der[split(der).0..];
+    let mut elements = Vec::new();
+    while !der.is_empty() {
+        let (head, length) = split(der);
+        let (element, rest) = der.split_at(head + length);
+        elements.push(element);
+        der = rest;
+    }
+    elements
+}
+
+/// The DER sequence of some values.
+fn sequence(elements: &[&[u8]]) -> Vec<u8> {
+    let content = elements.concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let head = match content.len() {
+        0..128 => vec![0x30, length[1]],
+        128..256 => vec![0x30, 0x81, length[1]],
+        _ => vec![0x30, 0x82, length[0], length[1]],
+    };
+    [head, content].concat()
+}
+
+/// What is logged by this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What there is, once that are so many lines.
+    async fn lines(&self, count: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..100 {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            lines = text.lines().map(str::to_owned).collect();
+            if lines.len() >= count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        lines
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A server, whose own certificate an authority of its own signed.
@@ -91,7 +175,7 @@ impl Running {
         let path = |name: &str| directory.path().join(name);
         let authority = Authority::new("the server's");
         let own = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
-        std::fs::write(path("own.crt"), own.certificate.pem()).unwrap();
+        std::fs::write(path("own.crt"), &own.pem).unwrap();
         std::fs::write(path("own.key"), own.key.serialize_pem()).unwrap();
         std::fs::write(path("clients.crt"), clients.certificate.pem()).unwrap();
         let tls = Tls::open(path("own.crt"), path("own.key"))
@@ -138,16 +222,18 @@ impl Running {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(rustls::ALL_VERSIONS)
             .unwrap()
             .with_root_certificates(roots);
         let config = match shown {
             None => config.with_no_client_auth(),
             Some(shown) => {
-                let chain: Vec<CertificateDer<'static>> = vec![shown.certificate.der().clone()];
                 let key = PrivateKeyDer::try_from(shown.key.serialize_der()).unwrap();
-                config.with_client_auth_cert(chain, key).unwrap()
+                let key = provider.key_provider.load_private_key(key).unwrap();
+                // Whatever it is, and whether or not the client itself would take it.
+                let pair = CertifiedKey::new(vec![shown.certificate.clone()], key);
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
             }
         };
         let stream = TcpStream::connect(self.address).await.unwrap();
@@ -207,6 +293,60 @@ async fn without_a_certificate_there_is_no_connection_where_one_is_required() {
     let running = Running::start(&clients, ClientAuth::Required, &[]).await;
     assert_eq!(running.ask(None, &[]).await, None);
     assert_eq!(running.ask(Some(&clients.client("ann")), &[]).await, KNOWN);
+}
+
+/// The client learns no more than that it failed.
+#[tokio::test]
+async fn why_a_certificate_is_refused_is_told_to_the_operator_once_in_a_while() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let clients = Authority::new("the clients'");
+    let running = Running::start(&clients, ClientAuth::Required, &[]).await;
+    let others = Authority::new("the others'");
+    for _ in 0..3 {
+        let of_others = others.client("a-canary");
+        assert_eq!(running.ask(Some(&of_others), &[]).await, None);
+    }
+    let for_servers = clients.sign("a-canary", ExtendedKeyUsagePurpose::ServerAuth);
+    assert_eq!(running.ask(Some(&for_servers), &[]).await, None);
+    let old = clients.client("a-canary").of_version_1();
+    assert_eq!(running.ask(Some(&old), &[]).await, None);
+    assert_eq!(running.ask(None, &[]).await, None);
+    let lines = log.lines(4).await;
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for (line, [said, reason]) in lines.iter().zip([
+        ["a client's certificate was refused", "UnknownIssuer"],
+        [
+            "a client's certificate was refused",
+            "client authentication",
+        ],
+        [
+            "a client's certificate was refused",
+            "UnsupportedCertVersion",
+        ],
+        ["shows no certificate", "peer sent no certificates"],
+    ]) {
+        let is_told = line.contains("WARN") && line.contains("address=127.0.0.1");
+        assert!(
+            is_told && line.contains(said) && line.contains(reason),
+            "{line}"
+        );
+        assert!(!line.contains("a-canary"), "{line}");
+    }
+}
+
+/// One that doesn't say what it is for is for everything.
+#[tokio::test]
+async fn a_certificate_without_usages_is_one_for_clients() {
+    let clients = Authority::new("the clients'");
+    let running = Running::start(&clients, ClientAuth::Required, &[]).await;
+    let shown = clients.issue("ann", Vec::new());
+    assert_eq!(running.ask(Some(&shown), &[]).await, KNOWN);
 }
 
 /// Base64 of `ben:right` and `ben:wrong`.
@@ -297,7 +437,7 @@ fn authorities_that_can_not_be_used_are_named() {
     let path = |name: &str| directory.path().join(name);
     let authority = Authority::new("the server's");
     let own = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
-    std::fs::write(path("own.crt"), own.certificate.pem()).unwrap();
+    std::fs::write(path("own.crt"), &own.pem).unwrap();
     std::fs::write(path("own.key"), own.key.serialize_pem()).unwrap();
     std::fs::write(path("empty.crt"), "").unwrap();
     let open = || Tls::open(path("own.crt"), path("own.key")).unwrap();

@@ -14,6 +14,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use tokio::sync::watch;
 
+use super::refused_clients::RefusedClients;
 use super::tls::certificates;
 
 /// Whether a client has to show a certificate.
@@ -34,6 +35,7 @@ pub(super) struct Clients {
     current: RwLock<Arc<dyn ClientCertVerifier>>,
     /// How often they were read.
     reads: watch::Sender<u64>,
+    refused: RefusedClients,
 }
 
 impl Clients {
@@ -49,7 +51,13 @@ impl Clients {
             provider: Arc::clone(provider),
             current: RwLock::new(current),
             reads: watch::Sender::new(0),
+            refused: RefusedClients::default(),
         })
+    }
+
+    /// What was told of clients that get no connection.
+    pub(super) fn refused(&self) -> &RefusedClients {
+        &self.refused
     }
 
     pub(super) fn files(&self) -> &[PathBuf] {
@@ -120,6 +128,9 @@ impl Vouched {
         let verified = self
             .clients
             .verify_client_cert(own, others, UnixTime::now());
+        if let Err(error) = &verified {
+            tracing::debug!(%error, "nobody vouches any more for the client of an open connection");
+        }
         verified.is_ok()
     }
 }
@@ -175,15 +186,6 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.current()
             .verify_client_cert(end_entity, intermediates, now)
-            .inspect_err(|error| {
-                // The client is only told that it failed. Anybody can have this said, so it
-                // isn't for those who don't look for it.
-                tracing::debug!(
-                    %error,
-                    "a client's certificate was refused: it has to be of version 3, for clients, \
-                     valid now, and signed by one of the authorities"
-                );
-            })
     }
 
     fn verify_tls12_signature(
