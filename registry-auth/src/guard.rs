@@ -164,23 +164,24 @@ impl Count {
         }
     }
 
-    /// One more within `window`. Whether it is the one that has others wait.
-    fn add(&mut self, now: u64, window: u64, most: u32) -> bool {
+    /// One more within `window`. How long others have to wait if it is the one that
+    /// has them do so.
+    fn add(&mut self, now: u64, window: u64, most: u32) -> Option<u64> {
         self.forget(now, window);
         self.wrong = self.wrong.saturating_add(1);
         if self.wrong >= most {
             self.until = self.since.saturating_add(window);
         }
-        self.wrong == most.max(1)
+        (self.wrong == most.max(1)).then(|| self.until.saturating_sub(now))
     }
 }
 
-/// Who has to wait from now on, and didn't before.
+/// Who has to wait from now on, and didn't before: how long, in seconds.
 #[derive(Debug, Default)]
 struct Locked {
-    pair: bool,
-    address: bool,
-    name: bool,
+    pair: Option<u64>,
+    address: Option<u64>,
+    name: Option<u64>,
 }
 
 impl Guard {
@@ -386,7 +387,7 @@ impl Attempt<'_> {
             let longest = limits.longest();
             let delay = 1_u64.checked_shl(more).unwrap_or(longest).clamp(1, longest);
             pair.until = now.saturating_add(delay);
-            locked.pair = pair.wrong == limits.free.max(1);
+            locked.pair = (pair.wrong == limits.free.max(1)).then_some(delay);
         }
         if let Some(address) = address {
             let most = limits.per_address;
@@ -414,23 +415,30 @@ impl Attempt<'_> {
         let name = (is_home || self.known.load(Ordering::Relaxed)).then(|| shown(self.typed));
         let name = name.as_deref();
         let address = self.household.map(tracing::field::display);
-        if locked.pair {
+        if let Some(seconds) = locked.pair {
             tracing::warn!(
+                cause = "name at an address",
                 name,
                 address,
+                seconds,
+                longest = self.guard.limits.longest(),
                 "too many wrong passwords for a name from an address; it has to wait there before \
-                 each further attempt"
+                 each further attempt, twice as long each time"
             );
         }
-        if locked.address {
+        if let Some(seconds) = locked.address {
             tracing::warn!(
+                cause = "address",
                 address,
+                seconds,
                 "too many wrong passwords from an address; it has to wait before the next attempt"
             );
         }
-        if locked.name {
+        if let Some(seconds) = locked.name {
             tracing::warn!(
+                cause = "name",
                 name,
+                seconds,
                 "too many wrong passwords for a name; it has to wait wherever it didn't log in \
                  within the last day"
             );

@@ -15,12 +15,13 @@ mod sender;
 use std::fs;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use registry_auth::{AccessControl, GuardLimits, Htpasswd, Rule, Rules, Sender, TokenServer};
-use registry_core::{ErrorKind, Operation, RequestOrigin};
+use registry_core::{Clock, ErrorKind, Operation, RequestOrigin};
 use tempfile::TempDir;
 use tracing::Level;
 use tracing::subscriber::{DefaultGuard, set_default};
@@ -56,6 +57,16 @@ impl Write for Log {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Stands still.
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_hours(500_000)
     }
 }
 
@@ -100,6 +111,7 @@ async fn who_has_to_wait_is_told_once() {
         ..GuardLimits::default()
     };
     let (access, _directory) = access(Rules::new(), limits);
+    let access = access.clock(Still);
     let wrong = async |user: &str, address: &str| {
         let password = basic(user, "wrong");
         let refused = ask(&access, Some(&password), "/v2/", address).await;
@@ -114,6 +126,9 @@ async fn who_has_to_wait_is_told_once() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("for a name from an address"));
     assert!(lines[0].contains("ann") && lines[0].contains("192.0.2.1"));
+    for part in ["cause=\"name at an address\"", "seconds=1", "longest=300"] {
+        assert!(lines[0].contains(part), "{lines:?}");
+    }
     // It isn't looked at, and isn't told again.
     wrong("ann", "192.0.2.1").await;
     assert_eq!(told(), Vec::<String>::new());
@@ -130,6 +145,9 @@ async fn who_has_to_wait_is_told_once() {
     let lines = told();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("passwords from an address"), "{lines:?}");
+    for part in ["cause=\"address\"", "seconds=300", "192.0.2.1"] {
+        assert!(lines[0].contains(part), "{lines:?}");
+    }
 
     wrong("ann", "192.0.2.3").await;
     assert_eq!(told(), Vec::<String>::new());
@@ -137,6 +155,9 @@ async fn who_has_to_wait_is_told_once() {
     let lines = told();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("passwords for a name; ") && lines[0].contains("ann"));
+    for part in ["cause=\"name\"", "seconds=900"] {
+        assert!(lines[0].contains(part), "{lines:?}");
+    }
 }
 
 #[tokio::test]

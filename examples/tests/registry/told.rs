@@ -68,6 +68,10 @@ async fn who_is_locked_out_is_told_once_and_by_name_only_if_somebody_is_called_s
         (&"ann".into(), &"127.0.0.1".into())
     );
     assert_eq!(locked[0]["level"], "warning");
+    assert_eq!(
+        (&locked[0]["cause"], &locked[0]["seconds"]),
+        (&"name at an address".into(), &1.into())
+    );
     // People type passwords there.
     assert_eq!(locked[1]["name"], Value::Null, "{locked:#?}");
     assert!(!program.stderr().contains(typed), "{}", program.stderr());
