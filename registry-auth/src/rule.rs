@@ -1,6 +1,7 @@
 //! One rule: who may, or may not, do what, where and when.
 
 mod coverage;
+mod hint;
 mod sentence;
 
 #[cfg(feature = "policy")]

@@ -212,6 +212,16 @@ fn what_is_no_policy_is_refused_with_its_line() {
         ("rules: []\n", 1, "the version is missing"),
         ("version: 1\nversion: 1\n", 2, "said twice"),
         ("version: 1\nrules:\n  - a\n b: c\n", 4, "isn't YAML"),
+        (
+            "version: 1\nrules:\n\t- a\n",
+            3,
+            "a tab is in the indentation",
+        ),
+        (
+            "version: 1\nrules:\n  - rule: users may pull a\n\tname: x\n",
+            4,
+            "a tab is in the indentation",
+        ),
         ("version: 1\n---\nversion: 1\n", 3, "second document"),
         ("version: &x 1\nrules: *x\n", 2, "write the value out"),
         ("version: 1\nrules: users may pull a\n", 2, "must be a list"),

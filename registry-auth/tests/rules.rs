@@ -413,6 +413,40 @@ fn what_cannot_be_read_says_what_to_write() {
 }
 
 #[test]
+fn who_writes_what_others_would_say_is_told_how_it_is_said_here() {
+    for (sentence, advice) in [
+        ("users may push v* team/**", "write `to` or `in` behind"),
+        ("users may pull and push a", "write a comma"),
+        ("users may pull team/app:v1", "`may pull v1 in team/app`"),
+        (
+            "users may pull v1 in team/**:v*",
+            "`may pull v* in team/**`",
+        ),
+        ("users are readers of a:v1", "`may pull v1 in a`"),
+        ("users may pull a@sha256:00", "not digests; write `a`"),
+        ("users may pull a:1/b", "\"a:1/b\" matches no repository"),
+        ("robot$ci may pull a", "write `robot ci`"),
+        ("users except robot$ci may pull a", "write `robot ci`"),
+        ("everyone may pull **", "say `anyone`"),
+        ("everybody may pull **", "say `anyone`"),
+        ("anonymous may pull **", "say `anyone`"),
+        ("groups web may pull a", "did you mean `group`?"),
+        ("github:job may pull a", "`workload github CLAIM=PATTERN`"),
+        ("ann may pull a", "write `user ann`"),
+        ("ann pull a", "write a rule such as"),
+        ("user ann is a writer of a", "leave the article out"),
+        ("user ann is an admin of a", "leave the article out"),
+        ("users may pull", "a repository was expected; write one"),
+        ("users may pull a,", "a repository was expected"),
+        ("users may push v* to", "a repository was expected"),
+        ("users are writers of", "a repository was expected"),
+    ] {
+        let error = sentence.parse::<Rule>().expect_err(sentence).to_string();
+        assert!(error.contains(advice), "{sentence}: {error}");
+    }
+}
+
+#[test]
 fn roles_have_what_their_names_promise() {
     use Action::{Administer, Audit, Delete, List, Overwrite, Pull, Push};
     for (role, actions) in [

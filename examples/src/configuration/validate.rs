@@ -137,10 +137,11 @@ fn scalar(path: &str, kind: Kind, text: &str) -> Result<(), String> {
             Err(format!("`{path}` can't be `{text}`; it takes {words}"))
         }
         Kind::Choice(words) if !words.contains(&text) => {
+            let words = words.join(", ");
             if WORDS_ELSEWHERE.contains(&(path, text)) {
-                Err(not_yet(&format!("`{text}` for `{path}`")))
+                let sentence = not_yet(&format!("`{text}` for `{path}`"));
+                Err(format!("{sentence}; it takes {words}"))
             } else {
-                let words = words.join(", ");
                 Err(format!("`{path}` can't be `{text}`; it takes {words}"))
             }
         }

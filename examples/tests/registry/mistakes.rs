@@ -111,6 +111,11 @@ const MISTAKES: &[(&str, usize, &str)] = &[
         "needs `certificate`",
     ),
     (
+        "http:\n  tls:\n    minimumtls: tls1.1\n",
+        3,
+        "isn't supported by this version; it takes tls1.2, tls1.3",
+    ),
+    (
         "http:\n  tls:\n    certificate: c\n    key: k\n    clientauth: verify-client-cert-if-given\n",
         5,
         "needs `http.tls.clientcas`",

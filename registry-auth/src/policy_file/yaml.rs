@@ -27,7 +27,10 @@ pub(super) type Wrong = (usize, String);
 
 /// Reads the one document in `text`, if there is one.
 pub(super) fn read(text: &str) -> Result<Option<Node>, Wrong> {
-    let mut events = Events(Parser::new_from_str(text));
+    let mut events = Events {
+        parser: Parser::new_from_str(text),
+        text,
+    };
     let mut document = None;
     while let Some((event, line)) = events.next()? {
         match event {
@@ -45,18 +48,18 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, Wrong> {
     Ok(document)
 }
 
-struct Events<'a>(Parser<'a, StrInput<'a>>);
+struct Events<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    text: &'a str,
+}
 
 impl<'a> Events<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, usize)>, Wrong> {
-        let event: Option<Result<(Event<'a>, Span), ScanError>> = self.0.next();
+        let event: Option<Result<(Event<'a>, Span), ScanError>> = self.parser.next();
         match event {
             None => Ok(None),
             Some(Ok((event, span))) => Ok(Some((event, span.start.line()))),
-            Some(Err(error)) => Err((
-                error.marker().line(),
-                format!("this isn't YAML: {}", error.info()),
-            )),
+            Some(Err(error)) => Err(malformed(self.text, &error)),
         }
     }
 
@@ -102,6 +105,23 @@ impl<'a> Events<'a> {
     fn item(&mut self) -> Result<Option<(Event<'a>, usize)>, Wrong> {
         let item = self.next()?;
         Ok(item.filter(|(event, _)| !matches!(event, Event::SequenceEnd | Event::MappingEnd)))
+    }
+}
+
+/// A tab is told by its own line: the parser may name the one that goes on there.
+fn malformed(text: &str, error: &ScanError) -> Wrong {
+    let line = error.marker().line();
+    let has_tab = |text: &str| {
+        let mut indentation = text.chars().take_while(|char| char.is_whitespace());
+        indentation.any(|char| char == '\t')
+    };
+    let mut lines = (1..).zip(text.lines()).skip(line.saturating_sub(1));
+    match lines.find(|(_, text)| has_tab(text)) {
+        Some((line, _)) if error.info().contains("tab") => (
+            line,
+            "this isn't YAML: a tab is in the indentation; write blanks".to_owned(),
+        ),
+        _ => (line, format!("this isn't YAML: {}", error.info())),
     }
 }
 

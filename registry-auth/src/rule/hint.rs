@@ -25,7 +25,9 @@ pub(super) fn subject(word: &str, is_all: bool) -> Option<String> {
     if let Some(robot) = word.strip_prefix("robot$") {
         return Some(format!("write `robot {}`", quoted(robot)));
     }
-    let kinds = ["user", "group", "robot", "workload", "anyone", "users", "robots"];
+    let kinds = [
+        "user", "group", "robot", "workload", "anyone", "users", "robots",
+    ];
     if let Some(kind) = suggestion(word, kinds) {
         return Some(format!("did you mean `{kind}`?"));
     }

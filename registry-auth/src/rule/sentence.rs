@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use registry_core::{Action, Actions, Error, ErrorKind, Result};
 
-use super::{Rule, Who};
+use super::{Rule, Who, hint};
 use crate::principal::is_anonymous;
 use crate::suggestion::suggestion;
-use crate::{Effect, Role, TagPattern};
+use crate::{Effect, Pattern, Role, TagPattern};
 
 /// The longest sentence in bytes.
 const SENTENCE_MAX: usize = 4096;
@@ -98,20 +98,22 @@ impl<'a> Words<'a> {
         let actions = self.list(Self::action)?;
         let mut tags = Vec::new();
         let repositories = if self.take("to") || self.take("in") {
-            self.list(Self::parsed)?
+            self.list(Self::repository)?
         } else {
             // Which of both it is shows behind it.
             let start = self.rest;
-            self.list(Self::text)?;
+            let words = self.list(Self::place)?.join(", ");
             if self.take("to") || self.take("in") {
                 let end = self.rest;
                 self.rest = start;
                 tags = self.list(Self::tag)?;
                 self.rest = end;
-                self.list(Self::parsed)?
-            } else {
+                self.list(Self::repository)?
+            } else if self.rest.is_empty() {
                 self.rest = start;
-                self.list(Self::parsed)?
+                self.list(Self::repository)?
+            } else {
+                return Err(self.unexpected_for("the end of the rule", &hint::behind(&words)));
             }
         };
         let effect = if nobody || not {
@@ -133,7 +135,7 @@ impl<'a> Words<'a> {
         if !self.take("of") {
             return Err(self.unexpected("`of` and repositories"));
         }
-        let repositories = self.list(Self::parsed)?;
+        let repositories = self.list(Self::repository)?;
         Ok(Rule::new(who, Effect::Allow, actions, repositories))
     }
 
@@ -172,7 +174,14 @@ impl<'a> Words<'a> {
                 self.next();
                 return self.workload();
             }
-            _ => return Err(self.unexpected(subjects)),
+            _ => {
+                let behind = Words {
+                    rest: self.rest.get(1..).unwrap_or_default(),
+                };
+                let is_all = matches!(behind.keyword(), Some("may" | "is" | "are" | "except"));
+                let hint = hint::subject(word, is_all);
+                return Err(self.unexpected_for(subjects, hint.as_deref().unwrap_or(HELP)));
+            }
         };
         self.next();
         Ok(who)
@@ -211,6 +220,20 @@ impl<'a> Words<'a> {
                  in double quotes"
             ))),
             None => self.parsed(),
+        }
+    }
+
+    fn repository(&mut self) -> Result<Pattern> {
+        let text = self.place()?;
+        text.parse()
+            .map_err(|error| hint::pattern(&text).unwrap_or(error))
+    }
+
+    /// The next word, which is a repository, or a tag in front of one.
+    fn place(&mut self) -> Result<String> {
+        match self.rest.first() {
+            Some(Token::Word { .. }) => self.text(),
+            _ => Err(self.unexpected_for("a repository", hint::REPOSITORY)),
         }
     }
 
@@ -265,13 +288,18 @@ impl<'a> Words<'a> {
     }
 
     fn unexpected(&self, expected: &str) -> Error {
+        self.unexpected_for(expected, HELP)
+    }
+
+    /// The same with another advice.
+    fn unexpected_for(&self, expected: &str, advice: &str) -> Error {
         let found = match self.rest.first() {
             Some(Token::Word { text, .. }) => format!("`{text}`"),
             Some(Token::Comma) => "a comma".to_owned(),
             None => "the end".to_owned(),
         };
         wrong(format!(
-            "here is {found}, but {expected} was expected; {HELP}"
+            "here is {found}, but {expected} was expected; {advice}"
         ))
     }
 }
@@ -351,15 +379,16 @@ fn find_role(word: &str, roles: &[Role]) -> Result<Actions> {
         .or_else(|| word.strip_suffix("es").and_then(find))
         .ok_or_else(|| {
             let names: Vec<_> = known.iter().map(Role::name).collect();
-            let advice = suggestion(word, names.iter().copied()).map_or_else(
-                || format!("use {}", names.join(", ")),
-                |known| format!("did you mean `{known}`?"),
-            );
+            let advice = match (hint::role(word), suggestion(word, names.iter().copied())) {
+                (Some(hint), _) => hint.to_owned(),
+                (None, Some(known)) => format!("did you mean `{known}`?"),
+                (None, None) => format!("use {}", names.join(", ")),
+            };
             wrong(format!("there is no role `{word}`; {advice}"))
         })
 }
 
-fn wrong(reason: impl Into<String>) -> Error {
+pub(super) fn wrong(reason: impl Into<String>) -> Error {
     ErrorKind::RequestInvalid.error(reason)
 }
 
@@ -450,7 +479,7 @@ impl<T: fmt::Display> fmt::Display for Quoted<'_, T> {
 }
 
 /// One word, in quotes where it would be read otherwise without.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let special = |char: char| char.is_whitespace() || matches!(char, ',' | '"' | '=');
     if word.is_empty() || WORDS.contains(&word) || is_action(word) || word.contains(special) {
         let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
