@@ -130,14 +130,14 @@ impl Authenticator for Issuer {
         let now = self.clock.now();
         match self.verifier.verify(token, now, holder).await {
             Ok(holder) => Ok(Some(holder)),
+            // The reason is for the log.
+            Err(unverified) if unverified.is_foreign() => {
+                tracing::debug!(%unverified, "a bearer isn't a token of the other issuer; others are asked");
+                Ok(None)
+            }
             Err(unverified) => {
-                // The reason is for the log.
                 tracing::debug!(%unverified, "a token of another issuer was refused");
-                if unverified.is_foreign() {
-                    Ok(None)
-                } else {
-                    Err(unverified.into_error())
-                }
+                Err(unverified.into_error())
             }
         }
     }

@@ -411,16 +411,19 @@ impl TokenServer {
                 Err(wrong_credentials())
             }
             Ok(verified) => Ok(Some(verified)),
+            // The reason is for the log.
+            Err(
+                rejected @ (Rejected::Malformed(_)
+                | Rejected::Header(_)
+                | Rejected::Algorithm
+                | Rejected::UnknownKey(_)),
+            ) => {
+                tracing::debug!(%rejected, "a bearer isn't a token of this server; others are asked");
+                Ok(None)
+            }
             Err(rejected) => {
-                // The reason is for the log.
                 tracing::debug!(%rejected, "a token was refused");
-                match rejected {
-                    Rejected::Malformed(_)
-                    | Rejected::Header(_)
-                    | Rejected::Algorithm
-                    | Rejected::UnknownKey(_) => Ok(None),
-                    _ => Err(wrong_credentials()),
-                }
+                Err(wrong_credentials())
             }
         }
     }

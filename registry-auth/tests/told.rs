@@ -1,5 +1,5 @@
 //! What the log says of those who are refused.
-#![cfg(all(feature = "htpasswd", feature = "workload"))]
+#![cfg(all(feature = "htpasswd", feature = "keys", feature = "workload"))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod issuers;
 #[path = "common/sender.rs"]
 mod sender;
 
@@ -20,12 +21,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
-use registry_auth::{AccessControl, GuardLimits, Htpasswd, Rule, Rules, Sender, TokenServer};
+use registry_auth::{
+    AccessControl, GuardLimits, Htpasswd, Issuer, Keys, MemoryRecords, NewKey, Principal,
+    RobotChange, Rule, Rules, Sender, TokenRequest, TokenServer, Workload,
+};
 use registry_core::{Clock, ErrorKind, Operation, RequestOrigin};
+use serde_json::json;
 use tempfile::TempDir;
 use tracing::Level;
 use tracing::subscriber::{DefaultGuard, set_default};
 
+use self::issuers::{Signer, Time, Web, key_set};
 use self::sender::{basic, headers};
 
 /// What is logged by this thread.
@@ -235,4 +241,76 @@ async fn an_issuer_that_nobody_knows_is_told_to_whoever_looks_for_it() {
             assert!(!lines.iter().any(|line| line.contains(&token)));
         }
     }
+}
+
+/// Whoever is asked before the one who takes a token says that it isn't for it.
+#[tokio::test]
+async fn no_token_is_told_to_be_refused_that_somebody_takes() {
+    let (web, time) = (Web::default(), Time::default());
+    let (ci, login) = (Signer::new("ci"), Signer::new("login"));
+    web.put("https://ci.example/keys", key_set(&[&ci]));
+    web.put("https://login.example/keys", key_set(&[&login]));
+    let issuer = Issuer::new("login", "registry")
+        .keys_url("https://login.example/keys", web.clone())
+        .unwrap()
+        .clock(time.clone());
+    let workload = Workload::new("ci", "https://ci.example", "registry.example")
+        .unwrap()
+        .keys_url("https://ci.example/keys", web)
+        .unwrap()
+        .clock(time.clone());
+    let keys = Keys::new(MemoryRecords::new().clock(time.clone()));
+    let access = AccessControl::new(Rules::new().sentence("robots may pull **"))
+        .authenticator(issuer)
+        .authenticator(workload)
+        .keys(keys.clone())
+        .tokens(TokenServer::ephemeral().unwrap())
+        .clock(time.clone());
+    let robot = keys.create_robot("ci", RobotChange::default(), time.now());
+    robot.await.unwrap();
+    let robot = Principal::robot("ci");
+    let key = keys.create(&robot, NewKey::default(), time.now());
+    let (_, key) = key.await.unwrap();
+    let now = time.seconds();
+    let job = ci.token(&json!({
+        "iss": "https://ci.example", "aud": "registry.example", "sub": "job",
+        "iat": now, "nbf": now, "exp": now + 600,
+    }));
+    let exchange = async |token: &str| {
+        let form = format!(
+            "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}\
+             &subject_token_type=urn:ietf:params:oauth:token-type:id_token"
+        );
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        let headers = headers(None);
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        let answer = access.issue(&sender, &request).await;
+        answer.map(drop).map_err(|refusal| refusal.error.kind())
+    };
+
+    let log = Log::default();
+    let _listening = log.listen(Level::DEBUG);
+    let pull = "/v2/team/app/tags/list";
+    for shown in [
+        format!("Bearer {}", key.expose()),
+        basic("robot$ci", key.expose()),
+    ] {
+        assert_eq!(ask(&access, Some(&shown), pull, "192.0.2.1").await, Ok(()));
+        assert_eq!(log.take("refused"), Vec::<String>::new());
+    }
+    assert_eq!(exchange(&job).await, Ok(()));
+    let lines = log.take("");
+    assert!(
+        !lines.iter().any(|line| line.contains("refused")),
+        "{lines:#?}"
+    );
+    let others = lines
+        .iter()
+        .filter(|line| line.contains("others are asked"));
+    assert_eq!(others.count(), 2, "{lines:#?}");
+
+    // What nobody takes is.
+    let refused = ask(&access, Some("Bearer nobodys"), pull, "192.0.2.1").await;
+    assert_eq!(refused, Err(ErrorKind::Unauthorized));
+    assert_eq!(log.take("a login was refused").len(), 1);
 }

@@ -70,7 +70,10 @@ impl Inner {
         let known = match self.find(&caller).await {
             Ok(Some(principal)) => Ok(Some(principal)),
             Ok(None) if credentials.is_none() => Ok(None),
-            Ok(None) => Err(wrong_credentials()),
+            Ok(None) => {
+                tracing::debug!("a login was refused: nobody who was asked takes it");
+                Err(wrong_credentials())
+            }
             Err(error) => Err(error),
         };
         #[cfg(feature = "workload")]
