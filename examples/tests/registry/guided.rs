@@ -362,6 +362,67 @@ fn what_is_no_data_of_a_registry_is_neither_listed_nor_added_to() {
 }
 
 #[test]
+fn a_key_ends_after_a_time_with_a_day_or_at_an_instant() {
+    let create = |expires: &str| {
+        let command = ["auth", "key", "create", "ci", "--root", "data", "--json"];
+        let arguments = [&command[..], &["--expires", expires]].concat();
+        asked(with_data(ROBOT), &arguments)
+    };
+    for (expires, end) in [
+        // The day is a part of it.
+        ("9998-01-31", "9998-02-01T00:00:00Z"),
+        ("9998-01-31T12:00:00Z", "9998-01-31T12:00:00Z"),
+        ("9998-01-31T12:00:00+02:00", "9998-01-31T10:00:00Z"),
+    ] {
+        let made = create(expires);
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        let key: Value = serde_json::from_str(&made.stdout).unwrap();
+        assert_eq!(key["expires_at"], end);
+    }
+    assert_eq!(create("90d").status.code(), Some(0));
+    for (expires, words) in [
+        ("2020-01-31", "isn't later than now"),
+        ("2020-01-31T12:00:00Z", "isn't later than now"),
+        ("0d", "isn't later than now"),
+        ("9999-12-31", "that is too long"),
+        ("500000000000000000d", "that is too long"),
+        // Of which place it is nobody knows.
+        ("9998-01-31T12:00:00", "is no time; write one such as"),
+        ("9998-02-30", "is no time"),
+        ("tomorrow", "is no time"),
+    ] {
+        let end = create(expires);
+        assert_eq!(end.status.code(), Some(2), "{expires} {end:?}");
+        assert!(end.stderr.contains(words), "{expires} {end:?}");
+    }
+}
+
+#[test]
+fn a_job_of_an_issuer_that_nobody_configured_may_do_nothing() {
+    for (who, code, words) in [
+        ("github:job", 0, "because of `anyone may pull a`"),
+        (
+            "githubb:job",
+            1,
+            "githubb:job may do nothing: the configuration names no issuer `githubb`",
+        ),
+        ("ann", 0, "because of `anyone may pull a`"),
+    ] {
+        let explain = |place: [&str; 2]| {
+            let question = ["auth", "explain", who, "pull", "a"];
+            let setup = with_issuer("  - anyone may pull a\n");
+            asked(setup, &[&question[..], &place].concat())
+        };
+        let end = explain(["--config", "config.yml"]);
+        assert_eq!(end.status.code(), Some(code), "{end:?}");
+        assert!(end.stdout.contains(words), "{end:?}");
+        // Nobody knows of which configuration it is.
+        let end = explain(["--policy", "policy.yml"]);
+        assert_eq!(end.status.code(), Some(0), "{end:?}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_named_with_the_command_that_lists_what_is() {
     let list = "`registry auth robot list --root data` lists those that there are";
     for command in [

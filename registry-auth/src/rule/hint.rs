@@ -3,7 +3,7 @@
 use registry_core::Error;
 
 use super::sentence::{quoted, wrong};
-use crate::principal::is_anonymous;
+use crate::principal::{ROBOT, is_anonymous};
 use crate::suggestion::suggestion;
 use crate::{Pattern, TagPattern};
 
@@ -20,9 +20,9 @@ const ARTICLES: [&str; 3] = ["a", "an", "the"];
 /// or not.
 pub(super) fn subject(word: &str, is_all: bool) -> Option<String> {
     if EVERYBODY.contains(&word) || is_anonymous(word) {
-        return Some("say `anyone` for everybody, known or not, or `users` for whoever is".into());
+        return Some("say `anyone` for everybody, or `users` for whoever is logged in".into());
     }
-    if let Some(robot) = word.strip_prefix("robot$") {
+    if let Some(robot) = word.strip_prefix(ROBOT) {
         return Some(format!("write `robot {}`", quoted(robot)));
     }
     let kinds = [

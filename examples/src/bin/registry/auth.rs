@@ -83,6 +83,7 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     let _inside = runtime.enter();
     let mut changes = None;
     let mut has_policy = true;
+    let mut issuers = None;
     let mut accounts = Accounts::of_root(options.root)?;
     let access = match (options.policy, options.config) {
         (Some(path), _) if configuration::is_one(&path) => {
@@ -104,7 +105,9 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
             changes = Some(configuration.changes);
             has_policy = configuration.auth.policy_file.is_some();
             accounts = accounts.or_of(&configuration);
-            setup::access(&configuration.auth)?
+            let access = setup::access(&configuration.auth)?;
+            issuers = configuration.auth.issuers;
+            access
         }
     };
     let account = match &named {
@@ -134,7 +137,9 @@ fn explain(options: Explain) -> Result<ExitCode, Failure> {
     inquiry.at = options.at.map(Into::into);
 
     let mut explanation = access.explain(&inquiry);
-    if let Some(why) = account.as_ref().and_then(Account::nothing) {
+    let of_account = account.as_ref().and_then(Account::nothing);
+    let of_issuer = || no_issuer(inquiry.principal.as_ref(), issuers.as_deref());
+    if let Some(why) = of_account.map(str::to_owned).or_else(of_issuer) {
         (explanation.granted, explanation.reviewed) = (false, false);
         explanation.others.extend(explanation.decided_by.take());
         explanation.sentence = format!("{} may do nothing: {why}", options.who);
@@ -193,6 +198,13 @@ fn explanation_as_lines(explanation: Explanation) -> String {
     lines.extend(others.map(|opinion| format!("  see also {}", place_of(opinion))));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Why there is no such job, where the issuers are known.
+fn no_issuer(named: Option<&Principal>, known: Option<&[String]>) -> Option<String> {
+    let (issuer, known) = (named?.issuer()?, known?);
+    let is_known = known.iter().any(|name| name == issuer);
+    (!is_known).then(|| format!("the configuration names no issuer `{issuer}` (`auth.oidc`)"))
 }
 
 /// What nobody may do any of this for, whatever the rules say, and the key that says so.

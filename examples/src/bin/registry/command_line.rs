@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use registry_core::{Action, Actions, Error};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use registry_core::{Action, Actions, Clock, Error, SystemClock};
 
 const ABOUT: &str = "\
 A container registry in one program.
@@ -209,9 +212,10 @@ pub(crate) enum KeyCommand {
         /// What it is for.
         #[arg(long, default_value = "")]
         label: String,
-        /// When it ends, such as 90d or 12h from now [default: never].
-        #[arg(long, value_name = "TIME", value_parser = lifetime)]
-        expires: Option<Duration>,
+        /// When it ends: 90d or 12h from now, with the end of 2027-01-31 (in UTC), or at
+        /// 2027-01-31T12:00:00Z [default: never].
+        #[arg(long, value_name = "TIME", value_parser = end)]
+        expires: Option<SystemTime>,
         /// All that it covers, such as repository:team/app:pull (repeat for several)
         /// [default: whatever the robot may do].
         #[arg(long = "scope", value_name = "SCOPE")]
@@ -324,7 +328,7 @@ pub(crate) struct Explain {
     pub(crate) from: Option<IpAddr>,
     /// The time, such as 2027-01-31T12:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
-    pub(crate) at: Option<jiff::Timestamp>,
+    pub(crate) at: Option<Timestamp>,
     /// Answer in JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -360,18 +364,45 @@ pub(crate) struct Verify {
     pub(crate) json: bool,
 }
 
+/// When something ends that goes on now.
+fn end(text: &str) -> Result<SystemTime, String> {
+    let now = SystemClock.now();
+    let end = if let Ok(instant) = text.parse::<Timestamp>() {
+        Some(instant.into())
+    } else if let Some(day) = day(text) {
+        let next = day.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC));
+        next.ok().map(|next| next.timestamp().into())
+    } else {
+        now.checked_add(lifetime(text)?)
+    };
+    match end {
+        Some(end) if end > now => Ok(end),
+        Some(_) => Err("that isn't later than now".to_owned()),
+        None => Err("that is too long".to_owned()),
+    }
+}
+
+/// A day alone: nothing is left out of what stands behind one.
+fn day(text: &str) -> Option<Date> {
+    let day = text.parse::<Date>().ok()?;
+    (day.to_string() == text).then_some(day)
+}
+
 /// A time such as `90d` or `12h30m`.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
     if let Some(days) = days {
-        return 24_u64
+        return 86_400_u64
             .checked_mul(days)
-            .map(Duration::from_hours)
+            .map(Duration::from_secs)
             .ok_or_else(|| "that is too long".to_owned());
     }
-    let time: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("`{text}` is no time; write one such as 90d, 12h or 1h30m"))?;
+    let time: jiff::SignedDuration = text.parse().map_err(|_| {
+        format!(
+            "`{text}` is no time; write one such as 90d, 12h, 1h30m, 2027-01-31 or \
+             2027-01-31T12:00:00Z"
+        )
+    })?;
     Duration::try_from(time).map_err(|error| error.to_string())
 }
 
