@@ -285,6 +285,11 @@ async fn axum_sessions_lets_in_who_is_signed_in_to_the_program() {
         assert_eq!(refused.status(), 401);
     }
     push(&docker, "people/ann/app").await;
+    // In the open, where others may read it, no login is taken, however good it is.
+    let elsewhere = client.get(format!("{}/v2/", program.url()));
+    let elsewhere = elsewhere.header("host", "registry.example");
+    let refused = elsewhere.basic_auth("ann", Some(&id)).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
 
     let page = |cookie: String| {
         let url = format!("{}/v2/people/ann/app/tags/list", program.url());
@@ -308,6 +313,22 @@ async fn axum_sessions_lets_in_who_is_signed_in_to_the_program() {
     assert_eq!(page(cookie).await.unwrap().status(), 401);
     let error = pull(&docker, "people/ann/app").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
+}
+
+#[test]
+fn the_documents_show_what_axum_sessions_does() {
+    let lines = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let program = lines(include_str!("../src/bin/axum_sessions.rs"));
+    let page = include_str!("../../docs/access-control.md");
+    let heading = "\n## Sessions of a program of your own\n";
+    let (_, section) = page.split_once(heading).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let shown = section.split("```rust\n").skip(1);
+    let shown: Vec<_> = shown.filter_map(|text| text.split("```").next()).collect();
+    assert_eq!(shown.len(), 3);
+    for excerpt in shown {
+        assert!(program.contains(&lines(excerpt)), "{excerpt}");
+    }
 }
 
 #[test]

@@ -113,7 +113,8 @@ async fn sign_in(State(program): State<Program>, body: String) -> impl IntoRespo
     let Some(id) = id else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
-    // No other site's page sends it along.
+    // No other site's page sends it along. Where the program is reached over TLS, `Secure`
+    // belongs there, too: `logins_over_tls` sees no cookies.
     let cookie = format!("session={id}; HttpOnly; SameSite=Strict; Path=/");
     ([(SET_COOKIE, cookie)], id).into_response()
 }
@@ -142,7 +143,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .sentence("users are readers of public/**")
         .sentence("users are writers of people/{user}/**");
     let registry = RegistryService::new(Engine::memory())
-        .access(AccessControl::new(rules).authenticator(sessions.clone()));
+        .access(AccessControl::new(rules).authenticator(sessions.clone()))
+        .logins_over_tls(true);
     let app = Router::new()
         .route("/sign-in", post(sign_in))
         .route("/sign-out", post(sign_out))
