@@ -159,11 +159,17 @@ impl AccessControl {
     /// deleted, what tokens cover in it is nothing in one that is created under
     /// its name later.
     ///
-    /// `epochs` are those of the storage, by the names that clients use: under a
-    /// layer that renames repositories, they are to be renamed, too.
+    /// A service takes those of the [registry](registry_core::Registry::epochs)
+    /// that it serves, unless others are given here: by the names that clients
+    /// use, also where a layer below renames repositories.
     pub fn epochs(mut self, epochs: impl Epochs) -> Self {
         Arc::make_mut(&mut self.0).epochs = Some(Arc::new(epochs));
         self
+    }
+
+    /// Whether it can tell a repository from those that had its name before.
+    pub fn knows_epochs(&self) -> bool {
+        self.0.epochs.is_some()
     }
 
     /// Takes so many wrong passwords, in place of the usual number.

@@ -59,10 +59,10 @@
 //! # Ok::<(), registry_core::Error>(())
 //! ```
 //!
-//! Where repositories are deleted as a whole, give it the
-//! [epochs](AccessControl::epochs) of the storage (`.epochs(engine.clone())`), too:
-//! without, a token or a key for one that was deleted is good for another that is
-//! created under its name.
+//! A token or a key is good for the repository that it was made for, not for another
+//! that is created under its name when that one is deleted, where the registry behind
+//! can [tell them apart](registry_core::Registry::epochs). Whoever asks an
+//! [`AccessControl`] without a service gives it the [epochs](AccessControl::epochs).
 //!
 //! # Features
 //!

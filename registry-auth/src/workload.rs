@@ -38,10 +38,7 @@ const NAME_MAX: usize = 64;
 /// ```
 /// use registry_auth::{AccessControl, Fetch, Rules, TokenServer, Workload};
 ///
-/// # fn access(
-/// #     fetch: impl Fetch,
-/// #     engine: impl registry_core::Epochs,
-/// # ) -> registry_core::Result<AccessControl> {
+/// # fn access(fetch: impl Fetch) -> registry_core::Result<AccessControl> {
 /// let github = Workload::new("github", Workload::GITHUB, "registry.example.com")?
 ///     .discover(fetch)?;
 /// let rules = Rules::new().sentence(
@@ -49,7 +46,6 @@ const NAME_MAX: usize = 64;
 /// );
 /// let access = AccessControl::new(rules.check()?)
 ///     .authenticator(github)
-///     .epochs(engine)
 ///     .tokens(TokenServer::ephemeral()?);
 /// # Ok(access)
 /// # }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Access, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Error, Manifest, MountSource,
-    OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter, RepositoryName,
-    Result, Tag, Upload, UploadId, UploadOptions,
+    Access, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, Error, Manifest,
+    MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter,
+    RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
 };
 
 /// Anything that behaves as a registry: the engine over its stores, another
@@ -240,6 +240,13 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         let _ = (access, page);
         Err(Error::unsupported("listing repositories"))
     }
+
+    /// Tells repositories from those that had their names before, by the names
+    /// that they have here; `None` if this registry can't. Then what a token or
+    /// a key covers in a repository is covered in the next of its name, too.
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        None
+    }
 }
 
 /// A registry behind a shared pointer is a registry.
@@ -330,5 +337,9 @@ impl<R: Registry + ?Sized> Registry for Arc<R> {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         (**self).repositories(access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        (**self).epochs()
     }
 }

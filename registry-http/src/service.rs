@@ -138,9 +138,11 @@ impl RegistryService {
         self.with(|settings| settings.registry = settings.registry.named(driver))
     }
 
-    /// Lets `access` decide who may do what.
+    /// Lets `access` decide who may do what. It binds what it grants to the
+    /// repositories of the registry rather than to their names, if
+    /// [they can be told apart](Registry::epochs).
     pub fn access(self, access: AccessControl) -> Self {
-        self.with(|settings| settings.access = access)
+        self.with(|settings| settings.access = settings.registry.told_apart(access))
     }
 
     /// Serves `/x/v2/…` if `prefix` is `/x/`.

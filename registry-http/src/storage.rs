@@ -7,13 +7,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 use metrics::Histogram;
+use registry_auth::AccessControl;
 use registry_core::{
-    Access, Blob, ByteStream, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Manifest,
+    Access, Blob, ByteStream, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, Manifest,
     MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter,
-    Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
+    Registry, RepositoryEpoch, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
 };
 use tokio::time::Instant;
 
@@ -44,6 +46,24 @@ impl Storage {
     /// The registry itself.
     pub(crate) fn registry(&self) -> Arc<dyn Registry> {
         Arc::clone(&self.registry)
+    }
+
+    /// The same access, to these repositories rather than to names.
+    pub(crate) fn told_apart(&self, access: AccessControl) -> AccessControl {
+        if access.knows_epochs() {
+            access
+        } else if self.registry.epochs().is_some() {
+            access.epochs(EpochsOf(self.registry()))
+        } else {
+            if access.gives_tokens() {
+                tracing::warn!(
+                    "the registry can't tell a repository from one that had its name before: a \
+                     token for one that was deleted is good for the next; give the access control \
+                     its epochs"
+                );
+            }
+            access
+        }
     }
 
     pub(crate) async fn stat_blob(&self, access: &Access, digest: &Digest) -> Result<Descriptor> {
@@ -241,5 +261,20 @@ impl Stream for Watched {
             *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
         Poll::Ready(next)
+    }
+}
+
+/// Those of a registry that knows them.
+#[derive(Debug)]
+struct EpochsOf(Arc<dyn Registry>);
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Epochs for EpochsOf {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        match self.0.epochs() {
+            Some(epochs) => epochs.epoch(repository).await,
+            None => Ok(RepositoryEpoch::default()),
+        }
     }
 }

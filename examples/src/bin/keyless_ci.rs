@@ -47,7 +47,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let access = AccessControl::new(rules)
         .authenticator(jobs)
         // A token is of the repository that is there, not of one that gets its name later.
-        .epochs(engine.clone())
         .tokens(TokenServer::ephemeral()?.service(AUDIENCE));
     let registry = RegistryService::new(engine).access(access);
     let serving = tokio::spawn(registry_http::serve(listener, registry));

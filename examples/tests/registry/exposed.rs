@@ -1,6 +1,7 @@
 //! What others than this machine reach, in the open or not.
 
 use reqwest::{Client, StatusCode};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::program::{Setup, eventually};
@@ -302,20 +303,23 @@ async fn it_warns_if_others_reach_it_and_need_no_login() {
     assert_eq!(warning("127.0.0.1:0", "").await, None);
 }
 
-#[test]
-fn measurements_that_others_reach_are_warned_of() {
-    for (address, is_told) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
-        let program = Setup::new()
+#[tokio::test]
+async fn measurements_that_others_reach_are_warned_of() {
+    const WARNING: &str = "set `http.debug.addr` to 127.0.0.1:";
+    let start = |address: &str| {
+        Setup::new()
             .arguments(&["--addr", "127.0.0.1:0"])
             .variable("REGISTRY_HTTP_DEBUG_ADDR", address)
-            .start();
-        assert_eq!(
-            program
-                .stderr()
-                .contains("set `http.debug.addr` to 127.0.0.1:"),
-            is_told,
-            "{}",
-            program.stderr()
-        );
-    }
+            .start()
+    };
+    let reached = start("0.0.0.0:0");
+    eventually("it warns", async || reached.stderr().contains(WARNING)).await;
+    let own = start("127.0.0.1:0");
+    // A message that comes behind where the warning would be.
+    own.signal(Signal::TERM);
+    eventually("it says more", async || {
+        own.stderr().contains("stopping once")
+    })
+    .await;
+    assert!(!own.stderr().contains(WARNING), "{}", own.stderr());
 }

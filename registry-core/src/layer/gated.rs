@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use crate::{
-    Access, Action, Admission, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, ErrorKind,
-    Gate, Layer, Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest,
-    Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload, UploadId,
-    UploadOptions,
+    Access, Action, Admission, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs,
+    ErrorKind, Gate, Layer, Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed,
+    PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
+    UploadId, UploadOptions,
 };
 
 /// Asks a [`Gate`] before a blob or a manifest is stored, before a manifest is
@@ -243,5 +243,9 @@ impl<R: Registry, G: Gate> Registry for GatedRegistry<R, G> {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         self.inner.repositories(access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        self.inner.epochs()
     }
 }

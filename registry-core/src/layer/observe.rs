@@ -12,9 +12,9 @@ use futures::Stream;
 use futures::channel::mpsc;
 
 use crate::{
-    Access, Actor, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Layer, Manifest,
-    MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter,
-    Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
+    Access, Actor, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, Layer,
+    Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference,
+    ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
 };
 
 /// Something that a caller did, and that succeeded.
@@ -318,5 +318,9 @@ impl<R: Registry, O: Observer> Registry for ObservedRegistry<R, O> {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         self.inner.repositories(access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        self.inner.epochs()
     }
 }

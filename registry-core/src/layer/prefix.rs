@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Access, Action, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, ErrorKind, Layer,
-    Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference,
-    ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
-    Visibility,
+    Access, Action, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, ErrorKind,
+    Layer, Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference,
+    ReferrerFilter, Registry, RepositoryEpoch, RepositoryName, Result, Tag, Upload, UploadId,
+    UploadOptions, Visibility,
 };
 
 /// Adds a prefix to the names of repositories, or takes it away, on the way to
@@ -283,5 +283,21 @@ impl<R: Registry> Registry for PrefixedRegistry<R> {
                 .collect(),
             next: page.next.and_then(|next| self.prefix.outer_position(&next)),
         })
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        self.inner.epochs().map(|_| self as &dyn Epochs)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<R: Registry> Epochs for PrefixedRegistry<R> {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        match (self.inner.epochs(), self.prefix.inner(repository)) {
+            (Some(epochs), Ok(name)) => epochs.epoch(&name).await,
+            // There is no such repository here, and never was.
+            _ => Ok(RepositoryEpoch::default()),
+        }
     }
 }

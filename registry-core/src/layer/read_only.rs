@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Access, Action, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, ErrorKind, Layer,
-    Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference,
+    Access, Action, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, ErrorKind,
+    Layer, Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference,
     ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
 };
 
@@ -135,5 +135,9 @@ impl<R: Registry> Registry for ReadOnlyRegistry<R> {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         self.inner.repositories(access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        self.inner.epochs()
     }
 }

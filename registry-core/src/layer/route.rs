@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use futures::future;
 
 use crate::{
-    Access, Action, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, ErrorKind, Manifest,
-    MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter,
-    Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions, Visibility,
+    Access, Action, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, ErrorKind,
+    Manifest, MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference,
+    ReferrerFilter, Registry, RepositoryEpoch, RepositoryName, Result, Tag, Upload, UploadId,
+    UploadOptions, Visibility,
 };
 
 /// Sends each repository to one of several registries, by the longest matching
@@ -262,5 +263,20 @@ impl Registry for Route {
         )
         .await?;
         Ok(merge(pages, page.limit))
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Epochs for Route {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        match self.find(repository).and_then(|registry| registry.epochs()) {
+            Some(epochs) => epochs.epoch(repository).await,
+            None => Ok(RepositoryEpoch::default()),
+        }
     }
 }

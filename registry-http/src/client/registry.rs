@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use registry_core::{
-    Access, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Manifest, MountSource,
-    OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter, Registry,
-    RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
+    Access, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, Manifest,
+    MountSource, OpenOptions, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter,
+    Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
 };
 
 use super::RemoteRegistry;
@@ -96,5 +96,9 @@ impl Registry for RemoteRegistry {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         Self::repositories(self, access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        None
     }
 }

@@ -155,7 +155,6 @@ impl Place {
         let access = AccessControl::new(Arc::clone(&rules))
             .authenticator(Arc::clone(&ann))
             .keys(keys.clone())
-            .epochs(engine.clone())
             .tokens(tokens.records(records))
             .clock(clock.clone());
         let access = more(access);

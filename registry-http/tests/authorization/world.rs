@@ -162,7 +162,6 @@ impl World {
             // Somebody guesses passwords all the time here.
             let access = access_control()
                 .guard(GuardLimits::NONE)
-                .epochs(engine.clone())
                 .keys(keys.clone())
                 .clock(clock.clone());
             let access = match logins {

@@ -40,8 +40,7 @@ async fn scene() -> Scene {
             TokenServer::ephemeral()
                 .unwrap()
                 .records(MemoryRecords::new()),
-        )
-        .epochs(local.clone());
+        );
     let digest = Algorithm::Sha256.digest(image.blobs().last().unwrap());
     Scene {
         service: RegistryService::new(PullThrough::new(local, upstream))

@@ -69,8 +69,7 @@ fn scene() -> Scene {
             TokenServer::open(directory.path().join("keys"))
                 .unwrap()
                 .records(records),
-        )
-        .epochs(engine.clone());
+        );
     let administration = Administration::new().registry(engine.clone()).keys(keys);
     let service = RegistryService::new(engine)
         .access(access)

@@ -42,8 +42,7 @@ async fn started(directory: &Path) -> Scene {
     let access = AccessControl::new(rules.check().unwrap())
         .authenticator(People)
         .keys(keys.clone())
-        .tokens(TokenServer::ephemeral().unwrap().records(records))
-        .epochs(engine.clone());
+        .tokens(TokenServer::ephemeral().unwrap().records(records));
     Scene {
         service: RegistryService::new(engine.clone()).access(access.clone()),
         access,

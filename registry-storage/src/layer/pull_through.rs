@@ -10,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use registry_core::{
-    Access, Action, Blob, BlobBody, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Error,
-    ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Pushed,
+    Access, Action, Blob, BlobBody, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs,
+    Error, ErrorKind, Manifest, ManifestRules, MountSource, OpenOptions, Page, PageRequest, Pushed,
     PutManifest, Reference, ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload,
     UploadId, UploadOptions,
 };
@@ -417,6 +417,10 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         self.local().repositories(access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        self.local().epochs()
     }
 }
 

@@ -111,7 +111,7 @@ async fn run(configuration: &Configuration, logs: &log::Guard) -> Result<(), Fai
     };
     tokio::spawn(logs.tell_of_missing());
     let engine = setup::engine(configuration).await?;
-    let keyed = setup::with_keys(access, configuration, &engine)?;
+    let keyed = setup::with_keys(access, configuration)?;
     let doors = Doors {
         listener,
         tls,

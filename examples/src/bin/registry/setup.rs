@@ -390,21 +390,17 @@ pub(crate) struct Keyed {
     pub(crate) records: Option<Arc<dyn Records>>,
 }
 
-/// The same, with keys and tokens if there are to be any, and the keys. They are
-/// bound to the repositories of `engine`, and what signs tokens is kept with its data
-/// unless the configuration names another place.
+/// The same, with keys and tokens if there are to be any, and the keys. What signs
+/// tokens is kept with the data unless the configuration names another place.
 ///
 /// # Errors
 ///
 /// If the keys can't be read or made.
 pub(crate) fn with_keys(
-    access: AccessControl,
+    mut access: AccessControl,
     configuration: &Configuration,
-    engine: &Engine,
 ) -> Result<Keyed, Failure> {
     let auth = &configuration.auth;
-    // What tokens of others cover is bound to repositories, too.
-    let mut access = access.epochs(engine.clone());
     if !auth.keys && auth.tokens.is_none() {
         return Ok(Keyed {
             access,
