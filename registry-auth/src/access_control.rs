@@ -271,7 +271,13 @@ impl AccessControl {
                 .0
                 .reviewed(operation, &caller, &mut || admission.begin())
                 .await?;
-            let caller = Arc::new(caller.reviewed(reviewed));
+            let mut caller = caller.reviewed(reviewed);
+            if !self.0.reviews.is_empty() {
+                // Meanwhile another repository may have come to the name.
+                let bound = self.0.bound(operation, &caller).await?;
+                caller = caller.bound(bound);
+            }
+            let caller = Arc::new(caller);
             let rights = self.0.decide(operation, &caller)?;
             let again = Again {
                 access: self.clone(),

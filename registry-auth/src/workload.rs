@@ -11,7 +11,7 @@ use crate::jwt::{self, Claims, Json, Profile, Rejected};
 use crate::{Authenticator, Caller, Credentials, Fetch, Principal, Standing};
 
 /// The [source](Authenticator::source) of workloads.
-const SOURCE: &str = "workload";
+pub(crate) const SOURCE: &str = "workload";
 
 /// The longest name of an issuer in bytes.
 const NAME_MAX: usize = 64;

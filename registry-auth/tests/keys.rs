@@ -23,9 +23,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use http::Method;
 use registry_auth::{
-    AccessControl, Authenticator, Caller, Credentials, Keys, Login, MemoryRecords, NewKey,
-    Principal, Robot, RobotChange, Rules, Secret, Sender, Standing, TokenRequest, TokenServer,
-    wrong_credentials,
+    AccessControl, Authenticator, Caller, Credentials, Decision, Keys, Login, MemoryRecords,
+    NewKey, Principal, Question, Review, Robot, RobotChange, Rules, Secret, Sender, Standing,
+    TokenRequest, TokenServer, wrong_credentials,
 };
 use registry_core::{
     Action, Actions, Clock, Epochs, ErrorKind, Expected, Operation, PageRequest, Records,
@@ -793,6 +793,73 @@ async fn a_key_for_a_repository_ends_with_it() {
     assert!(pull("a").await && pull("b").await);
     scene.deleted.0.store(true, Ordering::Relaxed);
     assert!(!pull("a").await && pull("b").await);
+}
+
+/// Takes its time, in which `team/a` is deleted; from the second question on.
+#[derive(Debug)]
+struct Overtaken {
+    deleted: Deleted,
+    is_first: AtomicBool,
+}
+
+#[async_trait]
+impl Review for Overtaken {
+    async fn review(&self, _: &Question<'_>, _: Actions) -> Result<Decision> {
+        let is_first = self.is_first.swap(false, Ordering::Relaxed);
+        self.deleted.0.store(!is_first, Ordering::Relaxed);
+        Ok(Decision::ABSTAIN)
+    }
+}
+
+#[tokio::test]
+async fn a_key_for_a_repository_that_is_deleted_during_a_review_ends_with_it() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    let new = NewKey {
+        scopes: Some(Scopes::parse(["repository:team/a:pull"])),
+        ..NewKey::default()
+    };
+    let (_, secret) = scene.key(&ann, new).await;
+    let access = scene.access.clone().review(Overtaken {
+        deleted: scene.deleted.clone(),
+        is_first: AtomicBool::new(true),
+    });
+    let operation = Operation::parse(&Method::GET, "/v2/team/a/tags/list", None).unwrap();
+    let headers = headers(Some(&bearer(&secret)));
+    let authorize = || async {
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        access.authorize(&sender, &operation).await
+    };
+    let grant = authorize().await.unwrap();
+    // Also where it is decided once more.
+    scene.clock.go(Duration::from_secs(2));
+    assert!(grant.confirm(&operation).await.is_err());
+    scene.deleted.0.store(false, Ordering::Relaxed);
+    assert!(authorize().await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_revokes_many_tokens_of_a_key_ends_no_others() {
+    let scene = scene();
+    let ann = scene.ann().await;
+    let (_, secret) = scene.key(&ann, NewKey::default()).await;
+    let (_, other) = scene.key(&ann, NewKey::default()).await;
+    let new = async |with: &str| token(&scene.access, with, "").await.unwrap();
+    let own = new(&bearer(&secret)).await;
+    let others = [
+        new(&basic("ann", "ann's")).await,
+        new(&bearer(&other)).await,
+    ];
+    for _ in 0..=512 {
+        let one = new(&bearer(&secret)).await;
+        let one = Secret::new(one.strip_prefix("Bearer ").unwrap());
+        scene.access.revoke(&one).await.unwrap();
+    }
+    let known = async |token: &str| ask(&scene.access, token, Method::GET, "/v2/").await;
+    assert_eq!(known(&own).await, Err(ErrorKind::Unauthorized));
+    for other in &others {
+        assert!(known(other).await.is_ok());
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
@@ -45,7 +46,7 @@ impl Authenticator for Team {
 
 /// The same under a name of its own, which another may have, too.
 #[derive(Debug)]
-struct Named(Team);
+struct Named(Team, &'static str);
 
 #[async_trait]
 impl Authenticator for Named {
@@ -54,7 +55,7 @@ impl Authenticator for Named {
     }
 
     fn source(&self) -> &'static str {
-        "directory"
+        self.1
     }
 
     async fn standing(&self, principal: &Principal) -> Result<Standing> {
@@ -63,34 +64,41 @@ impl Authenticator for Named {
 }
 
 /// A login that knows no groups, before two directories of the program's own.
-fn access(named: bool) -> AccessControl {
+fn access(names: Option<[&'static str; 2]>) -> AccessControl {
     let rules = Rules::new()
         .sentence("group web may pull web/*")
         .sentence("group root may pull root/*");
     let login = Login::new(|_, password| async move { password.matches("login") });
-    let directories = ["web", "root"].map(|name| Team {
-        password: name,
-        group: name,
+    let directories = [0, 1].map(|at| {
+        let name = ["web", "root"][at];
+        let team = Team {
+            password: name,
+            group: name,
+        };
+        (team, names.map(|names| names[at]))
     });
     let access = AccessControl::new(rules.check().unwrap()).authenticator(login);
-    let access = directories.into_iter().fold(access, |access, team| {
-        if named {
-            access.authenticator(Named(team))
-        } else {
-            access.authenticator(team)
-        }
-    });
+    let access = directories
+        .into_iter()
+        .fold(access, |access, (team, name)| match name {
+            Some(name) => access.authenticator(Named(team, name)),
+            None => access.authenticator(team),
+        });
     access.tokens(TokenServer::ephemeral().unwrap())
 }
 
 #[tokio::test]
 async fn nobody_answers_for_those_of_another() {
-    answer_for_their_own(&access(false), ["custom", "custom-2", "custom-3"]).await;
+    answer_for_their_own(&access(None), ["custom", "custom-2", "custom-3"]).await;
 }
 
 #[tokio::test]
 async fn nobody_answers_for_those_of_another_that_is_called_the_same() {
-    answer_for_their_own(&access(true), ["custom", "directory", "directory-2"]).await;
+    let same = access(Some(["directory", "directory"]));
+    answer_for_their_own(&same, ["custom", "directory", "directory-2"]).await;
+    // Nor is a number given that somebody has as a name.
+    let numbered = access(Some(["custom-2", "custom"]));
+    answer_for_their_own(&numbered, ["custom", "custom-2", "custom-3"]).await;
 }
 
 async fn answer_for_their_own(access: &AccessControl, sources: [&str; 3]) {

@@ -314,3 +314,24 @@ async fn no_token_is_told_to_be_refused_that_somebody_takes() {
     assert_eq!(refused, Err(ErrorKind::Unauthorized));
     assert_eq!(log.take("a login was refused").len(), 1);
 }
+
+#[tokio::test]
+async fn a_rule_that_keeps_from_listing_is_not_said_to_keep_from_pulling() {
+    let log = Log::default();
+    let _listening = log.listen(Level::INFO);
+    let rules = Rules::new()
+        .sentence("users may pull team/**")
+        .sentence("nobody may list secret/**");
+    let (access, _directory) = access(rules, GuardLimits::default());
+    let ann = basic("ann", "secret");
+    for (path, what) in [
+        ("/v2/secret/app/manifests/v1", "none that allows it"),
+        ("/v2/secret/app/tags/list", "nobody may list"),
+    ] {
+        let refused = ask(&access, Some(&ann), path, "192.0.2.1");
+        assert_eq!(refused.await, Err(ErrorKind::Denied));
+        let lines = log.take("refused by the rules");
+        assert!(lines.iter().all(|line| line.contains(what)), "{lines:?}");
+        assert_eq!(lines.len(), 1);
+    }
+}

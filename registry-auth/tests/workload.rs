@@ -272,6 +272,47 @@ async fn two_workloads_of_one_issuer_are_told_apart_by_their_audiences() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn tokens_of_jobs_outlive_a_change_of_the_order_of_issuers() {
+    let world = World::new();
+    let signing_keys = tempfile::tempdir().unwrap();
+    let access = |names: &[&'static str]| {
+        let rules = Rules::new().sentence("workload deploy may push org/app");
+        let access = AccessControl::new(rules).clock(world.time.clone());
+        let access = names.iter().fold(access, |access, name| {
+            let audience = format!("{name}.example");
+            let workload = Workload::new(name, ISSUER, &audience).unwrap();
+            let workload = workload.discover(world.web.clone()).unwrap();
+            access.authenticator(workload.clock(world.time.clone()).leave_other_audiences())
+        });
+        access.tokens(TokenServer::open(signing_keys.path().join("keys")).unwrap())
+    };
+    let push = async |access: AccessControl, token: &str| {
+        let headers = headers(Some(&bearer(token)));
+        let path = "/v2/org/app/blobs/uploads/";
+        let operation = Operation::parse(&Method::POST, path, None).unwrap();
+        let sender = Sender::new(&headers, RequestOrigin::default());
+        access.authorize(&sender, &operation).await.is_ok()
+    };
+    let job = world.token_but("aud", json!("deploy.example"));
+    let form = form(&job, &format!("&scope={BOTH}"));
+    let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+    let no_headers = headers(None);
+    let sender = Sender::new(&no_headers, RequestOrigin::default());
+    let token = access(&["ci", "deploy"]).issue(&sender, &request).await;
+    let token = token.unwrap().token;
+    for (names, is_known) in [
+        (&["ci", "deploy"] as &[_], true),
+        (&["deploy", "ci"], true),
+        (&["new", "ci", "deploy"], true),
+        (&["deploy"], true),
+        (&["ci", "new"], false),
+    ] {
+        let pushed = push(access(names), token.expose()).await;
+        assert_eq!(pushed, is_known, "{names:?}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_guesses_keeps_no_job_out() {
     let mut world = World::new();

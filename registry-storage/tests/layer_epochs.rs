@@ -63,7 +63,11 @@ async fn under_its_own_name() {
             "observed",
             Arc::new(engine.clone().layer(Observe::with(Idle))),
         ),
-        ("cache", Arc::new(PullThrough::new(engine, Nothing))),
+        ("cache", Arc::new(PullThrough::new(engine.clone(), Nothing))),
+        (
+            "cached",
+            Arc::new(PullThrough::new(Engine::memory(), engine)),
+        ),
     ];
     for (layer, registry) in layers {
         assert_eq!(deleted(&registry, "team/app").await, Some(1), "{layer}");
@@ -104,7 +108,7 @@ async fn nobody_pretends_to_know() {
         Arc::new(Nothing) as Arc<dyn Registry>,
         Arc::new(Nothing.layer(ReadOnly)),
         Arc::new(Nothing.layer(prefix)),
-        Arc::new(PullThrough::new(Arc::new(Nothing), Engine::memory())),
+        Arc::new(PullThrough::new(Arc::new(Nothing), Nothing)),
     ] {
         assert_eq!(deleted(&registry, "app").await, None, "{registry:?}");
     }

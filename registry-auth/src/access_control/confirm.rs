@@ -96,6 +96,9 @@ impl Inner {
         } else {
             self.reviewed(operation, &now, &mut || Ok(())).await?
         };
-        self.decide(operation, &Arc::new(now.reviewed(reviewed)))
+        let now = now.reviewed(reviewed);
+        // Meanwhile another repository may have come to the name.
+        let bound = self.bound(operation, &now).await?;
+        self.decide(operation, &Arc::new(now.bound(bound)))
     }
 }

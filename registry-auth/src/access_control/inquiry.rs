@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use registry_core::{Action, Actions, RepositoryName, RequestOrigin, Tag};
 
 use super::AccessControl;
-use crate::{Decision, Effect, Opinion, Principal, PrincipalKind, Question};
+use crate::{Effect, Opinion, Principal, PrincipalKind, Question};
 
 /// The claim that is the name of a workload.
 const SUBJECT: &str = "sub";
@@ -162,9 +162,8 @@ pub(super) fn find(opinions: &[Opinion], effect: Effect, actions: Actions) -> Op
 /// is one of listing, too.
 pub(super) fn denying(opinions: &[Opinion], missing: Actions) -> Option<usize> {
     find(opinions, Effect::Deny, missing).or_else(|| {
-        let denied = Decision::deny_silently(Action::Pull).denied();
-        let is_hidden = !denied.intersection(missing).is_empty();
-        is_hidden.then(|| find(opinions, Effect::Deny, denied))?
+        let is_listing = missing.contains(Action::List.into());
+        is_listing.then(|| find(opinions, Effect::Deny, Action::Pull.into()))?
     })
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::Authenticator;
+use crate::workload::SOURCE as WORKLOADS;
 
 /// An authenticator, and what its principals come from.
 #[derive(Debug, Clone)]
@@ -16,15 +17,16 @@ pub(super) struct Source {
 impl Source {
     /// The source that `authenticator` is, after `others`.
     pub(super) fn new(authenticator: impl Authenticator, others: &[Self]) -> Self {
-        let name = authenticator.source();
-        let is_called_so = |other: &&Self| other.authenticator.source() == name;
-        let before = others.iter().filter(is_called_so).count();
+        let own = authenticator.source();
+        let mut name = Cow::Borrowed(own);
+        let mut number: usize = 1;
+        // Workloads are told apart by who vouches for them, whatever the order is.
+        while own != WORKLOADS && others.iter().any(|other| other.name == name) {
+            number = number.saturating_add(1);
+            name = format!("{own}-{number}").into();
+        }
         Self {
-            name: if before > 0 {
-                format!("{name}-{}", before.saturating_add(1)).into()
-            } else {
-                name.into()
-            },
+            name,
             authenticator: Arc::new(authenticator),
         }
     }

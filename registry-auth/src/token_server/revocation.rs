@@ -8,8 +8,9 @@ use super::refresh::holder_key;
 use crate::Principal;
 use crate::jwt::Claims;
 
-/// How many tokens of a holder are revoked one by one. With one more, all end that it
-/// had until then, or else whoever has a login fills the disk.
+/// How many tokens that were got with one key, or with the logins of one holder, are revoked
+/// one by one. With one more, all of these end that there were until then, or else
+/// whoever has a login fills the disk.
 const MOST: usize = 512;
 
 /// What times are said to.
@@ -23,8 +24,10 @@ const EVERYBODYS: &str = "revoked/everybody";
 pub(super) struct Revocable {
     /// The token itself.
     token: String,
-    /// What those of its holder begin with.
-    tokens: String,
+    /// What those begin with that were got with the same key, or with a login.
+    siblings: String,
+    /// All of these up to some time.
+    all_siblings: String,
     /// All tokens of its holder up to some time.
     holder: String,
     issued_at: SystemTime,
@@ -37,7 +40,8 @@ impl Revocable {
         let id = claims.id().filter(|id| (1..=64).contains(&id.len()))?;
         Some(Self {
             token: of_token(holder, id),
-            tokens: of_tokens(holder),
+            siblings: of_tokens(holder),
+            all_siblings: of_all_tokens(holder),
             holder: of_holder(holder),
             issued_at: claims.issued_at(),
             expires_at: claims.expires_at(),
@@ -49,10 +53,10 @@ impl Revocable {
         if records.get(&self.token).await?.is_some() {
             return Ok(true);
         }
-        ended_at(records, &self.holder, self.issued_at).await
+        ended_at(records, [&self.all_siblings, &self.holder], self.issued_at).await
     }
 
-    /// Revokes it at `now`, or all of its holder if many of these were revoked.
+    /// Revokes it at `now`, or all that were got as it was if many of these were revoked.
     /// `held` is for how long that is kept after its end, and `longest` how long any
     /// token lives.
     pub(super) async fn revoke(
@@ -65,7 +69,7 @@ impl Revocable {
         let made = seconds(self.issued_at).to_string().into_bytes();
         let end = self.expires_at.checked_add(held);
         let page = PageRequest::first(MOST);
-        let others = records.list(&self.tokens, page).await?.items;
+        let others = records.list(&self.siblings, page).await?.items;
         if others.len() < MOST || others.iter().any(|other| other.key == self.token) {
             records.put(&self.token, Expected::Any, made, end).await?;
             return Ok(());
@@ -77,8 +81,11 @@ impl Revocable {
             .filter_map(|made| UNIX_EPOCH.checked_add(made));
         let until = of_others.fold(now.max(self.issued_at), SystemTime::max);
         let kept = longest.saturating_add(held);
-        write_until(records, &self.holder, until, kept).await?;
-        tracing::warn!("somebody revoked so many tokens one by one that all of theirs end");
+        write_until(records, &self.all_siblings, until, kept).await?;
+        tracing::warn!(
+            "somebody revoked so many tokens one by one that all end which were got with the same \
+             key, or with a login"
+        );
         for other in others {
             records.remove(&other.key, Expected::Any).await?;
         }
@@ -93,8 +100,9 @@ pub(super) async fn is_revoked(
     holder: &Principal,
     issued_at: SystemTime,
 ) -> Result<bool> {
+    let ends = [&*of_all_tokens(holder), &*of_holder(holder)];
     Ok(records.get(&of_token(holder, id)).await?.is_some()
-        || ended_at(records, &of_holder(holder), issued_at).await?)
+        || ended_at(records, ends, issued_at).await?)
 }
 
 /// Revokes all tokens of `holder`, or of everybody, that there are at `now` and that
@@ -128,12 +136,16 @@ pub(super) async fn has_ended(
     holder: &Principal,
     since: SystemTime,
 ) -> Result<bool> {
-    ended_at(records, &of_holder(holder), since).await
+    ended_at(records, [&*of_holder(holder)], since).await
 }
 
-/// The same, where it is kept under `key` for the holder.
-async fn ended_at(records: &dyn Records, key: &str, since: SystemTime) -> Result<bool> {
-    for key in [key, EVERYBODYS] {
+/// The same, where it is kept under any of `keys`, or for everybody.
+async fn ended_at<const N: usize>(
+    records: &dyn Records,
+    keys: [&str; N],
+    since: SystemTime,
+) -> Result<bool> {
+    for key in keys.into_iter().chain([EVERYBODYS]) {
         let Some(record) = records.get(key).await? else {
             continue;
         };
@@ -162,7 +174,17 @@ fn read_seconds(value: &[u8]) -> Option<Duration> {
 }
 
 fn of_tokens(holder: &Principal) -> String {
-    format!("revoked/token/{}/", holder_key(holder))
+    format!("revoked/token/{}/", origin(holder))
+}
+
+fn of_all_tokens(holder: &Principal) -> String {
+    format!("revoked/tokens/{}", origin(holder))
+}
+
+/// What tokens of `holder` were got with: one of its keys, or logins.
+fn origin(holder: &Principal) -> String {
+    let key = holder.key().unwrap_or("login");
+    format!("{}/{key}", holder_key(holder))
 }
 
 fn of_token(holder: &Principal, id: &str) -> String {

@@ -378,6 +378,7 @@ async fn nobody_fills_the_records_by_revoking_tokens() {
             .len()
     };
     let (left, bens) = (bearer(&new("ann").await), bearer(&new("ben").await));
+    let refresh = login(access, "ann").await;
     let mut revoked = Vec::new();
     for number in 1..=512 {
         let token = new("ann").await;
@@ -395,7 +396,9 @@ async fn nobody_fills_the_records_by_revoking_tokens() {
     for token in revoked.iter().chain([&left]) {
         challenge(ping(token).await);
     }
-    // Nobody else's end, nor those of later.
+    // No login ends with them, and nobody else's do, nor those of later.
+    let redeemed = redeem(access, &refresh, "&access_type=offline").await;
+    assert!(redeemed.unwrap().refresh_token.is_some());
     ping(&bens).await.unwrap();
     scene.clock.go(Duration::from_secs(2));
     let later = new("ann").await;

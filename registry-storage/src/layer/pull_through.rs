@@ -420,7 +420,9 @@ impl<L: Registry + Clone, U: Registry> Registry for PullThrough<L, U> {
     }
 
     fn epochs(&self) -> Option<&dyn Epochs> {
-        self.local().epochs()
+        // It is the upstream's repositories that are served, if it tells of any.
+        let upstream = self.upstream().epochs();
+        upstream.or_else(|| self.local().epochs())
     }
 }
 

@@ -45,45 +45,44 @@ pub(crate) fn openness(configuration: &Configuration, address: SocketAddr) -> Op
 /// to do so in the open; nothing if it may.
 pub(crate) fn exposure(configuration: &Configuration, address: SocketAddr) -> Option<Problem> {
     let http = &configuration.http;
-    let is_meant = http.tls.is_some() || http.plaintext || !http.trusted_proxies.is_empty();
+    let is_meant = http.tls.is_some() || http.plaintext || relies_on_proxies(configuration);
     if is_meant || address.ip().to_canonical().is_loopback() {
         return None;
     }
-    let what = if configuration.auth.has_logins() {
-        "passwords would be sent to it"
+    let (what, proxies) = if configuration.auth.has_logins() {
+        let proxies =
+            "name the proxies on other machines that encrypt (`http.trustedproxies`), or ";
+        ("passwords would be sent to it", proxies)
     } else {
-        "images would be sent to it and from it"
+        ("images would be sent to it and from it", "")
     };
     Some(http.address.origin.problem(format!(
         "others than this machine reach {address}, and {what} unencrypted; name a certificate \
          (`http.tls.certificate` and `http.tls.key`), or set `http.addr` to 127.0.0.1:{port}, or \
-         name the proxies that encrypt (`http.trustedproxies`), or ask for plain HTTP \
-         (`http.plaintext: true`, `REGISTRY_HTTP_PLAINTEXT=true` or `serve --plain-http`)",
+         {proxies}ask for plain HTTP (`http.plaintext: true`, `REGISTRY_HTTP_PLAINTEXT=true` or `serve --plain-http`)",
         port = address.port()
     )))
+}
+
+/// Whether there are proxies that only reach others' addresses of this machine, and
+/// that logins have to come through.
+fn relies_on_proxies(configuration: &Configuration) -> bool {
+    let mut proxies = configuration.http.trusted_proxies.iter();
+    configuration.auth.has_logins()
+        && proxies.any(|proxy| !proxy.value.addr().to_canonical().is_loopback())
 }
 
 /// What somebody who relies on proxies may not expect; nothing if there is nothing.
 pub(crate) fn remark(configuration: &Configuration, address: SocketAddr) -> Option<Problem> {
     let http = &configuration.http;
     let proxy = http.trusted_proxies.first()?;
-    let is_meant = http.tls.is_some() || http.plaintext || !configuration.auth.has_logins();
+    let is_meant = http.tls.is_some() || http.plaintext || !relies_on_proxies(configuration);
     if is_meant || address.ip().to_canonical().is_loopback() {
         return None;
     }
-    let mut proxies = http.trusted_proxies.iter();
-    let advice = if proxies.all(|proxy| proxy.value.addr().to_canonical().is_loopback()) {
-        format!(
-            "; the proxy is on this machine, so set `http.addr` to 127.0.0.1:{}, unless others \
-             are to pull without a login",
-            address.port()
-        )
-    } else {
-        String::new()
-    };
     Some(proxy.origin.problem(format!(
         "logins are taken through these proxies only, where they say `X-Forwarded-Proto: https`; \
-         whoever reaches {address} another way can't log in, as nothing is encrypted there{advice}"
+         whoever reaches {address} another way can't log in, as nothing is encrypted there"
     )))
 }
 
