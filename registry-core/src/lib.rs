@@ -103,7 +103,7 @@
 //! use registry_core::{Access, Actions, RepositoryName};
 //!
 //! fn forged(repository: RepositoryName) -> Access {
-//!     Access { repository, actions: Actions::ALL, tags: Default::default(), actor: Arc::default() }
+//!     Access { repository, actions: Actions::ALL, tags: Default::default(), actor: Arc::default(), epoch: None }
 //! }
 //! ```
 //!

@@ -179,6 +179,21 @@ mod tests {
         parse("users", content.as_ref()).map(|users| users.into_keys().collect())
     }
 
+    /// How long it takes is for benchmarks; what it fills is seen here.
+    #[test]
+    fn s_46_work_for_nobody_is_that_of_a_check() {
+        let password = Secret::new("password");
+        let hash = "$argon2id$v=19$m=1024,t=1,p=1$c29tZXNhbHQ\
+                    $nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let hash = Hash::parse(hash).unwrap();
+        let filled =
+            |work: &dyn Fn() -> bool| allocation_counter::measure(|| assert!(work())).bytes_total;
+        let checked = filled(&|| hash.verify(&password).is_ok());
+        let spent = filled(&|| hash.cost().spend(&password).is_ok());
+        assert!(checked >= 1 << 20, "{checked}");
+        assert!(spent >= 1 << 20, "{spent}");
+    }
+
     #[test]
     fn users_are_read_with_comments_and_any_line_end() {
         let content =

@@ -81,6 +81,6 @@ fn the_server_knows_the_users_of_a_directory() {
         let (_, password) = login.split_once(':').unwrap();
         assert!(!server.log().contains(password), "{}", server.log());
     }
-    let found = secrets.found_in(&server.log());
+    let found = secrets.found_in(server.log());
     assert!(found.is_empty(), "{found:?} in {}", server.log());
 }
