@@ -5,10 +5,10 @@
 use async_trait::async_trait;
 use registry_core::testkit::{ImageBuilder, trusted};
 use registry_core::{
-    Access, Admission, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Gate, Gated,
-    Manifest, MountSource, Observe, OpenOptions, Page, PageRequest, Prefix, Pushed, PutManifest,
-    ReadOnly, Reference, ReferrerFilter, Registry, RegistryExt, RepositoryName, Result, Route, Tag,
-    Upload, UploadId, UploadOptions, registry_suite,
+    Access, Admission, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, Gate,
+    Gated, Manifest, MountSource, Observe, OpenOptions, Page, PageRequest, Prefix, Pushed,
+    PutManifest, ReadOnly, Reference, ReferrerFilter, Registry, RegistryExt, RepositoryName,
+    Result, Route, Tag, Upload, UploadId, UploadOptions, registry_suite,
 };
 use registry_storage::{Engine, EngineOptions, MemoryBlobs, MemoryMetadata, PullThrough};
 
@@ -190,5 +190,9 @@ impl<R: Registry> Registry for Beside<R> {
         page: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         self.pulls.repositories(access, page).await
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        self.pulls.epochs()
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use registry_core::{
-    Access, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Manifest, MountSource,
-    OpenOptions, Operation, Page, PageRequest, Pushed, PutManifest, Reference, ReferrerFilter,
-    Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
+    Access, Blob, CatalogAccess, Chunk, Deletion, Descriptor, Digest, Epochs, Manifest,
+    MountSource, OpenOptions, Operation, Page, PageRequest, Pushed, PutManifest, Reference,
+    ReferrerFilter, Registry, RepositoryName, Result, Tag, Upload, UploadId, UploadOptions,
 };
 use registry_http::{Limits, RegistryService};
 
@@ -102,6 +102,10 @@ impl Registry for Defective {
         _: PageRequest,
     ) -> Result<Page<RepositoryName>> {
         panic!("{SECRET}")
+    }
+
+    fn epochs(&self) -> Option<&dyn Epochs> {
+        None
     }
 }
 
