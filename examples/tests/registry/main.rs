@@ -24,6 +24,7 @@ mod observed;
 mod program;
 mod protected;
 mod remarked;
+mod reviewed;
 mod started;
 mod stopped;
 mod told;

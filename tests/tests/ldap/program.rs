@@ -6,7 +6,7 @@ use base64::Engine;
 use registry_tests::harness::{Launch, Server};
 
 use crate::secrets::Secrets;
-use crate::slapd::{SEARCHER, SEARCHER_PASSWORD, Slapd};
+use crate::slapd::{SEARCHER, SEARCHER_PASSWORD, Slapd, certificates};
 
 /// The status of asking for tags, whose answer never repeats the password.
 fn tags(server: &Server, user: &str, password: &str, repository: &str) -> u16 {
@@ -83,4 +83,30 @@ fn the_server_knows_the_users_of_a_directory() {
     }
     let found = secrets.found_in(server.log());
     assert!(found.is_empty(), "{found:?} in {}", server.log());
+}
+
+#[test]
+fn only_who_is_in_the_bundle_vouches_for_a_directory() {
+    let Some(slapd) = Slapd::start() else {
+        return;
+    };
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    fs::write(path("secret"), SEARCHER_PASSWORD).unwrap();
+    // Of the same name as the authority that did sign, and with another key.
+    certificates(&path("other.pem"), &path("unused.pem"), &path("unused.key"));
+    let right = slapd.authority().display().to_string();
+    for (bundle, expected) in [(path("other.pem"), 503), (right, 404)] {
+        let ldap = |key: &str| format!("REGISTRY_AUTH_LDAP_{key}");
+        let mut server = Launch::new()
+            .env(ldap("URL"), slapd.url())
+            .env(ldap("STARTTLS"), "true")
+            .env(ldap("ROOTCERTBUNDLE"), bundle)
+            .env(ldap("BINDDN"), SEARCHER)
+            .env(ldap("BINDPASSWORDFILE"), path("secret"))
+            .env(ldap("BASE"), "dc=example,dc=org")
+            .start();
+        let status = tags(&server, "ann", "ann-secret", "web/app");
+        assert_eq!(status, expected, "{}", server.log());
+    }
 }

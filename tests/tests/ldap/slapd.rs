@@ -302,7 +302,7 @@ fn free_port() -> u16 {
 }
 
 /// An authority, and a certificate of `127.0.0.1` from it.
-fn certificates(authority: &str, certificate: &str, key: &str) {
+pub(crate) fn certificates(authority: &str, certificate: &str, key: &str) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();

@@ -62,7 +62,6 @@ const ENFORCED: &[(&str, &str, &[&str])] = &[
         &[
             "auth.ldap.url",
             "auth.ldap.starttls",
-            "auth.ldap.rootcertbundle",
             "auth.ldap.binddn",
             "auth.ldap.bindpasswordfile",
             "auth.ldap.base",
@@ -72,6 +71,11 @@ const ENFORCED: &[(&str, &str, &[&str])] = &[
             "auth.ldap.groupfilter",
             "auth.ldap.groupattribute",
         ],
+    ),
+    (
+        "tests/tests/ldap/program.rs",
+        "only_who_is_in_the_bundle_vouches_for_a_directory",
+        &["auth.ldap.rootcertbundle"],
     ),
     (
         "authorized",
@@ -85,12 +89,22 @@ const ENFORCED: &[(&str, &str, &[&str])] = &[
     (
         "authorized",
         "a_service_has_a_say_and_nothing_goes_on_without_it",
-        &[
-            "auth.webhook.url",
-            "auth.webhook.secretfile",
-            "auth.webhook.timeout",
-            "auth.webhook.remember",
-        ],
+        &["auth.webhook.url"],
+    ),
+    (
+        "reviewed",
+        "questions_are_signed_with_the_secret_of_the_configuration",
+        &["auth.webhook.secretfile"],
+    ),
+    (
+        "reviewed",
+        "a_service_is_waited_for_as_long_as_the_configuration_says",
+        &["auth.webhook.timeout"],
+    ),
+    (
+        "reviewed",
+        "answers_are_remembered_as_the_configuration_says",
+        &["auth.webhook.remember"],
     ),
     (
         "authorized",
