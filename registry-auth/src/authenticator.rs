@@ -15,6 +15,9 @@ use crate::{ClientCertificate, Credentials, Principal};
 /// The source of authenticators that don't say what they are.
 pub(crate) const CUSTOM: &str = "custom";
 
+/// The [source](Authenticator::source) of workloads, whoever vouches for them.
+pub(crate) const WORKLOADS: &str = "workload";
+
 /// What an authenticator gets to see of a request.
 #[non_exhaustive]
 pub struct Caller<'a> {

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use registry_core::{Clock, ErrorKind, Result, SystemClock};
 
+use crate::authenticator::WORKLOADS;
 use crate::issuer::Verifier;
 use crate::jwt::{self, Claims, Json, Profile, Rejected};
 use crate::{Authenticator, Caller, Credentials, Fetch, Principal, Standing};
-
-/// The [source](Authenticator::source) of workloads.
-pub(crate) const SOURCE: &str = "workload";
 
 /// The longest name of an issuer in bytes.
 const NAME_MAX: usize = 64;
@@ -203,7 +201,7 @@ impl Authenticator for Workload {
     }
 
     fn source(&self) -> &'static str {
-        SOURCE
+        WORKLOADS
     }
 
     /// The system that runs it isn't asked again: what it said holds for as long

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::Authenticator;
-use crate::workload::SOURCE as WORKLOADS;
+use crate::authenticator::WORKLOADS;
 
 /// An authenticator, and what its principals come from.
 #[derive(Debug, Clone)]
