@@ -36,7 +36,7 @@ fn the_server_knows_the_users_of_a_directory() {
     let policy = "version: 1\nrules:\n  - group web may pull web/**\n  - group release may pull release/**\n";
     fs::write(path("policy.yml"), policy).unwrap();
     let ldap = |key: &str| format!("REGISTRY_AUTH_LDAP_{key}");
-    let mut server = Launch::new()
+    let server = Launch::new()
         .env("REGISTRY_AUTH_POLICY_PATH", path("policy.yml"))
         .env(ldap("URL"), slapd.url())
         .env(ldap("STARTTLS"), "true")
@@ -62,11 +62,9 @@ fn the_server_knows_the_users_of_a_directory() {
     assert_eq!(tags(&server, "twin", "twin-secret", "web/app"), 503);
     // Whom it can't be asked about any more was let in a moment ago.
     assert_eq!(tags(&server, "ann", "ann-secret", "web/app"), 404);
-    assert!(
-        server.log().contains("the connection failed"),
-        "{}",
-        server.log()
-    );
+    // All of it is written once the server has ended.
+    let log = server.terminate().log;
+    assert!(log.contains("the connection failed"), "{log}");
     // S-91, for what a directory is asked with.
     let mut secrets = Secrets::default();
     secrets.plant("the searcher's password", SEARCHER_PASSWORD);
@@ -79,10 +77,10 @@ fn the_server_knows_the_users_of_a_directory() {
     ] {
         secrets.plant(login, login);
         let (_, password) = login.split_once(':').unwrap();
-        assert!(!server.log().contains(password), "{}", server.log());
+        assert!(!log.contains(password), "{log}");
     }
-    let found = secrets.found_in(server.log());
-    assert!(found.is_empty(), "{found:?} in {}", server.log());
+    let found = secrets.found_in(&log);
+    assert!(found.is_empty(), "{found:?} in {log}");
 }
 
 #[test]
