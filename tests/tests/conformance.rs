@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use registry_tests::harness::silence::{HASH, PASSWORD};
 use registry_tests::harness::{Launch, tool};
 
 /// The rows of `results.yaml` under `apis`.
@@ -84,9 +85,6 @@ const UNRELEASED: [&str; 4] = [
     "Tag Param sha512",
 ];
 
-/// The user `suite` with the password `correct`.
-const USERS: &str = "suite:$2y$04$m5Jc37hlgj6DHT720eEP/uWXvmZXTdKcn20LVVr2ijMNODKnv2SZS\n";
-
 /// Sparse content is an image that is pushed without its blobs: accepted only when the server is told to.
 const SPARSE: (&str, &str) = ("REGISTRY_VALIDATION_MANIFESTS_SPARSE", "true");
 
@@ -146,7 +144,7 @@ fn conformance(profile: &str, disabled: &[&str], least: usize, variables: &[(&st
         .any(|variable| [PASSWORDS, TOKENS].contains(variable))
     {
         let users = directory.path().join("users");
-        fs::write(&users, USERS).expect("a password file");
+        fs::write(&users, format!("suite:{HASH}\n")).expect("a password file");
         launch = launch
             .env("REGISTRY_AUTH", "htpasswd")
             .env("REGISTRY_AUTH_HTPASSWD_REALM", "conformance")
@@ -156,7 +154,7 @@ fn conformance(profile: &str, disabled: &[&str], least: usize, variables: &[(&st
             );
         suite = suite
             .env("OCI_USERNAME", "suite")
-            .env("OCI_PASSWORD", "correct");
+            .env("OCI_PASSWORD", PASSWORD);
     }
     let server = launch.start();
     let sparse = variables.contains(&SPARSE);

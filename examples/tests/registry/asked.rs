@@ -1,5 +1,6 @@
 //! Questions and orders about somebody or something that isn't what it looks like.
 
+use registry_tests::harness::silence::PASSWORD;
 use serde_json::Value;
 
 use crate::program::{End, Setup};
@@ -8,7 +9,7 @@ const KEY: &str = "rgk_0123456789abcdef0123456789abcdef_\
                    Zk3-_aB4567890123456789012345678901234567_89abcdef";
 
 fn asked(more: &str, arguments: &[&str]) -> End {
-    let hash = bcrypt::hash("secret", 4).unwrap();
+    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     let file = format!(
         "version: 0.1\nstorage: {{filesystem: {{rootdirectory: data}}}}\n\
          http: {{addr: '127.0.0.1:0'}}\nauth:\n  htpasswd: {{realm: r, path: users}}\n  \

@@ -1,5 +1,6 @@
 //! With rules of who may do what.
 
+use registry_tests::harness::silence::PASSWORD;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
@@ -12,9 +13,9 @@ rules:
   - users are writers of people/{user}/**
 ";
 
-/// A server with a user of each of these names, whose passwords are `correct`.
+/// A server with a user of each of these names, whose passwords are [`PASSWORD`].
 pub(crate) fn setup(users: &[&str], more: &str) -> Setup {
-    let hash = bcrypt::hash("correct", 4).unwrap();
+    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     let users: Vec<_> = users.iter().map(|user| format!("{user}:{hash}")).collect();
     let users = users.join("\n");
     Setup::serve(&format!(
@@ -31,7 +32,7 @@ async fn push(program: &Program, user: Option<&str>, repository: &str) -> Status
     let url = format!("http://{}/v2/{repository}/blobs/uploads/", program.address);
     let request = Client::new().post(url);
     let request = match user {
-        Some(user) => request.basic_auth(user, Some("correct")),
+        Some(user) => request.basic_auth(user, Some(PASSWORD)),
         None => request,
     };
     request.send().await.unwrap().status()
@@ -106,7 +107,7 @@ pub(crate) async fn token(program: &Program, user: Option<&str>, scope: &str) ->
     let scope = scope.replace(' ', "%20");
     let request = Client::new().get(format!("{realm}?service=registry&scope={scope}"));
     let request = match user {
-        Some(user) => request.basic_auth(user, Some("correct")),
+        Some(user) => request.basic_auth(user, Some(PASSWORD)),
         None => request,
     };
     let answer = request.send().await.unwrap();
@@ -177,9 +178,11 @@ async fn a_login_lasts_without_the_password_until_it_is_revoked() {
         let text = answer.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     };
-    let login = "grant_type=password&username=ann&password=correct&service=registry\
-                 &client_id=test&access_type=offline&scope=repository:people/ann/app:pull,push";
-    let (status, answer) = form("", login.to_owned()).await;
+    let login = format!(
+        "grant_type=password&username=ann&password={PASSWORD}&service=registry&client_id=test\
+         &access_type=offline&scope=repository:people/ann/app:pull,push"
+    );
+    let (status, answer) = form("", login).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let refresh = answer["refresh_token"].as_str().unwrap();
     let redeem = format!(
@@ -347,7 +350,7 @@ async fn jobs_of_another_system_do_what_the_policy_file_says_of_their_claims() {
     let system = setup(&["ann", "ben"], named).start();
     let url = format!("http://{}/v2/token?service=apps", system.address);
     let vouch = async |user: &str| {
-        let request = Client::new().get(&url).basic_auth(user, Some("correct"));
+        let request = Client::new().get(&url).basic_auth(user, Some(PASSWORD));
         let answer = request.send().await.unwrap().text().await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
         answer["token"].as_str().unwrap().to_owned()
@@ -450,7 +453,7 @@ async fn a_service_has_a_say_and_nothing_goes_on_without_it() {
     // Whoever may know of the repository reads why.
     let url = format!("http://{}/v2/people/ann/frozen/tags/list", program.address);
     for (user, reads) in [("ann", true), ("ben", false)] {
-        let request = Client::new().get(&url).basic_auth(user, Some("correct"));
+        let request = Client::new().get(&url).basic_auth(user, Some(PASSWORD));
         let answer = request.send().await.unwrap().text().await.unwrap();
         assert_eq!(answer.contains("frozen until Monday"), reads, "{answer}");
     }
@@ -679,7 +682,7 @@ fn a_decision_is_explained_with_the_line_of_its_rule() {
     let end = Setup::new()
         .file(
             "users",
-            format!("ann:{}\n", bcrypt::hash("correct", 4).unwrap()),
+            format!("ann:{}\n", bcrypt::hash(PASSWORD, 4).unwrap()),
         )
         .file("c.yml", configuration)
         .arguments(&[

@@ -125,7 +125,7 @@ fn levels_are_the_same_in_capitals() {
         let setup = Setup::serve(&file).variable("REGISTRY_HTTP_SECRET", "x");
         let program = match variable {
             Some(level) => setup.variable("REGISTRY_LOG_LEVEL", level),
-            None => setup,
+            None => setup.level_of_its_file(),
         };
         let mut program = program.start();
         program.signal(Signal::TERM);

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, KeyPair};
 use registry_auth::FileRecords;
 use registry_core::{PageRequest, Records};
+use registry_tests::harness::silence::{PASSWORD, WRONG};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ async fn tokens_are_as_the_configuration_says() {
     );
     let ask = async |service: &str| {
         let url = format!("http://{}/v2/token?service={service}", program.address);
-        let request = Client::new().get(url).basic_auth("ann", Some("correct"));
+        let request = Client::new().get(url).basic_auth("ann", Some(PASSWORD));
         let answer = request.send().await.unwrap();
         let status = answer.status();
         let text = answer.text().await.unwrap();
@@ -103,7 +104,7 @@ async fn whoever_is_known_is_counted_apart_from_its_address() {
     let ask = async |user: Option<&str>| {
         let request = Client::new().get(&url);
         let request = match user {
-            Some(user) => request.basic_auth(user, Some("correct")),
+            Some(user) => request.basic_auth(user, Some(PASSWORD)),
             None => request,
         };
         request.send().await.unwrap().status()
@@ -130,7 +131,7 @@ async fn refusals(limits: &str, is_another: bool) -> u32 {
         } else {
             "ann".to_owned()
         };
-        let request = Client::new().get(&url).basic_auth(user, Some("wrong"));
+        let request = Client::new().get(&url).basic_auth(user, Some(WRONG));
         match request.send().await.unwrap().status() {
             StatusCode::UNAUTHORIZED => {}
             StatusCode::TOO_MANY_REQUESTS => return count,
@@ -160,7 +161,7 @@ async fn a_wait_is_as_long_as_the_configuration_says() {
     let program = setup(&["ann"], limits).start();
     let url = format!("http://{}/v2/people/ann/app/tags/list", program.address);
     let guess = async || {
-        let request = Client::new().get(&url).basic_auth("ann", Some("wrong"));
+        let request = Client::new().get(&url).basic_auth("ann", Some(WRONG));
         request.send().await.unwrap()
     };
     for _ in 0..6 {
@@ -190,7 +191,7 @@ async fn as_many_come_at_once_as_the_configuration_says() {
         let url = format!("http://{}/v2/public/app/tags/list", program.address);
         let mut taken = 0;
         loop {
-            let request = Client::new().get(&url).basic_auth("ann", Some("correct"));
+            let request = Client::new().get(&url).basic_auth("ann", Some(PASSWORD));
             match request.send().await.unwrap().status() {
                 StatusCode::NOT_FOUND if taken < 100 => taken += 1,
                 StatusCode::TOO_MANY_REQUESTS => break,
@@ -288,7 +289,7 @@ async fn passwords_are_taken_beside_tokens_of_another_service() {
     .file("keys.json", &*keys)
     .file(
         "users.htpasswd",
-        format!("ben:{}", bcrypt::hash("correct", 4).unwrap()),
+        format!("ben:{}", bcrypt::hash(PASSWORD, 4).unwrap()),
     )
     .start();
     let url = format!("http://{}/v2/people/ann/app/tags/list", program.address);
@@ -297,11 +298,11 @@ async fn passwords_are_taken_beside_tokens_of_another_service() {
     };
     let by_token = ask(&|request| request.bearer_auth(&token)).await;
     assert_eq!(by_token.status(), StatusCode::NOT_FOUND);
-    let by_password = ask(&|request| request.basic_auth("ben", Some("correct"))).await;
+    let by_password = ask(&|request| request.basic_auth("ben", Some(PASSWORD))).await;
     assert_eq!(by_password.status(), StatusCode::NOT_FOUND);
     for refused in [
         ask(&|request| request).await,
-        ask(&|request| request.basic_auth("ben", Some("wrong"))).await,
+        ask(&|request| request.basic_auth("ben", Some(WRONG))).await,
     ] {
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
         let challenges = refused.headers().get_all("www-authenticate");
@@ -321,7 +322,7 @@ async fn s_21_a_rule_is_enforced_however_content_is_asked_for() {
     let send = async |method: Method, path: &str, header: (&str, &str), body: Vec<u8>| {
         let url = format!("http://{}/v2/people/ann/app/{path}", program.address);
         let request = Client::new().request(method, url);
-        let request = request.basic_auth("ann", Some("correct"));
+        let request = request.basic_auth("ann", Some(PASSWORD));
         let request = request.header(header.0, header.1).body(body);
         request.send().await.unwrap().status().as_u16()
     };

@@ -1,5 +1,6 @@
 //! What others than this machine reach, in the open or not.
 
+use registry_tests::harness::silence::PASSWORD;
 use reqwest::{Client, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::program::{Setup, eventually};
 #[test]
 fn others_than_this_machine_are_not_spoken_to_in_the_open_unless_that_is_asked_for() {
     const LOGINS: &str = "auth: {htpasswd: {realm: r, path: users}}\n";
-    let hash = bcrypt::hash("correct", 4).unwrap();
+    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     for auth in [LOGINS, ""] {
         let open = |more: &str| {
             Setup::serve(&format!(
@@ -120,7 +121,7 @@ fn a_configuration_of_the_docker_registry_is_moved_by_one_line() {
 
 #[test]
 fn checking_and_serving_refuse_what_would_be_sent_in_the_open() {
-    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let storage = "version: 0.1\nstorage: inmemory\n";
     let logins = "auth: {htpasswd: {realm: r, path: users}}\n";
     for (auth, what) in [
@@ -175,7 +176,7 @@ fn checking_and_serving_refuse_what_would_be_sent_in_the_open() {
 
 #[test]
 fn checking_says_who_can_not_log_in_beside_the_proxies() {
-    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let auth = "auth: {htpasswd: {realm: r, path: users}}\n";
     for (http, auth, remarks) in [
         ("addr: ':0', trustedproxies: 10.0.0.1", auth, true),
@@ -200,7 +201,7 @@ fn checking_says_who_can_not_log_in_beside_the_proxies() {
 
 #[tokio::test]
 async fn logins_are_taken_in_the_open_only_where_that_was_asked_for() {
-    let hash = bcrypt::hash("correct", 4).unwrap();
+    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     let https = Some("https");
     for (more, host, scheme, status) in [
         ("", "localhost", None, StatusCode::OK),
@@ -251,7 +252,7 @@ async fn logins_are_taken_in_the_open_only_where_that_was_asked_for() {
             Some(scheme) => request.header("x-forwarded-proto", scheme),
             None => request,
         };
-        let request = request.basic_auth("ann", Some("correct"));
+        let request = request.basic_auth("ann", Some(PASSWORD));
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status, "{more} {host} {scheme:?}");
     }
@@ -260,7 +261,7 @@ async fn logins_are_taken_in_the_open_only_where_that_was_asked_for() {
 /// Serves with `more` in the configuration, and returns the line about being
 /// open to everybody, if there is one.
 async fn warning(address: &str, more: &str) -> Option<String> {
-    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let program = Setup::serve(&format!(
         "version: 0.1\nstorage: inmemory\nhttp:\n  addr: '{address}'\n{more}"

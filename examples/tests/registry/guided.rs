@@ -1,5 +1,6 @@
 //! What it says to whoever got something wrong, so that the next try is right.
 
+use registry_tests::harness::silence::PASSWORD;
 use serde_json::{Value, json};
 
 use crate::program::{End, Setup, eventually};
@@ -106,7 +107,7 @@ fn whoever_names_nobody_in_particular_is_told_how_to_name_somebody() {
 
 #[test]
 fn a_misspelt_key_is_told_once_and_nothing_wrong_besides() {
-    let users = format!("ann:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let users = format!("ann:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let oidc = "oidc: {ci: {issuer: 'https://ci.example.com', audience: a}}";
     for (more, meant) in [
         (
@@ -578,7 +579,7 @@ fn a_question_about_a_robot_makes_nothing_where_no_server_was() {
 
 #[test]
 fn where_there_are_no_rules_that_is_explained() {
-    let users = format!("ann:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let users = format!("ann:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let logins = format!("{FILES}auth: {{htpasswd: {{realm: r, path: users}}}}\n");
     for (config, words) in [
         (

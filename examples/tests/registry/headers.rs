@@ -1,5 +1,6 @@
 //! With headers of the operator's own.
 
+use registry_tests::harness::silence::PASSWORD;
 use reqwest::{Client, Method, StatusCode};
 
 use crate::program::Setup;
@@ -17,7 +18,7 @@ const CROSS_ORIGIN: &str = "  headers:
 
 #[tokio::test]
 async fn a_browser_may_ask_before_a_page_uses_the_registry() {
-    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let auth = "auth: {htpasswd: {realm: r, path: users}}\n";
     let program = Setup::serve(&format!("{FILE}{CROSS_ORIGIN}{auth}"))
         .file("users", users)

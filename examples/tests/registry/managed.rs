@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use registry_tests::harness::silence::PASSWORD;
 use reqwest::{Client, Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ async fn who_administers_it_manages_robots_and_everybody_their_keys() {
     let program = with_root().start();
     let robot = json!({"name": "ci"});
     let asked = async |user: &str, path: &str, document: &Value| {
-        manage(&program, user, "correct", Method::POST, path, document).await
+        manage(&program, user, PASSWORD, Method::POST, path, document).await
     };
     assert_eq!(
         asked("ann", "robots", &robot).await.0,
@@ -104,7 +105,7 @@ async fn all_tokens_of_everybody_are_ended_from_the_command_line() {
     let of_root = token(&program, Some("root"), "repository:people/ann/app:pull").await;
     let login = async || {
         let url = format!("http://{}/v2/token?offline_token=true", program.address);
-        let request = Client::new().get(url).basic_auth("ann", Some("correct"));
+        let request = Client::new().get(url).basic_auth("ann", Some(PASSWORD));
         let answer = request.send().await.unwrap().text().await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
         answer["refresh_token"].as_str().unwrap().to_owned()
@@ -230,7 +231,7 @@ async fn a_repository_is_deleted_where_deletes_are_on() {
     let delete = async |program: &Program| {
         let path = "repositories/people/root/app";
         let nothing = Value::Null;
-        let answer = manage(program, "root", "correct", Method::DELETE, path, &nothing);
+        let answer = manage(program, "root", PASSWORD, Method::DELETE, path, &nothing);
         answer.await.0
     };
     let program = with_root().start();
@@ -241,7 +242,7 @@ async fn a_repository_is_deleted_where_deletes_are_on() {
     assert_eq!(delete(&program).await, StatusCode::NOT_FOUND);
     let url = format!("http://{}/v2/people/root/app/manifests/v1", program.address);
     let media_type = "application/vnd.oci.image.index.v1+json";
-    let push = Client::new().put(url).basic_auth("root", Some("correct"));
+    let push = Client::new().put(url).basic_auth("root", Some(PASSWORD));
     let push = push.header("content-type", media_type).body(format!(
         r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[]}}"#
     ));
@@ -391,7 +392,7 @@ async fn s_32_an_old_token_opens_no_new_repository_even_after_a_restart() {
     let deleted = manage(
         &program,
         "root",
-        "correct",
+        PASSWORD,
         Method::DELETE,
         &delete,
         &json!({}),

@@ -1,5 +1,6 @@
 //! What it says when something is wrong.
 
+use registry_tests::harness::silence::PASSWORD;
 use serde_json::Value;
 
 use crate::program::Setup;
@@ -276,7 +277,7 @@ const MISTAKES: &[(&str, usize, &str)] = &[
 #[test]
 fn a_mistake_in_the_file_is_told_by_its_line() {
     for (file, line, what) in MISTAKES {
-        let end = Setup::serve(file).run();
+        let end = Setup::serve(file).level_of_its_file().run();
         assert_eq!(end.status.code(), Some(2), "{file}{}", end.stderr);
         let place = format!("config.yml:{line}: ");
         let found = end
@@ -294,6 +295,7 @@ fn checking_says_the_same_without_serving() {
         let end = Setup::new()
             .file("config.yml", file)
             .arguments(&check)
+            .level_of_its_file()
             .run();
         assert_eq!(end.status.code(), Some(2), "{file}");
         let answer: Value = serde_json::from_str(&end.stdout).unwrap();
@@ -320,7 +322,7 @@ fn checking_says_the_same_without_serving() {
 
 #[test]
 fn checking_remarks_on_a_registry_that_is_open_to_all() {
-    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     for (more, rights) in [
         ("", Some("may push and pull without a login")),
         (
@@ -426,7 +428,7 @@ const LOCKED_OLD: &str = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTE
 #[test]
 fn what_only_shows_when_it_is_used_is_told_by_its_line_too() {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let users = format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     for (rest, line, what) in UNUSABLE {
         let file = format!("version: 0.1\nstorage: inmemory\n{rest}");
         let setup = || {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 
+use registry_tests::harness::silence::PASSWORD;
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -183,7 +184,7 @@ async fn lines_that_nobody_reads_are_told_of_and_counted() {
 async fn the_first_page_is_empty_and_tells_nothing() {
     for prefix in ["/", "/images/"] {
         let debug = free_address();
-        let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+        let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
         let program = Setup::new()
             .file("users", users)
             .arguments(&["--addr", "127.0.0.1:0"])
@@ -215,6 +216,7 @@ async fn requests_are_not_logged_if_told_so() {
         "version: 0.1\nstorage: inmemory\nlog: {level: error, accesslog: {disabled: true}}\n\
          http: {addr: '127.0.0.1:0'}\n",
     )
+    .level_of_its_file()
     .start();
     program.get("/v2/").await;
     program.signal(Signal::TERM);

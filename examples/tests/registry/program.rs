@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use registry_tests::harness::silence::{TALKATIVE, assert_silent};
 use reqwest::{Method, Response, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -90,6 +91,12 @@ impl Setup {
         self
     }
 
+    /// Logging as much as its file says, and not everything.
+    pub(crate) fn level_of_its_file(mut self) -> Self {
+        self.command.env_remove(TALKATIVE.0);
+        self
+    }
+
     /// With nobody who reads its messages once it listens.
     pub(crate) fn unheard(mut self) -> Self {
         self.is_heard = false;
@@ -117,10 +124,12 @@ impl Setup {
     pub(crate) fn run(self) -> End {
         let (mut program, _) = self.spawn();
         let status = program.wait();
+        let stderr = program.stderr();
+        assert_silent(&stderr);
         End {
             status,
             stdout: program.stdout(),
-            stderr: program.stderr(),
+            stderr,
         }
     }
 
@@ -130,6 +139,10 @@ impl Setup {
     }
 
     fn spawn(mut self) -> (Program, Receiver<String>) {
+        let (level, everything) = TALKATIVE;
+        if self.command.get_envs().all(|(name, _)| name != level) {
+            self.command.env(level, everything);
+        }
         let mut child = self
             .command
             .stdin(Stdio::null())
@@ -167,7 +180,7 @@ impl Setup {
     }
 }
 
-/// The program at work. It is killed in the end.
+/// The program at work. It is killed in the end, and no secret may be in what it printed.
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: String,
@@ -274,6 +287,16 @@ impl Drop for Program {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            for reader in self.readers.drain(..) {
+                reader.join().unwrap();
+            }
+            assert_silent(&self.stderr());
+            if !self.address.is_empty() {
+                // It served. Elsewhere, this is where a key is shown.
+                assert_silent(&self.stdout());
+            }
+        }
     }
 }
 

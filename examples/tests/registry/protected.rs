@@ -1,6 +1,7 @@
 //! With passwords and certificates.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use registry_tests::harness::silence::{PASSWORD, WRONG};
 use reqwest::tls::Version;
 use reqwest::{Certificate, Client, Identity, Method, StatusCode};
 
@@ -10,7 +11,7 @@ use crate::program::{Setup, eventually};
 
 #[tokio::test]
 async fn only_users_of_the_password_file_get_in() {
-    let users = format!("alice:{}\n", bcrypt::hash("correct", 4).unwrap());
+    let users = format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap());
     let program = Setup::new()
         .file("users", users)
         .variable("REGISTRY_AUTH", "htpasswd")
@@ -24,8 +25,8 @@ async fn only_users_of_the_password_file_get_in() {
     let challenge = anonymous.headers()["www-authenticate"].to_str().unwrap();
     assert!(challenge.contains(r#"realm="Team images""#), "{challenge}");
     for (password, status) in [
-        ("correct", StatusCode::OK),
-        ("wrong", StatusCode::UNAUTHORIZED),
+        (PASSWORD, StatusCode::OK),
+        (WRONG, StatusCode::UNAUTHORIZED),
     ] {
         let request = Client::new().get(&url).basic_auth("alice", Some(password));
         assert_eq!(request.send().await.unwrap().status(), status, "{password}");

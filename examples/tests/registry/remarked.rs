@@ -1,6 +1,7 @@
 //! What isn't wrong, but may not be meant.
 
 use crate::program::Setup;
+use registry_tests::harness::silence::PASSWORD;
 
 const POLICY: &str = "\
 version: 1
@@ -16,7 +17,7 @@ rules:
 ";
 
 fn checked(auth: &str, prepare: &str) -> Vec<String> {
-    let hash = bcrypt::hash("secret", 4).unwrap();
+    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     let file = format!(
         "version: 0.1\nstorage: {{filesystem: {{rootdirectory: data}}}}\n\
          http: {{addr: '127.0.0.1:0'}}\nauth:\n{auth}"

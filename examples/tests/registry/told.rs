@@ -1,6 +1,7 @@
 //! What the log says of those who were refused.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use registry_tests::harness::silence::{PASSWORD, WRONG};
 use reqwest::{Certificate, Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ async fn who_is_locked_out_is_told_once_and_by_name_only_if_somebody_is_called_s
     let typed = "canary-typed-in-the-wrong-field";
     for user in ["ann", typed] {
         for attempt in 0..9 {
-            let (status, _) = ask(&program, Method::GET, "/v2/", user, "wrong").await;
+            let (status, _) = ask(&program, Method::GET, "/v2/", user, WRONG).await;
             // Later ones may come when the second is over that they have to wait for.
             assert!(
                 attempt >= 5 || status == StatusCode::UNAUTHORIZED,
@@ -99,7 +100,7 @@ async fn the_reason_why_a_tag_stays_is_told() {
         });
         let request = Client::new().put(format!("http://{}{path}", program.address));
         let answer = request
-            .basic_auth("ben", Some("correct"))
+            .basic_auth("ben", Some(PASSWORD))
             .header("content-type", media_type)
             .body(index.to_string())
             .send()
@@ -143,7 +144,7 @@ async fn a_refusal_is_told_with_the_rule_that_decided() {
         Method::POST,
         "/v2/people/ann/app/blobs/uploads/",
         "ben",
-        "correct",
+        PASSWORD,
     );
     assert_eq!(push.await.0, StatusCode::FORBIDDEN);
     let delete = ask(
@@ -151,7 +152,7 @@ async fn a_refusal_is_told_with_the_rule_that_decided() {
         Method::DELETE,
         "/v2/team/app/manifests/v1",
         "ben",
-        "correct",
+        PASSWORD,
     )
     .await;
     assert!(delete.1.contains("ask the team"), "{delete:?}");
@@ -161,12 +162,12 @@ async fn a_refusal_is_told_with_the_rule_that_decided() {
         Method::DELETE,
         "/api/v1/repositories/team/app",
         "ben",
-        "correct",
+        PASSWORD,
     )
     .await;
     assert_eq!(whole.0, StatusCode::FORBIDDEN);
     assert!(whole.1.contains("ask the team"), "{whole:?}");
-    let robots = ask(&program, Method::GET, "/api/v1/robots", "ben", "correct").await;
+    let robots = ask(&program, Method::GET, "/api/v1/robots", "ben", PASSWORD).await;
     assert_eq!(robots.0, StatusCode::FORBIDDEN);
 
     let refused = || messages(&program, "refused by the rules");

@@ -8,6 +8,8 @@ use ureq::Agent;
 use ureq::Body;
 use ureq::http::Response;
 
+use super::silence::assert_silent;
+
 /// The manifest types a modern client accepts.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
@@ -117,14 +119,20 @@ impl Answer {
     /// The body of an answer that is known to be small.
     ///
     /// # Panics
-    /// When it breaks off or is larger than 8 MiB.
+    /// When it breaks off, is larger than 8 MiB, or is an error that tells a secret.
     pub fn bytes(self) -> Vec<u8> {
-        self.0
+        let is_error = self.status() >= 400;
+        let bytes = self
+            .0
             .into_body()
             .into_with_config()
             .limit(SMALL)
             .read_to_vec()
-            .expect("a whole, small body")
+            .expect("a whole, small body");
+        if is_error {
+            assert_silent(&String::from_utf8_lossy(&bytes));
+        }
+        bytes
     }
 
     /// The body as JSON.

@@ -3,6 +3,7 @@
 //! * [`Launch`] and [`Server`]: the real binary on a free port and a root of its own, stopped with SIGTERM or SIGKILL.
 //! * [`tool`] and [`Tool`]: programs that may be missing, run with a time limit and shown with all they printed.
 //! * [`Api`]: bare requests, to check what a client left behind without trusting another client.
+//! * [`silence`]: what a server of any test logged is searched for secrets when it ends.
 //! * [`cache_dir`]: where installed tools and content made once are kept, outside the source tree.
 //!
 //! Everything here panics when a step fails: the message is the test's result.
@@ -10,6 +11,7 @@
 mod api;
 mod process;
 mod server;
+pub mod silence;
 mod tool;
 
 pub use api::{Answer, Api};

@@ -113,6 +113,11 @@ impl Process {
         }
     }
 
+    /// Whether it has been waited for.
+    pub fn has_gone(&self) -> bool {
+        self.gone
+    }
+
     /// Everything it has printed to standard error so far.
     pub fn log(&mut self) -> &str {
         while let Ok(line) = self.lines.try_recv() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::silence::{TALKATIVE, assert_silent};
 use super::{Api, Process};
 
 /// How long a server may take from its start to the line that names its port, and from a signal to its end.
@@ -43,14 +44,15 @@ impl Launch {
         self
     }
 
-    /// With an environment variable.
+    /// With an environment variable. Without one that says how much it logs, it logs everything.
     #[must_use]
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), value.into()));
         self
     }
 
-    /// Run by this program, which becomes the server or lets it have its process id, as `strace -D` does.
+    /// Run by this program with these arguments, which becomes the server or lets it have its process id, as
+    /// `strace -D` does.
     #[must_use]
     pub fn under(mut self, program: Command) -> Self {
         self.under = Some(program);
@@ -77,24 +79,26 @@ impl Launch {
             let temporary = TempDir::with_prefix("registry-").expect("a temporary directory");
             (temporary.path().to_owned(), Some(temporary))
         };
-        let mut command = match self.under {
-            Some(mut under) => {
-                under.arg(binary());
-                under
-            }
-            None => Command::new(binary()),
-        };
+        // What it would print on its standard output is heard, too.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" 1>&2", "sh"]);
+        if let Some(under) = self.under {
+            command.arg(under.get_program()).args(under.get_args());
+        }
+        command.arg(binary());
         let mut process = Process::spawn(
             untold(&mut command)
                 .args(["serve", "--addr", "127.0.0.1:0", "--root"])
                 .arg(&root)
                 .args(self.arguments)
+                .envs([TALKATIVE])
                 .envs(self.environment),
         );
         let announced = "`listening on 127.0.0.1:<port>`";
         let Some(port) = process.find(announced, PATIENCE, announced_port) else {
             let status = process.wait(PATIENCE);
             let log = process.log().to_owned();
+            assert_silent(&log);
             return Err(Stopped { status, log });
         };
         Ok(Server {
@@ -141,7 +145,7 @@ fn untold(command: &mut Command) -> &mut Command {
     command
 }
 
-/// A running server. Dropping it kills it and removes a temporary root.
+/// A running server. Dropping it kills it and removes a temporary root. In the end, no secret may be in its log.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
@@ -155,7 +159,7 @@ pub struct Server {
 pub struct Stopped {
     /// Its exit status.
     pub status: ExitStatus,
-    /// All of its standard error.
+    /// All that it printed.
     pub log: String,
 }
 
@@ -180,7 +184,7 @@ impl Server {
         Api::new(&self.host)
     }
 
-    /// Everything it has printed to standard error so far.
+    /// Everything it has printed so far, its access log included.
     pub fn log(&mut self) -> &str {
         self.process.log()
     }
@@ -198,9 +202,16 @@ impl Server {
     fn stop(&mut self, signal: Signal) -> Stopped {
         self.process.signal(signal);
         let status = self.process.wait(PATIENCE);
-        Stopped {
-            status,
-            log: self.process.log().to_owned(),
+        let log = self.process.log().to_owned();
+        assert_silent(&log);
+        Stopped { status, log }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && !self.process.has_gone() {
+            self.stop(Signal::KILL);
         }
     }
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use registry_tests::harness::{Launch, program};
 use tempfile::TempDir;
 
-use super::guarded::{HASH, PASSWORD, USER, basic, free_address, heard_whole};
+use super::guarded::{HASH, PASSWORD, USER, basic, free_address};
 use super::secrets::Secrets;
 
 const SECRET: &str = "canary-of-the-configuration-Kw8";
@@ -84,9 +84,7 @@ fn s_91_a_server_says_what_keeps_it_from_starting_without_its_secrets() {
         ],
     ];
     for variables in variables {
-        let mut launch = Launch::new()
-            .under(heard_whole())
-            .env("REGISTRY_LOG_LEVEL", "trace");
+        let mut launch = Launch::new().env("REGISTRY_LOG_LEVEL", "trace");
         for (name, value) in variables {
             launch = launch.env(format!("REGISTRY_{name}"), value);
         }
@@ -123,8 +121,6 @@ fn s_91_what_is_wrong_with_a_configuration_is_said_without_its_secrets() {
 fn s_91_a_server_with_a_certificate_says_nothing_of_its_key() {
     let files = Files::new();
     let server = Launch::new()
-        .under(heard_whole())
-        .env("REGISTRY_LOG_LEVEL", "trace")
         .env("REGISTRY_HTTP_TLS_CERTIFICATE", files.at("cert.pem"))
         .env("REGISTRY_HTTP_TLS_KEY", files.at("key.pem"))
         .start();
@@ -145,8 +141,6 @@ fn s_91_a_server_that_asks_a_webhook_says_nothing_of_its_secret() {
     files.write("secret", &format!("{SECRET}\n"));
     let nobody = free_address();
     let server = Launch::new()
-        .under(heard_whole())
-        .env("REGISTRY_LOG_LEVEL", "trace")
         .env("REGISTRY_AUTH_WEBHOOK_URL", format!("http://{nobody}/"))
         .env("REGISTRY_AUTH_WEBHOOK_SECRETFILE", files.at("secret"))
         .env("REGISTRY_AUTH_HTPASSWD_REALM", "r")
@@ -191,8 +185,6 @@ fn s_91_a_server_that_obtains_its_certificate_says_nothing_of_its_account() {
     ] {
         files.write(&format!("{place}/account.json"), &account);
         let mut server = Launch::new()
-            .under(heard_whole())
-            .env("REGISTRY_LOG_LEVEL", "trace")
             .env("REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE", files.at("acme"))
             .env(
                 "REGISTRY_HTTP_TLS_LETSENCRYPT_HOSTS",

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine;
@@ -78,13 +77,6 @@ pub(crate) struct Guarded {
     pub(crate) job: String,
 }
 
-/// One with both streams in one.
-pub(crate) fn heard_whole() -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$@\" 1>&2", "sh"]);
-    shell
-}
-
 impl Guarded {
     pub(crate) fn start() -> Self {
         let files = TempDir::with_prefix("canaries-").expect("a temporary directory");
@@ -117,9 +109,7 @@ impl Guarded {
         let job_keys = format!("http://{}/v2/token/jwks.json", issuer.host());
         let metrics = free_address();
         let server = Launch::new()
-            .under(heard_whole())
             .root(at("root"))
-            .env("REGISTRY_LOG_LEVEL", "trace")
             .env("REGISTRY_HTTP_SECRET", secret)
             .env("REGISTRY_HTTP_DEBUG_ADDR", &metrics)
             .env("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true")

@@ -18,10 +18,13 @@ mod guarded;
 mod secrets;
 
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use registry_tests::harness::{Launch, silence};
 
 use self::guarded::{Guarded, HASH, MANIFEST, PASSWORD, USER, basic, last};
 use self::secrets::encoded;
@@ -328,6 +331,21 @@ fn s_91_secrets_are_in_no_log_metric_or_error() {
         .iter()
         .filter(|(_, answer)| answer.contains("errors"));
     assert!(errors.count() > 50);
+}
+
+/// The control of the other tests, whose servers are searched in the end.
+#[test]
+fn s_91_a_leak_in_any_test_is_found() {
+    for leak in [silence::PASSWORD, &format!("ann:{}", silence::HASH)] {
+        let server = Launch::new().start();
+        let request = ureq::get(format!("http://{}/v2/", server.host()));
+        request
+            .header("user-agent", leak)
+            .call()
+            .expect("an answer");
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| drop(server.terminate())));
+        assert!(ended.is_err(), "nobody finds {leak}");
+    }
 }
 
 fn key_of(guarded: &Guarded) -> String {

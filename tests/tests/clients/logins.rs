@@ -14,22 +14,16 @@ use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
 
+use registry_tests::harness::silence::{HASH, PASSWORD, WRONG};
 use registry_tests::harness::{Launch, Output, Server};
 use tempfile::TempDir;
 
 use super::content::{self, path};
 
 const USER: &str = "ann";
-const PASSWORD: &str = "correct";
 
 /// Somebody else, with the same password, who writes where nobody else may look.
 const OTHER: &str = "ben";
-
-/// The hash of the password.
-const USERS: &str = "\
-ann:$2b$04$DCq7YPn5Rq63x1Lad4cll.C.70faoj9iw4r4viEjF8jEZL1J0.R/6
-ben:$2b$04$DCq7YPn5Rq63x1Lad4cll.C.70faoj9iw4r4viEjF8jEZL1J0.R/6
-";
 
 const POLICY: &str = "\
 version: 1
@@ -68,7 +62,10 @@ impl Guarded {
         };
         let server = launch
             .env("REGISTRY_AUTH_HTPASSWD_REALM", "clients")
-            .env("REGISTRY_AUTH_HTPASSWD_PATH", file("users", USERS))
+            .env(
+                "REGISTRY_AUTH_HTPASSWD_PATH",
+                file("users", &format!("{USER}:{HASH}\n{OTHER}:{HASH}\n")),
+            )
             .env("REGISTRY_AUTH_POLICY_PATH", file("policy.yml", POLICY))
             .start();
         Self {
@@ -163,7 +160,7 @@ fn goes_in_and_out(client: &mut impl Client, guarded: &Guarded) {
     .map(|repository| guarded.named(repository));
 
     fails("a push without a login", &client.push(&own), &UNKNOWN);
-    if let Some(login) = client.login(host, "wrong") {
+    if let Some(login) = client.login(host, WRONG) {
         fails("a login with a wrong password", &login, &UNKNOWN);
     } else {
         let push = client.push(&own);

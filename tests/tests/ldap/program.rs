@@ -45,7 +45,6 @@ fn the_server_knows_the_users_of_a_directory() {
         .env(ldap("BINDPASSWORDFILE"), path("secret"))
         .env(ldap("BASE"), "dc=example,dc=org")
         .env(ldap("GROUPFILTER"), "(member={dn})")
-        .env("REGISTRY_LOG_LEVEL", "trace")
         .start();
     for (user, password, repository, expected) in [
         ("ann", "ann-secret", "web/app", 404),
