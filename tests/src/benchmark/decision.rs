@@ -20,8 +20,7 @@ pub(super) struct Decision {
     is_slowest: bool,
 }
 
-/// Judged by what it takes on average.
-pub(super) const MIXED: &str = "rules of all kinds";
+const MIXED: &str = "rules of all kinds";
 
 pub(super) const ALL: [Decision; 4] = [
     Decision {

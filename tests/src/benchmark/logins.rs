@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -25,7 +25,7 @@ use super::{
 };
 
 /// How many users there are beside [`PUSHER`] and [`PULLER`].
-const USERS: u32 = 1_000;
+const USERS: u32 = 2_000;
 
 /// Who pushes what is read.
 const PUSHER: &str = "bench";
@@ -35,8 +35,10 @@ const PULLER: &str = "puller";
 
 const PASSWORD: &str = "correct";
 
-/// Of the password, with the cost that `htpasswd -B` has by default.
-const HASH: &str = "$2b$05$DCq7YPn5Rq63x1Lad4cll.9Vo3s/dli77eTHJ8Kv.QzxT4GljFg7C";
+/// Of the password: bcrypt with the cost that `htpasswd -B` has by default, argon2id with 4 MiB and two passes.
+const BCRYPT: &str = "$2b$05$DCq7YPn5Rq63x1Lad4cll.9Vo3s/dli77eTHJ8Kv.QzxT4GljFg7C";
+
+const ARGON2ID: &str = "$argon2id$v=19$m=4096,t=2,p=1$YmVuY2htYXJrLXNhbHQtMQ$Bn9Nj4KyEFKXDYNfJFpf0p+nVdxXG/7i8/J/VccMk5o";
 
 /// How many guesses there are in a second, and the connections that they come over: more than may wait for a check.
 const GUESSES: u32 = 1_000;
@@ -45,8 +47,8 @@ const GUESSERS: u32 = 250;
 /// How many wait for the answer before they guess again.
 const EAGER: u32 = 64;
 
-/// How many names are tried, once each, to see how long it takes.
-const TRIES: u32 = 500;
+/// How many names are tried, once each, to see how long it takes: every other user.
+const TRIES: u32 = USERS / 2;
 
 /// How somebody shows who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,25 +75,52 @@ impl Guesses {
     ];
 }
 
+/// What the passwords of the users of every other number, which are those that are tried, are kept as; the others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hashes {
+    Bcrypt,
+    Argon2id,
+    /// Half of them each; the users that are tried have what takes less.
+    Mixed,
+}
+
+impl Hashes {
+    fn of(self, number: u32) -> &'static str {
+        match self {
+            Self::Bcrypt => BCRYPT,
+            Self::Mixed if number.is_multiple_of(2) => BCRYPT,
+            Self::Mixed | Self::Argon2id => ARGON2ID,
+        }
+    }
+}
+
 /// The rows of what a login is compared with, and of names that nobody has.
 pub(super) const ANONYMOUS: &str = "without a login";
 pub(super) const NOBODY: &str = "a name nobody has";
 
+/// The password file, below the directory of a server.
+const FILE: &str = "users";
+
+/// The password file's content.
+fn users(hashes: Hashes) -> String {
+    let numbered = (0..USERS).map(|number| (user(number), hashes.of(number)));
+    let [pusher, puller] = [PUSHER, PULLER].map(|name| (name.to_owned(), hashes.of(0)));
+    let all = [pusher, puller].into_iter().chain(numbered);
+    all.fold(String::new(), |users, (name, hash)| {
+        users + &name + ":" + hash + "\n"
+    })
+}
+
 /// Writes the files, and gives the part of the configuration that names them.
 pub(super) fn configuration(directory: &Path) -> io::Result<String> {
-    let numbered = (0..USERS).map(user);
-    let names = [PUSHER, PULLER].map(str::to_owned).into_iter();
-    let users = names.chain(numbered).fold(String::new(), |users, name| {
-        users + &name + ":" + HASH + "\n"
-    });
     let policy = "\
 version: 1
 rules:
   - anyone is reader of bench/**
   - users are writers of bench/**
 ";
-    let (users_file, policy_file) = (directory.join("users"), directory.join("policy.yml"));
-    fs::write(&users_file, users)?;
+    let (users_file, policy_file) = (directory.join(FILE), directory.join("policy.yml"));
+    fs::write(&users_file, users(Hashes::Bcrypt))?;
     fs::write(&policy_file, policy)?;
     // Guesses come from everywhere, so that nobody is told to wait for those of others.
     Ok(format!(
@@ -251,20 +280,60 @@ fn address(number: u32) -> String {
 
 /// Logs in with a wrong password, from an address.
 async fn attempt(connection: &mut Connection, name: &str, address: &str) -> Result<Answer> {
-    let login = basic(name, "wrong");
+    ask(connection, "/v2/", &basic(name, "wrong"), address).await
+}
+
+/// Asks with a login, from an address.
+async fn ask(
+    connection: &mut Connection,
+    target: &str,
+    login: &str,
+    address: &str,
+) -> Result<Answer> {
     let headers = [
-        ("Authorization", login.as_str()),
+        ("Authorization", login),
         ("X-Forwarded-For", address),
         ("X-Forwarded-Proto", "https"),
     ];
     connection
-        .request("GET", "/v2/", &headers, Body::None)
+        .request("GET", target, &headers, Body::None)
         .await
+}
+
+/// Has the server keep all passwords as these hashes, and waits until it does.
+async fn keep_as(server: &Server, hashes: Hashes) -> Result<()> {
+    // Nobody else in the file has this name.
+    let mark = format!("mark{}", fastrand::u64(..));
+    let file = users(hashes) + &mark + ":" + hashes.of(0) + "\n";
+    let directory = server.directory()?;
+    let new = directory.join("users.new");
+    fs::write(&new, file)?;
+    fs::rename(new, directory.join(FILE))?;
+    let mut connection = Connection::new(&server.host()?);
+    let login = basic(&mark, PASSWORD);
+    let began = Instant::now();
+    loop {
+        let from = address(fastrand::u32(..));
+        let answer = ask(&mut connection, "/v2/", &login, &from).await?;
+        if answer.status == 200 {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < Duration::from_mins(1),
+            "the password file isn't read again"
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// How long wrong passwords take: those of users, and those of names that nobody has. They take turns, each first half
 /// of the time.
-pub(super) async fn strangers(server: &Server) -> Result<[Sample; 2]> {
+pub(super) async fn strangers(
+    server: &Server,
+    hashes: Hashes,
+    target: &str,
+) -> Result<[Sample; 2]> {
+    keep_as(server, hashes).await?;
     let mut connection = Connection::new(&server.host()?);
     let mut times = [Vec::new(), Vec::new()];
     let mut from = fastrand::u32(..);
@@ -272,14 +341,15 @@ pub(super) async fn strangers(server: &Server) -> Result<[Sample; 2]> {
         let first = usize::from(fastrand::bool());
         for place in [first, 1 - first] {
             let name = if place == 0 {
-                user(number)
+                user(2 * number)
             } else {
                 // As long as a name that somebody has.
-                format!("none{number}")
+                format!("none{}", 2 * number)
             };
+            let login = basic(&name, "wrong");
             from = from.wrapping_add(1);
             let began = Instant::now();
-            let answer = attempt(&mut connection, &name, &address(from)).await?;
+            let answer = ask(&mut connection, target, &login, &address(from)).await?;
             let took = began.elapsed().as_secs_f64() * 1e3;
             answer.expect(401, "a wrong password")?;
             if let Some(times) = times.get_mut(place) {

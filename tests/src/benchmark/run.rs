@@ -16,7 +16,7 @@ use super::{
     decision,
     filling::Filling,
     goal, lifetime,
-    logins::{self, Guesses},
+    logins::{self, Guesses, Hashes},
     options::Options,
     push::{Image, Sending},
     reference, report,
@@ -345,21 +345,30 @@ impl Bench {
                 let (guesses, _) = guesses.context("nobody guesses like that")?;
                 logins::flooded(server, by_tag(prepared)?, guesses, time).await
             }
-            (Work::WrongPasswords, ..) => self.one_of_two(1, first).await,
+            (Work::WrongPasswords { hashes, target }, ..) => {
+                self.one_of_two(1, first, hashes, target).await
+            }
             (_, _, Material::Blobs(blobs)) => self.reference(which, blobs).await,
             _ => anyhow::bail!("{which} can't be measured"),
         }
     }
 
     /// Measures two things that take turns, when the first of them is asked for, and keeps the other until then.
-    async fn one_of_two(&mut self, place: usize, server: Option<usize>) -> Result<Sample> {
+    async fn one_of_two(
+        &mut self,
+        place: usize,
+        server: Option<usize>,
+        hashes: Hashes,
+        target: &str,
+    ) -> Result<Sample> {
         if let Some((kept, sample)) = self.kept.take()
             && kept == place
         {
             return Ok(sample);
         }
         let server = server.and_then(|index| self.servers.get(index));
-        let [one, other] = logins::strangers(server.context("no server")?).await?;
+        let server = server.context("no server")?;
+        let [one, other] = logins::strangers(server, hashes, target).await?;
         let (asked, kept) = if place == 0 {
             (one, other)
         } else {
@@ -387,8 +396,8 @@ impl Bench {
         material: &Material,
     ) -> Result<Sample> {
         let time = Duration::from_secs_f64(self.options.seconds);
-        if scenario.work == Work::WrongPasswords {
-            return self.one_of_two(0, Some(index)).await;
+        if let Work::WrongPasswords { hashes, target } = scenario.work {
+            return self.one_of_two(0, Some(index), hashes, target).await;
         }
         let server = self.servers.get_mut(index).context("no such server")?;
         let blobs = |several| {
@@ -455,7 +464,7 @@ impl Bench {
             (Work::Push { .. } | Work::Images { .. }, _) => {
                 anyhow::bail!("nothing was made to be pushed")
             }
-            (Work::WrongPasswords | Work::Decision, _) => {
+            (Work::WrongPasswords { .. } | Work::Decision, _) => {
                 anyhow::bail!("it is measured in another way")
             }
         }

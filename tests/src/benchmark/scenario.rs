@@ -2,7 +2,7 @@
 
 use super::{
     decision,
-    logins::{self, Guesses, Login},
+    logins::{self, Guesses, Hashes, Login},
     options::Options,
     results::{DISK, HASH},
     server::Server,
@@ -71,7 +71,11 @@ pub(super) enum Work {
         login: Login,
         connections: u32,
     },
-    WrongPasswords,
+    WrongPasswords {
+        hashes: Hashes,
+        /// Where they are said.
+        target: &'static str,
+    },
     Flood,
     Decision,
 }
@@ -128,7 +132,7 @@ impl Scenario {
             | Work::ManifestWithLogin { .. } => Unit::RequestsPerSecond,
             Work::Pull { .. } | Work::Push { .. } => Unit::MebibytesPerSecond,
             Work::Images { .. } => Unit::ImagesPerSecond,
-            Work::StartUp | Work::WrongPasswords | Work::Flood => Unit::Milliseconds,
+            Work::StartUp | Work::WrongPasswords { .. } | Work::Flood => Unit::Milliseconds,
             Work::Decision => Unit::Microseconds,
             Work::IdleMemory { .. } | Work::LoadMemory => Unit::Mebibytes,
         }
@@ -139,7 +143,7 @@ impl Scenario {
         match self.work {
             Work::Push { .. } => vec![HASH, DISK],
             Work::ManifestWithLogin { .. } => vec![logins::ANONYMOUS],
-            Work::WrongPasswords => vec![logins::NOBODY],
+            Work::WrongPasswords { .. } => vec![logins::NOBODY],
             Work::Flood => Guesses::ALL.map(|(_, row)| row).to_vec(),
             Work::Decision => decision::ALL.map(|decision| decision.row).to_vec(),
             _ => Vec::new(),
@@ -190,6 +194,13 @@ const fn scenario(
     }
 }
 
+/// Where a token is asked for.
+const TOKEN: &str = "/v2/token?service=registry&scope=repository:bench/content:pull";
+
+const fn wrong_passwords(hashes: Hashes, target: &'static str) -> Work {
+    Work::WrongPasswords { hashes, target }
+}
+
 /// Everything that can be measured; those of one setting stand together.
 #[rustfmt::skip]
 pub(super) const ALL: &[Scenario] = &[
@@ -218,8 +229,11 @@ pub(super) const ALL: &[Scenario] = &[
     scenario("memory-load", "Peak of memory, many clients pushing and pulling", Setting::Fresh, Work::LoadMemory),
     scenario("manifest-tag-bearer", "Manifest by tag with a token, 32 connections", Setting::Logins, Work::ManifestWithLogin { login: Login::Bearer, connections: 32 }),
     scenario("manifest-tag-basic", "Manifest by tag with a password, 32 connections", Setting::Logins, Work::ManifestWithLogin { login: Login::Basic, connections: 32 }),
-    scenario("wrong-passwords", "A wrong password of a user", Setting::Logins, Work::WrongPasswords),
     scenario("flood", "Manifest by tag with a password while others guess theirs, 99 of 100 requests", Setting::Logins, Work::Flood),
+    scenario("wrong-passwords-bcrypt", "A wrong password of a user", Setting::Logins, wrong_passwords(Hashes::Bcrypt, "/v2/")),
+    scenario("wrong-passwords-token", "A wrong password of a user who asks for a token", Setting::Logins, wrong_passwords(Hashes::Bcrypt, TOKEN)),
+    scenario("wrong-passwords-argon2id", "A wrong password of a user, argon2id", Setting::Logins, wrong_passwords(Hashes::Argon2id, "/v2/")),
+    scenario("wrong-passwords-mixed", "A wrong password of a user, bcrypt where others have argon2id", Setting::Logins, wrong_passwords(Hashes::Mixed, "/v2/")),
     scenario("decision-1000-rules", "What somebody may do, by 1,000 rules", Setting::None, Work::Decision),
 ];
 

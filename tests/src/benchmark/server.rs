@@ -305,10 +305,19 @@ impl Server {
             .await
     }
 
-    fn file(&self, repository: &str, kind: &str, name: &str) -> Result<PathBuf> {
+    /// Where its files are: its configuration, and its root.
+    pub(super) fn directory(&self) -> Result<&Path> {
         let running = self.running.as_ref().context("not started")?;
         let directory = running.directory.as_ref().context("it has no files")?;
-        let folder = directory.path().join("root/v2").join(repository).join(kind);
+        Ok(directory.path())
+    }
+
+    fn file(&self, repository: &str, kind: &str, name: &str) -> Result<PathBuf> {
+        let folder = self
+            .directory()?
+            .join("root/v2")
+            .join(repository)
+            .join(kind);
         fs::create_dir_all(&folder)?;
         Ok(folder.join(name))
     }
