@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::connection::Failure;
 use self::filter::{Filter, Places};
 use self::message::{Entry, Outcome, SUCCESS, Search};
-use self::pool::{Pool, Session, Unanswered};
+use self::pool::{Pool, Purpose, Session, Unanswered};
 use self::server::Server;
 use self::trust::Authorities;
 use crate::kept_secret::KeptSecret;
@@ -83,8 +83,9 @@ const TROUBLE: [u32; 8] = [1, 2, 3, 8, 11, 13, 51, 52];
 /// about the holders of tokens: so long does somebody get in who is gone there,
 /// or has left a group. If it doesn't answer within five seconds,
 /// [`Unavailable`](registry_core::ErrorKind::Unavailable) is the answer. There
-/// are at most four connections; when too many wait for one,
-/// [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is.
+/// are at most four connections, of which logins have three; when too many wait for
+/// one, [`TooManyRequests`](registry_core::ErrorKind::TooManyRequests) is. So however
+/// many log in, the holders of tokens and keys go on.
 ///
 /// Tokens end with the password where the directory shows when that was changed
 /// (`pwdChangedTime` or `pwdLastSet`). Where it doesn't, there are no refresh
@@ -329,7 +330,7 @@ enum Checked {
 
 impl Ldap {
     async fn check(&self, user: &str, password: &Secret) -> Result<Checked, Unanswered> {
-        let mut session = self.pool.session().await?;
+        let mut session = self.pool.session(Purpose::Login).await?;
         let found = self.entry(&mut session, user).await?;
         // Whatever is refused takes each step that a right password does: a directory
         // that is slow tells no more than one that isn't.
@@ -361,7 +362,7 @@ impl Ldap {
     }
 
     async fn look_up(&self, user: &str) -> Result<Option<Principal>, Unanswered> {
-        let mut session = self.pool.session().await?;
+        let mut session = self.pool.session(Purpose::Standing).await?;
         let found = match self.entry(&mut session, user).await? {
             Some((entry, name)) => Some(self.principal(&mut session, &entry, name).await?),
             None => None,

@@ -12,6 +12,8 @@
 
 #[path = "ldap/asked.rs"]
 mod asked;
+#[path = "ldap/crowd.rs"]
+mod crowd;
 #[path = "common/directory.rs"]
 mod directory;
 
@@ -44,8 +46,12 @@ const DISCONNECTION: &[u8] = b"\x30\x0c\x02\x01\x00\x78\x07\x0a\x01\x34\x04\x00\
 const TLS: &[u8] = b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00";
 
 fn access(ldap: LdapBuilder) -> AccessControl {
+    access_by(ldap.build().unwrap())
+}
+
+fn access_by(ldap: impl Authenticator) -> AccessControl {
     AccessControl::new(Rules::new().signed_in("**", &[Action::Pull]))
-        .authenticator(ldap.build().unwrap())
+        .authenticator(ldap)
         .guard(GuardLimits::NONE)
 }
 
@@ -430,29 +436,6 @@ async fn what_is_said_before_tls_is_not_taken_for_said_within() {
         Err(ErrorKind::Unavailable)
     );
     served.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_silent_directory_is_given_up_and_only_so_many_wait_for_it() {
-    let (listener, ldap) = directory().await;
-    let silent = tokio::spawn(async move {
-        let mut streams = Vec::new();
-        loop {
-            streams.push(listener.accept().await.unwrap());
-        }
-    });
-    let access = access(ldap.timeout(Duration::from_millis(300)));
-    let names: Vec<_> = (0..80).map(|number| format!("user{number}")).collect();
-    let answers = join_all(names.iter().map(|name| login(&access, name))).await;
-    let of = |kind| {
-        answers
-            .iter()
-            .filter(|answer| **answer == Err(kind))
-            .count()
-    };
-    assert_eq!(of(ErrorKind::Unavailable), 68);
-    assert_eq!(of(ErrorKind::TooManyRequests), 12);
-    silent.abort();
 }
 
 #[tokio::test]

@@ -17,7 +17,11 @@ use crate::kept_secret::KeptSecret;
 /// How many connections there are at most.
 const CONNECTIONS: usize = 4;
 
-/// How many may wait for one.
+/// How many of them logins have at most: anybody may try one, and however many do,
+/// whoever has proven who they are is still looked up.
+const LOGIN_CONNECTIONS: usize = 3;
+
+/// How many may wait for a connection in each of the two lines.
 const QUEUE_MAX: usize = 64;
 
 /// How long a connection is kept for the next one who needs it. Whatever stands
@@ -30,9 +34,35 @@ pub(super) struct Pool {
     server: Server,
     /// Who searches, if that isn't for everybody.
     searcher: Option<(String, KeptSecret)>,
+    logins: Line,
+    standings: Line,
+    connections: Semaphore,
+    idle: Mutex<Vec<(Connection, Instant)>>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    /// A password of anybody's.
+    Login,
+    /// What has become of somebody who has proven who they are.
+    Standing,
+}
+
+/// Those who wait for a connection for one purpose, or have it.
+struct Line {
     admitted: Semaphore,
     running: Semaphore,
-    idle: Mutex<Vec<(Connection, Instant)>>,
+}
+
+impl Line {
+    /// Has at most so many `connections`.
+    fn new(connections: usize) -> Self {
+        Self {
+            admitted: Semaphore::new(connections.saturating_add(QUEUE_MAX)),
+            running: Semaphore::new(connections),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -57,7 +87,7 @@ impl From<Unanswered> for Error {
                 .error("the directory of users can't be asked now; try again later")
                 .with_source(failure),
             Unanswered::Crowded => ErrorKind::TooManyRequests
-                .error("too many passwords are being checked; try again in a second")
+                .error("too much is asked of the directory of users; try again in a second")
                 .with_retry_after(Duration::from_secs(1)),
         }
     }
@@ -70,6 +100,7 @@ pub(super) struct Session<'a> {
     connection: Option<Connection>,
     _admitted: SemaphorePermit<'a>,
     _running: SemaphorePermit<'a>,
+    _connected: SemaphorePermit<'a>,
 }
 
 impl Pool {
@@ -77,28 +108,31 @@ impl Pool {
         Self {
             server,
             searcher,
-            admitted: Semaphore::new(CONNECTIONS.saturating_add(QUEUE_MAX)),
-            running: Semaphore::new(CONNECTIONS),
+            logins: Line::new(LOGIN_CONNECTIONS),
+            standings: Line::new(CONNECTIONS),
+            connections: Semaphore::new(CONNECTIONS),
             idle: Mutex::default(),
         }
     }
 
-    /// Waits for a connection.
-    pub(super) async fn session(&self) -> Result<Session<'_>, Unanswered> {
-        let admitted = self
+    /// Waits for a connection, in the line of its purpose. Of each line only as many
+    /// as may have one wait for the connections themselves, so neither holds up the
+    /// other for long.
+    pub(super) async fn session(&self, purpose: Purpose) -> Result<Session<'_>, Unanswered> {
+        let line = match purpose {
+            Purpose::Login => &self.logins,
+            Purpose::Standing => &self.standings,
+        };
+        let admitted = line
             .admitted
             .try_acquire()
-            .map_err(|_| Unanswered::Crowded)?;
-        let running = self
-            .running
-            .acquire()
-            .await
             .map_err(|_| Unanswered::Crowded)?;
         Ok(Session {
             pool: self,
             connection: None,
             _admitted: admitted,
-            _running: running,
+            _running: place(&line.running).await?,
+            _connected: place(&self.connections).await?,
         })
     }
 
@@ -116,6 +150,11 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits for one of these places.
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Unanswered> {
+    places.acquire().await.map_err(|_| Unanswered::Crowded)
 }
 
 impl Session<'_> {
