@@ -648,7 +648,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::Ldap;
+    use super::message::Entry;
+    use super::{Ldap, stamp};
 
     proptest! {
         /// However a text is parted into a name and a password, and whatever looks like
@@ -670,6 +671,45 @@ mod tests {
             let fingerprint = |(user, password): &(String, String)| ldap.fingerprint(user, password);
             let all: HashSet<_> = pairs.iter().map(fingerprint).collect();
             prop_assert_eq!(all.len(), pairs.len());
+        }
+
+        /// Neither has another entry, nor one with another password, what was given out
+        /// before: whether the directory says which entry it is or shows its name only, and
+        /// whether or not it shows when the password changed.
+        #[test]
+        fn s_19_no_two_entries_with_their_passwords_have_one_stamp(
+            text in "[a\\x00-\\x02=é]{0,10}",
+        ) {
+            let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            for has_identity in [true, false] {
+                let entry = |which: &str| if has_identity {
+                    Entry::named("cn=a".to_owned()).with("entryUUID", which)
+                } else {
+                    Entry::named(which.to_owned())
+                };
+                let mut stamps = HashSet::new();
+                let mut entries = HashSet::new();
+                for (which, changed) in places.clone().map(|at| text.split_at(at)) {
+                    let length = char::from(u8::try_from(which.len()).unwrap());
+                    let inner = format!("{length}\0\0\0\0\0\0\0{which}");
+                    for (which, changed) in [
+                        (which, Some(changed)),
+                        (which, None),
+                        (&*inner, Some(changed)),
+                        (&*inner, None),
+                        (which, Some(&*inner)),
+                    ] {
+                        let entry = entry(which);
+                        let entry = match changed {
+                            Some(changed) => entry.with("pwdChangedTime", changed),
+                            None => entry,
+                        };
+                        stamps.insert(stamp(&entry));
+                        entries.insert((which.to_owned(), changed.map(str::to_owned)));
+                    }
+                }
+                prop_assert_eq!(stamps.len(), entries.len());
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Hashing that stops and goes on.
 
 use proptest::prelude::*;
-use registry_core::{Actor, Algorithm, Digest, ErrorKind, Hasher, UploadOwner};
+use registry_core::{Actor, Algorithm, Digest, ErrorKind, Hasher, RequestOrigin, UploadOwner};
 
 fn algorithms() -> impl Strategy<Value = Algorithm> {
     prop_oneof![Just(Algorithm::Sha256), Just(Algorithm::Sha512)]
@@ -172,5 +172,53 @@ fn the_owner_of_an_upload_is_told_by_the_same_bytes_in_every_version() {
         let owner = UploadOwner::of(&actor);
         assert_eq!(owner.as_bytes().as_slice(), expected.hash(), "{name:?}");
         assert_eq!(UploadOwner::from_bytes(*owner.as_bytes()), owner);
+    }
+}
+
+/// Somebody of this name, or nobody known, who asks by this request.
+fn actor(name: Option<&str>, request: &str) -> Actor {
+    Actor {
+        name: name.map(str::to_owned),
+        request: Some(RequestOrigin {
+            id: request.to_owned(),
+            ..RequestOrigin::default()
+        }),
+    }
+}
+
+fn names() -> impl Strategy<Value = Option<String>> {
+    // Also what is written in front of one, and in place of one.
+    prop_oneof![
+        Just(None),
+        "(name |nobody|n|a|A|\\$| |é|\\x00){0,4}".prop_map(Some),
+    ]
+}
+
+proptest! {
+    /// Whoever is somebody else goes on with nobody's upload, however alike the two are
+    /// called.
+    #[test]
+    fn s_19_no_two_actors_own_one_upload(
+        one in names(), other in names(), request in ".{0,4}", requests in ".{0,4}",
+    ) {
+        let (first, second) = (actor(one.as_deref(), &request), actor(other.as_deref(), &requests));
+        let (first, second) = (UploadOwner::of(&first), UploadOwner::of(&second));
+        prop_assert_eq!(first == second, one == other);
+        prop_assert_eq!(first.as_bytes() == second.as_bytes(), one == other);
+    }
+
+    /// An owner is what is written down of it.
+    #[test]
+    fn s_19_the_owner_of_an_upload_comes_back_from_what_was_kept(
+        bytes: [u8; 32], other: [u8; 32], name in names(),
+    ) {
+        let owner = UploadOwner::from_bytes(bytes);
+        prop_assert_eq!(owner.as_bytes(), &bytes);
+        prop_assert_eq!(owner == UploadOwner::from_bytes(other), bytes == other);
+        for owner in [owner, UploadOwner::of(&actor(name.as_deref(), ""))] {
+            prop_assert_eq!(UploadOwner::from_bytes(*owner.as_bytes()), owner);
+            let kept = serde_json::to_string(&owner).unwrap();
+            prop_assert_eq!(serde_json::from_str::<UploadOwner>(&kept).unwrap(), owner);
+        }
     }
 }

@@ -176,3 +176,21 @@ pub(super) fn time(seconds: u64) -> SystemTime {
         .checked_add(Duration::from_secs(seconds))
         .unwrap_or(UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// It is all of both, in the order in which they stand there.
+        #[test]
+        fn s_19_no_two_robots_with_their_keys_have_one_stamp(robot: u64, key: u64) {
+            let [robot, key] = [robot, key].map(|id| format!("{id:016x}"));
+            let stamp = stamp(&robot, &key).unwrap();
+            prop_assert_eq!(digits(&stamp), format!("{robot}{key}"));
+            prop_assert_eq!(key_id(&stamp), key);
+        }
+    }
+}

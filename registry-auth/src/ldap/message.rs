@@ -59,6 +59,15 @@ impl Entry {
         }
     }
 
+    /// The same with one value of an attribute.
+    #[cfg(test)]
+    pub(super) fn with(mut self, attribute: &str, value: &str) -> Self {
+        let values = vec![value.as_bytes().to_vec()];
+        self.attributes
+            .insert(attribute.to_ascii_lowercase(), values);
+        self
+    }
+
     /// The values of an attribute.
     pub(super) fn values(&self, attribute: &str) -> &[Vec<u8>] {
         let values = self.attributes.get(&attribute.to_ascii_lowercase());
