@@ -88,8 +88,6 @@ impl Inner {
             None => None,
         };
         let now = caller.being(principal);
-        let bound = self.bound(operation, &now).await?;
-        let now = now.bound(bound);
         let since = self.clock.now().duration_since(caller.at());
         let reviewed = if since.is_ok_and(|since| since < REVIEWED) {
             caller.reviews().clone()
@@ -97,7 +95,7 @@ impl Inner {
             self.reviewed(operation, &now, &mut || Ok(())).await?
         };
         let now = now.reviewed(reviewed);
-        // Meanwhile another repository may have come to the name.
+        // Behind the review, since another repository may come to the name meanwhile.
         let bound = self.bound(operation, &now).await?;
         self.decide(operation, &Arc::new(now.bound(bound)))
     }

@@ -1,7 +1,7 @@
 //! What was granted is decided once more, when what the client sent has come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -10,7 +10,10 @@ use registry_auth::{
     AccessControl, Decision, Grant, Login, Principal, Question, Refusal, Review, TokenAnswer,
     TokenServer,
 };
-use registry_core::{Action, Actions, Clock, ErrorKind, Operation, Result, SystemClock};
+use registry_core::{
+    Action, Actions, Clock, Epochs, ErrorKind, Operation, RepositoryEpoch, RepositoryName, Result,
+    SystemClock,
+};
 use tempfile::TempDir;
 
 use crate::support::{Ahead, People, ann, ask, basic, bearer, issue, rules};
@@ -212,4 +215,73 @@ async fn a_review_is_asked_again_after_a_second() {
         grant.confirm(&operation()).await.unwrap();
         assert_eq!(asked(), times, "after {second} s");
     }
+}
+
+/// How often repositories were deleted, and how often that was asked for.
+#[derive(Debug, Clone, Default)]
+struct Deletions {
+    number: Arc<AtomicU64>,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Epochs for Deletions {
+    async fn epoch(&self, _: &RepositoryName) -> Result<RepositoryEpoch> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(RepositoryEpoch {
+            number: self.number.load(Ordering::Relaxed),
+            since: None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn which_repository_it_is_is_asked_once() {
+    let deletions = Deletions::default();
+    let mut scene = scene();
+    scene.access = scene.access.epochs(deletions.clone());
+    let asked = || deletions.asked.swap(0, Ordering::Relaxed);
+    for (grant, times) in scene.granted().await.iter().zip([1, 0]) {
+        asked();
+        let again = grant.confirm(&operation()).await.unwrap();
+        assert_eq!(asked(), times);
+        // A change requires it once more.
+        let epoch = again.target.unwrap().epoch();
+        assert_eq!(epoch, (times > 0).then_some(0));
+    }
+}
+
+/// Takes so long, when it is asked again, that somebody deletes the repository meanwhile.
+#[derive(Debug, Clone)]
+struct Slow(Deletions, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Review for Slow {
+    async fn review(&self, _: &Question<'_>, _: Actions) -> Result<Decision> {
+        if self.1.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.0.number.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Decision::ABSTAIN)
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_goes_while_a_review_is_asked_is_gone() {
+    let (deletions, ahead) = (Deletions::default(), Ahead::default());
+    let mut scene = scene();
+    scene.access = scene
+        .access
+        .epochs(deletions.clone())
+        .review(Slow(deletions.clone(), Arc::default()))
+        .clock(Still(SystemClock.now(), ahead.clone()));
+    let token = bearer(&scene.token().await);
+    let grant = ask(&scene.access, Some(&token), Method::PUT, PUSH).await;
+    let grant = grant.unwrap();
+    grant.confirm(&operation()).await.unwrap();
+    ahead.go(Duration::from_secs(1));
+    let challenge = refused(grant.confirm(&operation()).await);
+    assert!(
+        challenge.contains(r#"error="invalid_token""#),
+        "{challenge}"
+    );
 }

@@ -11,7 +11,8 @@ use registry_auth::{
     Rules, Standing, TokenServer,
 };
 use registry_core::{
-    Action, Clock, Epochs, ErrorKind, RepositoryEpoch, RepositoryName, Result, SystemClock,
+    Action, Clock, Epochs, ErrorKind, Operation, RepositoryEpoch, RepositoryName, Result,
+    SystemClock,
 };
 use tempfile::TempDir;
 
@@ -223,6 +224,44 @@ async fn a_token_is_of_the_repository_that_was_there() {
         );
         token = new(&password).await;
     }
+}
+
+/// Also where everybody may push: whoever shows a token is who got it, for what it was
+/// given for, and whoever shows nothing needs none.
+#[tokio::test]
+async fn a_token_of_nobody_in_particular_is_of_the_repository_that_was_there() {
+    let deletions = Deletions::default();
+    let all = [Action::Pull, Action::Push];
+    let access = AccessControl::new(Rules::new().anonymous("team/*", &all))
+        .authenticator(People::of([ann()]))
+        .tokens(TokenServer::ephemeral().unwrap())
+        .epochs(deletions.clone());
+    let query = "scope=repository:team/a:pull,push&scope=repository:team/b:pull,push";
+    let token = bearer(&issue(&access, None, query).await.unwrap());
+    let push = |name: &str| format!("/v2/team/{name}/blobs/uploads/");
+    let pushed = async |token: Option<&str>, name: &str| {
+        ask(&access, token, Method::POST, &push(name)).await
+    };
+    let granted = pushed(Some(&token), "a").await.unwrap();
+    let operation = Operation::parse(&Method::POST, &push("a"), None).unwrap();
+    let without = pushed(None, "a").await.unwrap();
+    deletions.0.fetch_add(1, Ordering::Relaxed);
+
+    for refused in [
+        pushed(Some(&token), "a").await,
+        granted.confirm(&operation).await,
+    ] {
+        let refused = challenge(refused);
+        assert!(refused.contains(r#"error="invalid_token""#), "{refused}");
+    }
+    pushed(Some(&token), "b").await.unwrap();
+    for granted in [without.confirm(&operation).await, pushed(None, "a").await] {
+        // It is for whatever has the name.
+        assert_eq!(granted.unwrap().target.unwrap().epoch(), None);
+    }
+    let token = bearer(&issue(&access, None, query).await.unwrap());
+    let granted = pushed(Some(&token), "a").await.unwrap();
+    assert_eq!(granted.target.unwrap().epoch(), Some(1));
 }
 
 #[tokio::test]
