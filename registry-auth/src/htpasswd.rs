@@ -45,7 +45,7 @@ const FILE_MAX: u64 = 16 << 20;
 /// file is renamed to it or swapped behind a symbolic link, and if it is written in
 /// place, as `htpasswd` does, once it has stayed the same for five seconds.
 /// While it is missing, empty or malformed, the users known before stay, and
-/// the log says why.
+/// the log says why. It warns of a change with which users are gone.
 ///
 /// Checking a password is expensive on purpose, in time and, with argon2id, in
 /// memory. It is done by at most half of the processors, on threads that yield
@@ -93,7 +93,9 @@ impl Htpasswd {
         };
         let shown = name.clone();
         let parse = move |content: &[u8]| Users::parse(&shown, content);
-        let users = WatchedFile::open("password file", path, parse, FILE_MAX).map_err(|error| {
+        let users =
+            WatchedFile::open_compared("password file", path, parse, Users::missed_in, FILE_MAX);
+        let users = users.map_err(|error| {
             if is_missing(&error) {
                 let advice = format!(
                     "there is no password file {name}; make it with `htpasswd -cB {name} USER`"

@@ -46,12 +46,17 @@ pub(crate) struct WatchedFile<T> {
 /// Makes something of all that a file holds.
 type Parse<T> = dyn Fn(&[u8]) -> Result<T> + Send + Sync;
 
+/// What whoever looks after the file may not have meant, of what it said before and what
+/// it says now.
+type Compare<T> = dyn Fn(&T, &T) -> Option<String> + Send + Sync;
+
 /// Where the file is, and how it is read.
 struct Described<T> {
     /// What it is called in messages, such as `password file`.
     what: &'static str,
     path: PathBuf,
     parse: Box<Parse<T>>,
+    compare: Option<Box<Compare<T>>>,
     /// The most bytes that are read.
     most: u64,
     /// Whether nobody but its owner should read it.
@@ -109,13 +114,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     /// # Errors
     ///
     /// If it can't be read, has more than `most` bytes, or `parse` refuses it.
-    #[cfg(any(
-        test,
-        feature = "htpasswd",
-        feature = "issuer",
-        feature = "ldap",
-        feature = "policy"
-    ))]
+    #[cfg(any(test, feature = "issuer", feature = "ldap", feature = "policy"))]
     pub(crate) fn open(
         what: &'static str,
         path: PathBuf,
@@ -126,6 +125,31 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
             what,
             path,
             parse: Box::new(parse),
+            compare: None,
+            most,
+            is_secret: false,
+        })
+    }
+
+    /// The same with a warning of what `compare` finds in each change of the file, of
+    /// what it said before and what it says now.
+    ///
+    /// # Errors
+    ///
+    /// As `open`.
+    #[cfg(feature = "htpasswd")]
+    pub(crate) fn open_compared(
+        what: &'static str,
+        path: PathBuf,
+        parse: impl Fn(&[u8]) -> Result<T> + Send + Sync + 'static,
+        compare: impl Fn(&T, &T) -> Option<String> + Send + Sync + 'static,
+        most: u64,
+    ) -> Result<Self> {
+        Self::start(Described {
+            what,
+            path,
+            parse: Box::new(parse),
+            compare: Some(Box::new(compare)),
             most,
             is_secret: false,
         })
@@ -147,6 +171,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
             what,
             path,
             parse: Box::new(parse),
+            compare: None,
             most,
             is_secret: true,
         })
@@ -262,17 +287,25 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     async fn take(&self, watched: &mut Watched, sight: Sight) {
         let (what, path) = (self.file.what, self.file.path.display());
         let file = Arc::clone(&self.file);
-        let stamp = sight.stamp.clone();
+        let (stamp, before) = (sight.stamp.clone(), Arc::clone(&self.lock().content));
         let read = spawn_blocking(move || match file.read()? {
-            Some((read, content)) if read == stamp => file.parse(&read, &content).map(Some),
+            Some((read, content)) if read == stamp => {
+                let content = file.parse(&read, &content)?;
+                let compare = file.compare.as_ref();
+                let remark = compare.and_then(|compare| compare(&before, &content));
+                Ok(Some((content, remark)))
+            }
             // It is another one already.
             _ => Ok(None),
         });
         let interrupted = |source| Error::internal(format!("the {what} could not be read"), source);
         match read.await.map_err(interrupted).and_then(|read| read) {
             Ok(None) => return,
-            Ok(Some(content)) => {
+            Ok(Some((content, remark))) => {
                 tracing::info!(%path, "read the {what} again");
+                if let Some(remark) = remark {
+                    tracing::warn!(%path, "{remark}");
+                }
                 self.lock().content = Arc::new(content);
             }
             Err(error) => {

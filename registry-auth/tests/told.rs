@@ -22,8 +22,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use registry_auth::{
-    AccessControl, GuardLimits, Htpasswd, Issuer, Keys, MemoryRecords, NewKey, Principal,
-    RobotChange, Rule, Rules, Sender, TokenRequest, TokenServer, Workload,
+    AccessControl, Authenticator, GuardLimits, Htpasswd, Issuer, Keys, MemoryRecords, NewKey,
+    Principal, RobotChange, Rule, Rules, Sender, TokenRequest, TokenServer, Workload,
 };
 use registry_core::{Clock, ErrorKind, Operation, RequestOrigin};
 use serde_json::json;
@@ -333,5 +333,60 @@ async fn a_rule_that_keeps_from_listing_is_not_said_to_keep_from_pulling() {
         let lines = log.take("refused by the rules");
         assert!(lines.iter().all(|line| line.contains(what)), "{lines:?}");
         assert_eq!(lines.len(), 1);
+    }
+}
+
+/// A file that lost its end is as well-formed as one that was meant so.
+#[tokio::test(start_paused = true)]
+async fn users_who_are_gone_from_the_file_are_counted_and_not_named() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users");
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let lines = |names: &[&str]| {
+        let lines = names.iter().map(|name| format!("{name}:{hash}\n"));
+        lines.collect::<String>()
+    };
+    fs::write(&path, lines(&["adelaide", "beatrice", "everett"])).unwrap();
+    let users = Htpasswd::open(&path).unwrap();
+    let log = Log::default();
+    let _listening = log.listen(Level::WARN);
+    for (content, expected) in [
+        (
+            lines(&["adelaide", "beatrice", "everett", "theodore"]),
+            None,
+        ),
+        (
+            lines(&["adelaide", "theodore"]),
+            Some("2 of 4 users are gone"),
+        ),
+        // As many as before.
+        (
+            lines(&["adelaide", "winifred"]),
+            Some("1 of 2 users is gone"),
+        ),
+        (lines(&["winifred", "adelaide"]), None),
+        // What can't be used changes nothing.
+        (lines(&["adelaide", "winifred"]) + "cut", None),
+        (lines(&["constance"]), Some("2 of 2 users are gone")),
+    ] {
+        let new = directory.path().join("new");
+        fs::write(&new, &content).unwrap();
+        let written = fs::File::options().write(true).open(&new).unwrap();
+        written.set_modified(UNIX_EPOCH).unwrap();
+        fs::rename(&new, &path).unwrap();
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(2)).await;
+            users.standing(&Principal::new("adelaide")).await.unwrap();
+        }
+        let lines = log.take(" gone ");
+        assert_eq!(lines.len(), usize::from(expected.is_some()), "{lines:?}");
+        if let Some(expected) = expected {
+            let line = &lines[0];
+            assert!(line.contains(expected) && line.contains("users"), "{line}");
+            let told = [
+                &hash, "adelaide", "beatrice", "everett", "theodore", "winifred",
+            ];
+            assert!(!told.iter().any(|name| line.contains(name)), "{line}");
+        }
     }
 }

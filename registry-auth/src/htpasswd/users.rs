@@ -59,6 +59,20 @@ impl Users {
         self.known.keys().map(String::as_str)
     }
 
+    /// How many of these aren't in the version `now`, if any: a file that was cut short, or
+    /// is another one, is as well-formed as what was meant.
+    pub(super) fn missed_in(&self, now: &Self) -> Option<String> {
+        let gone = self.names().filter(|name| now.get(name).is_none()).count();
+        let are = if gone == 1 { "is" } else { "are" };
+        (gone > 0).then(|| {
+            format!(
+                "{gone} of {} users {are} gone from the password file; bring them back if that \
+                 wasn't meant",
+                self.known.len()
+            )
+        })
+    }
+
     pub(super) fn get(&self, user: &str) -> Option<&Arc<Known>> {
         self.known.get(user)
     }
@@ -155,30 +169,49 @@ mod tests {
         assert_ne!(of("ab", "c"), others.of("ab", &Secret::new("c")).0);
     }
 
+    /// However a text is parted in two, and whatever looks like the length of the first
+    /// in front of it.
+    fn pairs(text: &str, other: (String, String)) -> Vec<(String, String)> {
+        let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        let mut pairs: Vec<(String, String)> = vec![other];
+        for (user, rest) in places.map(|at| text.split_at(at)) {
+            let length = char::from(u8::try_from(user.len()).unwrap());
+            let inner = format!("{length}\0\0\0\0\0\0\0{user}");
+            pairs.push((user.to_owned(), rest.to_owned()));
+            pairs.push((String::new(), format!("{inner}{rest}")));
+            pairs.push((inner, rest.to_owned()));
+        }
+        pairs.sort();
+        pairs.dedup();
+        pairs
+    }
+
     proptest! {
-        /// However a text is parted into a name and a password, and whatever looks like
-        /// the length of a name in front of it.
         #[test]
         fn s_19_no_two_pairs_have_one_fingerprint(
             text in "[a\\x00-\\x02:é]{0,10}",
             other in ("[a\\x00-\\x02]{0,9}", "[a\\x00-\\x02]{0,9}"),
         ) {
             let fingerprints = Fingerprints::new(&SystemRandomness).unwrap();
-            let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            let mut pairs: Vec<(String, String)> = vec![other];
-            for (user, password) in places.map(|at| text.split_at(at)) {
-                let length = char::from(u8::try_from(user.len()).unwrap());
-                let inner = format!("{length}\0\0\0\0\0\0\0{user}");
-                pairs.push((user.to_owned(), password.to_owned()));
-                pairs.push((String::new(), format!("{inner}{password}")));
-                pairs.push((inner, password.to_owned()));
-            }
-            pairs.sort();
-            pairs.dedup();
+            let pairs = pairs(&text, other);
             let fingerprint = |(user, password): &(String, String)| {
                 fingerprints.of(user, &Secret::new(password.clone())).0
             };
             let all: HashSet<_> = pairs.iter().map(fingerprint).collect();
+            prop_assert_eq!(all.len(), pairs.len());
+        }
+
+        /// Neither has another user, nor whoever has another hash, what was given out before.
+        #[test]
+        fn s_19_no_two_users_with_their_hashes_have_one_stamp(
+            text in "[a\\x00-\\x02$é]{0,10}",
+            other in ("[a\\x00-\\x02]{0,9}", "[a\\x00-\\x02]{0,9}"),
+        ) {
+            let pairs = pairs(&text, other);
+            let stamp = |(user, hash): &(String, String)| {
+                stamp(user, &Hash::Bcrypt { text: hash.as_str().into(), cost: 4 })
+            };
+            let all: HashSet<_> = pairs.iter().map(stamp).collect();
             prop_assert_eq!(all.len(), pairs.len());
         }
     }
