@@ -17,11 +17,16 @@ pub use inquiry::{Explanation, Inquiry};
 pub use manage::{ManagementGrant, ManagementNeed};
 pub use refusal::{Grant, Refusal};
 
+#[cfg(feature = "keys")]
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use registry_core::{
     Clock, Epochs, ErrorKind, Operation, RepositoryEpoch, RepositoryName, Result, SystemClock,
 };
+
+#[cfg(feature = "keys")]
+use registry_core::Scopes;
 
 use self::decide::{Known, Policies};
 use self::refusal::{Again, Refused};
@@ -170,6 +175,24 @@ impl AccessControl {
     /// Whether it can tell a repository from those that had its name before.
     pub fn knows_epochs(&self) -> bool {
         self.0.epochs.is_some()
+    }
+
+    /// Which of the repositories that had their names these scopes are about now, for
+    /// [`NewKey::epochs`](crate::NewKey::epochs). Nothing where [nobody knows](Self::knows_epochs).
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    #[cfg(feature = "keys")]
+    pub async fn epochs_of(&self, scopes: &Scopes) -> Result<BTreeMap<RepositoryName, u64>> {
+        let mut found = BTreeMap::new();
+        if self.knows_epochs() {
+            for (repository, _) in scopes.repositories() {
+                let epoch = self.0.epoch(repository).await?;
+                found.insert(repository.clone(), epoch.number);
+            }
+        }
+        Ok(found)
     }
 
     /// Takes so many wrong passwords, in place of the usual number.

@@ -3,21 +3,20 @@
 mod kept;
 mod text;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use registry_core::{ErrorKind, Expected, Page, PageRequest, Records, Result, Scopes};
+use registry_core::{
+    ErrorKind, Expected, Page, PageRequest, Records, RepositoryName, Result, Scopes,
+};
 use tokio::sync::Semaphore;
 
-use self::kept::{KeptKey, KeptRobot, seconds, time};
+use self::kept::{KeptKey, KeptRobot, nanoseconds, seconds, time};
 use self::text::KeyText;
 use crate::token_server::{holder_key, identity};
-use crate::{
-    Credentials, Principal, PrincipalKind, Secret, Standing, TokenIssuer, TokenLimits,
-    wrong_credentials,
-};
+use crate::{Credentials, Principal, PrincipalKind, Secret, Standing, wrong_credentials};
 
 /// The [source](crate::Authenticator::source) of robots.
 pub(crate) const SOURCE: &str = "keys";
@@ -119,6 +118,10 @@ pub struct NewKey {
     pub scopes: Option<Scopes>,
     /// When it is no good any more; never if absent.
     pub expires_at: Option<SystemTime>,
+    /// Which of the repositories that had their names its scopes are about, as
+    /// [`AccessControl::epochs_of`](crate::AccessControl::epochs_of) tells. Of a name that isn't
+    /// there, it is the one of the time when the key is made.
+    pub epochs: BTreeMap<RepositoryName, u64>,
 }
 
 /// Whose key was shown.
@@ -353,6 +356,12 @@ impl Keys {
             label: key.label,
             scopes: key.scopes.map(|scopes| scopes.to_string()),
             created: seconds(now),
+            created_nanos: nanoseconds(now),
+            epochs: key
+                .epochs
+                .into_iter()
+                .map(|(repository, number)| (repository.to_string(), number))
+                .collect(),
             used: None,
         };
         let record = format!("{}{}", keys_of(owner), text.id);
@@ -501,12 +510,8 @@ impl Keys {
         if !user.is_none_or(fits) {
             return Err(wrong_credentials());
         }
-        let holder = match &kept.scopes {
-            Some(scopes) => {
-                let scopes = Scopes::parse([scopes.as_str()]);
-                let created_at = time(kept.created);
-                holder.limited(TokenLimits::new(scopes, TokenIssuer::Own, created_at))
-            }
+        let holder = match kept.limits()? {
+            Some(limits) => holder.limited(limits),
             None => holder,
         };
         let (source, identity) = (kept.source.clone(), kept.identity.clone());
@@ -515,6 +520,12 @@ impl Keys {
             PrincipalKind::Robot => KeyHolder::Robot(holder),
             _ => KeyHolder::User(holder, source, identity),
         }))
+    }
+
+    /// Which of its keys a robot showed, or had a token made for.
+    pub(crate) fn of_robot(robot: &Principal) -> Option<String> {
+        let is_robot = robot.kind() == PrincipalKind::Robot;
+        robot.stamp().filter(|_| is_robot).map(kept::key_id)
     }
 
     /// What has become of a robot to whom a token was given for one of its keys.

@@ -314,10 +314,12 @@ impl TokenServer {
             // Nobody's gives what everybody has anyway: to write that down would only let
             // strangers fill the disk.
             Ok(verified) if verified.holder().kind() != PrincipalKind::Anonymous => {
-                verified
-                    .revocable()
-                    .revoke(&*self.records, now, HELD, LONGEST)
-                    .await
+                let revoked = verified.revocable();
+                let revoked = revoked.revoke(&*self.records, now, HELD, LONGEST);
+                if revoked.await? {
+                    refresh::end_all(&*self.records, verified.holder()).await?;
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

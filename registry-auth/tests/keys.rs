@@ -15,7 +15,7 @@ mod sender;
 #[path = "common/store.rs"]
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -129,6 +129,22 @@ impl Scene {
         let made = self.keys.create(owner, new, self.clock.now()).await;
         let (key, secret) = made.unwrap();
         (key.id, secret)
+    }
+
+    /// A token for these credentials, as a header.
+    async fn token(&self, with: &str) -> String {
+        token(&self.access, with, "").await.unwrap()
+    }
+
+    /// Has a token made and ends it.
+    async fn revoke_one(&self, with: &str) {
+        let one = self.token(with).await;
+        let one = Secret::new(one.strip_prefix("Bearer ").unwrap());
+        self.access.revoke(&one).await.unwrap();
+    }
+
+    async fn is_known(&self, token: &str) -> bool {
+        ask(&self.access, token, Method::GET, "/v2/").await.is_ok()
     }
 
     /// Ann as her authenticator makes her.
@@ -795,6 +811,59 @@ async fn a_key_for_a_repository_ends_with_it() {
     assert!(!pull("a").await && pull("b").await);
 }
 
+/// When `team/a` was deleted, if it was.
+#[derive(Debug, Clone, Default)]
+struct DeletedAt(Arc<Mutex<Option<SystemTime>>>);
+
+#[async_trait]
+impl Epochs for DeletedAt {
+    async fn epoch(&self, repository: &RepositoryName) -> Result<RepositoryEpoch> {
+        let at = *self.0.lock().unwrap();
+        let since = at.filter(|_| repository.as_str() == "team/a");
+        Ok(RepositoryEpoch {
+            number: u64::from(since.is_some()),
+            since,
+        })
+    }
+}
+
+#[tokio::test]
+async fn s_32_a_key_is_for_the_repository_of_its_time() {
+    let scene = scene();
+    let deleted = DeletedAt::default();
+    let access = scene.access.clone().epochs(deleted.clone());
+    let scopes = || Scopes::parse(["repository:team/a:pull"]);
+    let make = async |at, is_known| {
+        let new = NewKey {
+            scopes: Some(scopes()),
+            epochs: if is_known {
+                access.epochs_of(&scopes()).await.unwrap()
+            } else {
+                BTreeMap::new()
+            },
+            ..NewKey::default()
+        };
+        let made = scene.keys.create(&scene.ann().await, new, at).await;
+        made.unwrap().1
+    };
+    let is_good = async |secret: &Secret| {
+        let (key, path) = (bearer(secret), "/v2/team/a/tags/list");
+        ask(&access, &key, Method::GET, path).await.is_ok()
+    };
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let after = |milliseconds| second + Duration::from_millis(milliseconds);
+    // All in one second.
+    let early = make(after(90), false).await;
+    // Its clock was set back after that.
+    let ahead = make(after(5000), true).await;
+    assert!(is_good(&early).await && is_good(&ahead).await);
+    *deleted.0.lock().unwrap() = Some(after(100));
+    let late = make(after(110), false).await;
+    let behind = make(after(50), true).await;
+    assert!(!is_good(&early).await && !is_good(&ahead).await);
+    assert!(is_good(&late).await && is_good(&behind).await);
+}
+
 /// Takes its time, in which `team/a` is deleted; from the second question on.
 #[derive(Debug)]
 struct Overtaken {
@@ -841,25 +910,57 @@ async fn a_key_for_a_repository_that_is_deleted_during_a_review_ends_with_it() {
 #[tokio::test]
 async fn whoever_revokes_many_tokens_of_a_key_ends_no_others() {
     let scene = scene();
+    for owner in [scene.ann().await, scene.robot("ci").await] {
+        let (_, secret) = scene.key(&owner, NewKey::default()).await;
+        let (_, other) = scene.key(&owner, NewKey::default()).await;
+        let own = scene.token(&bearer(&secret)).await;
+        let others = [
+            scene.token(&basic("ann", "ann's")).await,
+            scene.token(&bearer(&other)).await,
+        ];
+        for _ in 0..=512 {
+            scene.revoke_one(&bearer(&secret)).await;
+        }
+        assert!(!scene.is_known(&own).await, "{owner}");
+        for other in &others {
+            assert!(scene.is_known(other).await, "{owner}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_revokes_tokens_of_many_keys_does_not_fill_the_disk() {
+    let scene = scene();
     let ann = scene.ann().await;
-    let (_, secret) = scene.key(&ann, NewKey::default()).await;
     let (_, other) = scene.key(&ann, NewKey::default()).await;
-    let new = async |with: &str| token(&scene.access, with, "").await.unwrap();
-    let own = new(&bearer(&secret)).await;
-    let others = [
-        new(&basic("ann", "ann's")).await,
-        new(&bearer(&other)).await,
-    ];
-    for _ in 0..=512 {
-        let one = new(&bearer(&secret)).await;
-        let one = Secret::new(one.strip_prefix("Bearer ").unwrap());
-        scene.access.revoke(&one).await.unwrap();
+    let other = scene.token(&bearer(&other)).await;
+    let kept = async || {
+        let page = PageRequest::first(1000);
+        scene
+            .records
+            .list("revoked/", page)
+            .await
+            .unwrap()
+            .items
+            .len()
+    };
+    for count in [500, 400, 100] {
+        let (id, secret) = scene.key(&ann, NewKey::default()).await;
+        for _ in 0..count {
+            scene.revoke_one(&bearer(&secret)).await;
+        }
+        scene.keys.revoke(&ann, &id).await.unwrap();
+        assert!(scene.is_known(&other).await);
     }
-    let known = async |token: &str| ask(&scene.access, token, Method::GET, "/v2/").await;
-    assert_eq!(known(&own).await, Err(ErrorKind::Unauthorized));
-    for other in &others {
-        assert!(known(other).await.is_ok());
-    }
+    assert_eq!(kept().await, 1000);
+    let (_, secret) = scene.key(&ann, NewKey::default()).await;
+    let robot = scene.robot("ci").await;
+    let (_, robots) = scene.key(&robot, NewKey::default()).await;
+    let robots = scene.token(&bearer(&robots)).await;
+    scene.revoke_one(&bearer(&secret)).await;
+    assert_eq!(kept().await, 1);
+    // There is no telling any more which of hers.
+    assert!(!scene.is_known(&other).await && scene.is_known(&robots).await);
 }
 
 #[tokio::test]

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Json, Profile, Rejected};
-
-/// How far the clock of an issuer may be ahead of ours. A second was too little
-/// for Docker Hub.
-const AHEAD_MAX: Duration = Duration::from_mins(1);
+use crate::principal::AHEAD_MAX;
 
 /// What a token says whose signature and registered claims were found right.
 ///

@@ -1,6 +1,6 @@
 //! What is kept of robots and keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use registry_core::{Error, ErrorKind, Result, Scopes};
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{ApiKey, GROUPS_MAX, Robot, RobotChange, TEXT_MAX};
-use crate::{Principal, holds_secret};
+use crate::{Principal, TokenIssuer, TokenLimits, holds_secret};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +38,14 @@ pub(super) struct KeptKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scopes: Option<String>,
     pub(super) created: u64,
+    /// How many nanoseconds after that: a repository may have been deleted in the
+    /// same second.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) created_nanos: u32,
+    /// How many repositories of the names in its scopes had been deleted by then, as
+    /// far as that was known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) epochs: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) used: Option<u64>,
 }
@@ -113,6 +121,22 @@ impl KeptKey {
         }
     }
 
+    /// What the key limits its owner to, if it does.
+    pub(super) fn limits(&self) -> Result<Option<TokenLimits>> {
+        let Some(scopes) = &self.scopes else {
+            return Ok(None);
+        };
+        let scopes = Scopes::parse([scopes.as_str()]);
+        let nanos = Duration::from_nanos(self.created_nanos.into());
+        let second = time(self.created);
+        let created_at = second.checked_add(nanos).unwrap_or(second);
+        let mut limits = TokenLimits::new(scopes, TokenIssuer::Own, created_at);
+        for (repository, number) in &self.epochs {
+            limits = limits.with_epoch(repository.parse()?, *number);
+        }
+        Ok(Some(limits))
+    }
+
     pub(super) fn read(value: &[u8]) -> Result<Self> {
         read(value)
     }
@@ -120,6 +144,10 @@ impl KeptKey {
     pub(super) fn write(&self) -> Result<Vec<u8>> {
         write(self)
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T> {
@@ -169,6 +197,13 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
+}
+
+/// What of a time is behind its last whole second.
+pub(super) fn nanoseconds(time: SystemTime) -> u32 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .subsec_nanos()
 }
 
 pub(super) fn time(seconds: u64) -> SystemTime {

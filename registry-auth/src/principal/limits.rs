@@ -1,9 +1,13 @@
 //! What tokens limit their holders to.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use registry_core::{RepositoryEpoch, RepositoryName, Scopes};
+
+/// How far the clock of another issuer may be ahead of ours. A second was too little
+/// for Docker Hub.
+pub(crate) const AHEAD_MAX: Duration = Duration::from_mins(1);
 
 /// Who made a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +93,18 @@ impl TokenLimits {
     pub(crate) fn outlived(&self, repository: &RepositoryName, now: RepositoryEpoch) -> bool {
         match self.epochs.get(repository) {
             Some(number) => *number != now.number,
-            None => now.since.is_some_and(|since| self.issued_at <= since),
+            None => now.since.is_some_and(|since| self.may_be_before(since)),
         }
+    }
+
+    /// Whether it may have been made by then, whatever its issuer's clock says.
+    fn may_be_before(&self, since: SystemTime) -> bool {
+        let ahead = match self.issuer {
+            TokenIssuer::Own => Duration::ZERO,
+            TokenIssuer::Foreign => AHEAD_MAX,
+        };
+        let latest = since.checked_add(ahead);
+        latest.is_none_or(|latest| self.issued_at <= latest)
     }
 
     /// How many repositories of this name had been deleted when the token was

@@ -1,10 +1,13 @@
 //! Tokens that end before their time.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use registry_core::{Expected, PageRequest, Records, Result};
 
 use super::refresh::holder_key;
+#[cfg(feature = "keys")]
+use crate::Keys;
 use crate::Principal;
 use crate::jwt::Claims;
 
@@ -12,6 +15,10 @@ use crate::jwt::Claims;
 /// one by one. With one more, all of these end that there were until then, or else
 /// whoever has a login fills the disk.
 const MOST: usize = 512;
+
+/// How much is kept of tokens of one holder, whatever they were got with: who has a login
+/// makes keys and deletes them. No more than a list gives at once.
+const MOST_OF_HOLDER: usize = 1000;
 
 /// What times are said to.
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +35,8 @@ pub(super) struct Revocable {
     siblings: String,
     /// All of these up to some time.
     all_siblings: String,
+    /// What all of this begins with of whatever its holder got.
+    any: String,
     /// All tokens of its holder up to some time.
     holder: String,
     issued_at: SystemTime,
@@ -42,6 +51,7 @@ impl Revocable {
             token: of_token(holder, id),
             siblings: of_tokens(holder),
             all_siblings: of_all_tokens(holder),
+            any: of_any(holder),
             holder: of_holder(holder),
             issued_at: claims.issued_at(),
             expires_at: claims.expires_at(),
@@ -58,21 +68,27 @@ impl Revocable {
 
     /// Revokes it at `now`, or all that were got as it was if many of these were revoked.
     /// `held` is for how long that is kept after its end, and `longest` how long any
-    /// token lives.
+    /// token lives. Tells whether so many of its holder were revoked that everything of its
+    /// holder is to end.
     pub(super) async fn revoke(
         &self,
         records: &dyn Records,
         now: SystemTime,
         held: Duration,
         longest: Duration,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let made = seconds(self.issued_at).to_string().into_bytes();
         let end = self.expires_at.checked_add(held);
-        let page = PageRequest::first(MOST);
-        let others = records.list(&self.siblings, page).await?.items;
-        if others.len() < MOST || others.iter().any(|other| other.key == self.token) {
+        let page = PageRequest::first(MOST_OF_HOLDER);
+        let mut others = records.list(&self.any, page).await?.items;
+        let is_full = others.len() >= MOST_OF_HOLDER;
+        if !is_full {
+            others.retain(|other| other.key.starts_with(&self.siblings));
+        }
+        let is_known = others.iter().any(|other| other.key == self.token);
+        if is_known || (!is_full && others.len() < MOST) {
             records.put(&self.token, Expected::Any, made, end).await?;
-            return Ok(());
+            return Ok(false);
         }
         // Another server's clock may be ahead.
         let of_others = others
@@ -81,15 +97,22 @@ impl Revocable {
             .filter_map(|made| UNIX_EPOCH.checked_add(made));
         let until = of_others.fold(now.max(self.issued_at), SystemTime::max);
         let kept = longest.saturating_add(held);
-        write_until(records, &self.all_siblings, until, kept).await?;
-        tracing::warn!(
-            "somebody revoked so many tokens one by one that all end which were got with the same \
-             key, or with a login"
-        );
+        let ended = if is_full {
+            &self.holder
+        } else {
+            &self.all_siblings
+        };
+        write_until(records, ended, until, kept).await?;
         for other in others {
             records.remove(&other.key, Expected::Any).await?;
         }
-        Ok(())
+        let which = if is_full {
+            "of their holder end"
+        } else {
+            "end which were got with the same key, or with a login"
+        };
+        tracing::warn!("somebody revoked so many tokens one by one that all {which}");
+        Ok(is_full)
     }
 }
 
@@ -174,17 +197,24 @@ fn read_seconds(value: &[u8]) -> Option<Duration> {
 }
 
 fn of_tokens(holder: &Principal) -> String {
-    format!("revoked/token/{}/", origin(holder))
+    format!("{}of/{}/", of_any(holder), origin(holder))
 }
 
 fn of_all_tokens(holder: &Principal) -> String {
-    format!("revoked/tokens/{}", origin(holder))
+    format!("{}until/{}", of_any(holder), origin(holder))
+}
+
+fn of_any(holder: &Principal) -> String {
+    format!("revoked/token/{}/", holder_key(holder))
 }
 
 /// What tokens of `holder` were got with: one of its keys, or logins.
-fn origin(holder: &Principal) -> String {
-    let key = holder.key().unwrap_or("login");
-    format!("{}/{key}", holder_key(holder))
+fn origin(holder: &Principal) -> Cow<'_, str> {
+    #[cfg(feature = "keys")]
+    if let Some(key) = Keys::of_robot(holder) {
+        return key.into();
+    }
+    holder.key().unwrap_or("login").into()
 }
 
 fn of_token(holder: &Principal, id: &str) -> String {

@@ -107,7 +107,8 @@ impl Request<'_> {
                 let (grant, new) = self.document(grant, body).await?;
                 // As it is once the body is there.
                 let (owner, robot) = robots::owner(self.keys()?, robot).await?;
-                keys::create_for_robot(self.keys()?, &grant, &owner, &robot, new).await?
+                let access = &self.settings.access;
+                keys::create_for_robot(self.keys()?, access, &grant, &owner, &robot, new).await?
             }
             Op::RevokeRobotKey { robot, id } => {
                 self.keys()?.revoke(&Principal::robot(robot), id).await?;
@@ -117,7 +118,8 @@ impl Request<'_> {
             Op::CreateKey => {
                 let keys = self.keys()?;
                 let (grant, new) = self.document(grant, body).await?;
-                keys::create(keys, grant.principal(), new, grant.at()).await?
+                let access = &self.settings.access;
+                keys::create(keys, access, grant.principal(), new, grant.at()).await?
             }
             Op::RevokeKey { id } => {
                 self.keys()?.revoke(grant.principal(), id).await?;

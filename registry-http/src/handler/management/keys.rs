@@ -1,9 +1,12 @@
 //! API keys, of robots and of users.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use http::{Response, StatusCode};
-use registry_auth::{ApiKey, Keys, ManagementGrant, NewKey, Principal, Robot, Secret};
+use registry_auth::{
+    AccessControl, ApiKey, Keys, ManagementGrant, NewKey, Principal, Robot, Secret,
+};
 use registry_core::{ErrorKind, PageRequest, Result};
 use serde::Serialize;
 
@@ -34,6 +37,7 @@ pub(super) async fn list(
 /// Whoever makes a key for a robot could use it.
 pub(super) async fn create_for_robot(
     keys: &Keys,
+    access: &AccessControl,
     grant: &ManagementGrant,
     owner: &Principal,
     robot: &Robot,
@@ -41,29 +45,36 @@ pub(super) async fn create_for_robot(
 ) -> Result<Response<Body>> {
     let covered = new.scopes.as_deref().map(scopes).transpose()?;
     grant.require_giving(owner, covered.as_ref())?;
-    let new = requested(new, grant.at())?;
+    let new = requested(access, new, grant.at()).await?;
     show(owner, keys.create_for_robot(robot, new, grant.at()).await?)
 }
 
 pub(super) async fn create(
     keys: &Keys,
+    access: &AccessControl,
     owner: &Principal,
     new: RequestedKey,
     now: SystemTime,
 ) -> Result<Response<Body>> {
-    let new = requested(new, now)?;
+    let new = requested(access, new, now).await?;
     show(owner, keys.create(owner, new, now).await?)
 }
 
-fn requested(new: RequestedKey, now: SystemTime) -> Result<NewKey> {
+async fn requested(access: &AccessControl, new: RequestedKey, now: SystemTime) -> Result<NewKey> {
     let expires_at = new.expires_at.as_deref().map(time).transpose()?;
     if expires_at.is_some_and(|end| end <= now) {
         return Err(ErrorKind::RequestInvalid.error("a key must end later than now"));
     }
+    let scopes = new.scopes.as_deref().map(scopes).transpose()?;
+    let epochs = match &scopes {
+        Some(scopes) => access.epochs_of(scopes).await?,
+        None => BTreeMap::new(),
+    };
     Ok(NewKey {
         label: new.label,
-        scopes: new.scopes.as_deref().map(scopes).transpose()?,
+        scopes,
         expires_at,
+        epochs,
     })
 }
 

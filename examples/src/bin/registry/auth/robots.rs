@@ -93,6 +93,8 @@ pub(super) fn key(command: KeyCommand) -> Result<ExitCode, Failure> {
                     .then(|| Scopes::parse_exactly(scopes))
                     .transpose()?,
                 expires_at: expires,
+                // The storage may be in use by a server: the time of the key tells.
+                ..NewKey::default()
             };
             let (key, secret) = keys.create(&Principal::robot(&robot), new, now).await?;
             Ok(if place.json {
