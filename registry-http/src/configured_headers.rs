@@ -1,10 +1,12 @@
 //! Headers that the operator adds to answers, and what they change besides.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CACHE_CONTROL, COOKIE, ORIGIN,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use registry_auth::ClientCertificate;
 use registry_core::{ErrorKind, Result};
 
 use crate::Body;
@@ -69,6 +71,9 @@ impl ConfiguredHeaders {
     /// token `is_login`, whatever its method: one for a refresh token makes one, and may
     /// end another.
     ///
+    /// Where `*` lets in all sites, that is without what browsers add, as everywhere
+    /// (Fetch standard, "CORS protocol and credentials").
+    ///
     /// # Errors
     ///
     /// [`Denied`](ErrorKind::Denied).
@@ -84,12 +89,14 @@ impl ConfiguredHeaders {
         }
         let page = parts.headers.get(ORIGIN);
         let mut let_in = self.0.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter();
-        if let_in.any(|site| site == "*" || Some(site) == page) {
+        let has_credentials = browser_may_have_added_credentials(parts);
+        if let_in.any(|site| Some(site) == page || (site == "*" && !has_credentials)) {
             return Ok(());
         }
         Err(ErrorKind::Denied.error(
             "a page of another site asks for this; its origin has to be in the header \
-             `Access-Control-Allow-Origin` that the operator sets",
+             `Access-Control-Allow-Origin` that the operator sets, where `*` is for requests \
+             with a bearer token or without a login",
         ))
     }
 
@@ -126,6 +133,18 @@ fn is_of_another_site(headers: &HeaderMap, host: Option<&str>) -> bool {
         let page = page.to_str().ok().and_then(|page| page.split_once("://"));
         page.is_none_or(|(_, page)| host.is_none_or(|host| !page.eq_ignore_ascii_case(host)))
     })
+}
+
+/// Whether a request has what browsers add by themselves. A bearer token isn't: the
+/// page has to know it.
+fn browser_may_have_added_credentials(parts: &Parts) -> bool {
+    let mut logins = parts.headers.get_all(AUTHORIZATION).iter();
+    parts.extensions.get::<ClientCertificate>().is_some()
+        || parts.headers.contains_key(COOKIE)
+        || logins.any(|login| {
+            let scheme = login.as_bytes().split(|byte| *byte == b' ').next();
+            scheme.is_none_or(|scheme| !scheme.eq_ignore_ascii_case(b"bearer"))
+        })
 }
 
 /// Whether no cache that others share keeps an answer with this value.

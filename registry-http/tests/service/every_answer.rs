@@ -8,7 +8,7 @@ use crate::exchange::{
 };
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use registry_auth::{AccessControl, Login, Rules, TokenServer};
+use registry_auth::{AccessControl, Login, Rules};
 use registry_core::{Access, Action, Error, ErrorKind, Manifest, Reference, Registry, Result};
 use registry_http::RegistryService;
 use registry_storage::Engine;
@@ -195,69 +195,6 @@ async fn browsers_are_told_the_same_whatever_there_is() {
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_change_nothing_with_what_a_browser_has_saved() {
-    const HOST: &str = "host: registry.example:5000";
-    const UPLOADS: &str = "/v2/team/a/blobs/uploads/";
-    let others = [
-        &["sec-fetch-site: cross-site"][..],
-        &["sec-fetch-site: same-site", "origin: http://ui.example"],
-        &["origin: http://evil.example"],
-        &["origin: null"],
-    ];
-    let own = [
-        &[][..],
-        &[
-            "sec-fetch-site: same-origin",
-            "origin: http://registry.example:5000",
-        ],
-        &["sec-fetch-site: none"],
-        &["origin: http://registry.example:5000"],
-    ];
-    let ask = async |service: &RegistryService, method: Method, path: &str, more: &[&str]| {
-        let headers = [&[HOST, WRITER][..], more].concat();
-        call(service, method, path, &headers).await.status
-    };
-    let service = service().access(guards().tokens(TokenServer::ephemeral().unwrap()));
-    // A query for a token makes a refresh token where it asks for one.
-    let login = "/v2/token?offline_token=true";
-    for more in others {
-        let status = ask(&service, Method::GET, login, more).await;
-        assert_eq!(status, StatusCode::FORBIDDEN);
-    }
-    for more in own {
-        let status = ask(&service, Method::GET, login, more).await;
-        assert_eq!(status, StatusCode::OK);
-    }
-    for more in others {
-        assert_eq!(
-            ask(&service, Method::POST, UPLOADS, more).await,
-            StatusCode::FORBIDDEN
-        );
-        assert_eq!(
-            ask(&service, Method::GET, "/v2/", more).await,
-            StatusCode::OK
-        );
-    }
-    for more in own {
-        assert_eq!(
-            ask(&service, Method::POST, UPLOADS, more).await,
-            StatusCode::ACCEPTED
-        );
-    }
-    let open = guarded()
-        .header(
-            HeaderName::from_static("access-control-allow-origin"),
-            HeaderValue::from_static("http://ui.example"),
-        )
-        .unwrap();
-    let expected = [false, true, false, false];
-    for (more, let_in) in others.into_iter().zip(expected) {
-        let status = ask(&open, Method::POST, UPLOADS, more).await;
-        assert_eq!(status == StatusCode::ACCEPTED, let_in, "{more:?}");
-    }
-}
-
-#[tokio::test]
 async fn an_answer_that_nobody_may_keep_stays_one() {
     let service = service().header(
         HeaderName::from_static("cache-control"),
@@ -284,11 +221,11 @@ async fn addresses_are_absolute_only_if_the_host_is_known() {
     );
 }
 
-fn guarded() -> RegistryService {
+pub(crate) fn guarded() -> RegistryService {
     service().access(guards())
 }
 
-fn guards() -> AccessControl {
+pub(crate) fn guards() -> AccessControl {
     let rules = Rules::new()
         .user("reader", "team/**", &[Action::Pull])
         .user(
@@ -304,7 +241,7 @@ fn guards() -> AccessControl {
 }
 
 const READER: &str = "authorization: Basic cmVhZGVyOnNlY3JldA==";
-const WRITER: &str = "authorization: Basic d3JpdGVyOnNlY3JldA==";
+pub(crate) const WRITER: &str = "authorization: Basic d3JpdGVyOnNlY3JldA==";
 
 /// What a client can tell from an answer about a repository, whose name it knew
 /// before.

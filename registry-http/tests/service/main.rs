@@ -26,6 +26,7 @@ mod malformed;
 mod management;
 mod manifests;
 mod observed;
+mod other_sites;
 mod overtaken;
 mod read_only;
 mod tokens;
