@@ -316,10 +316,12 @@ impl Verdict {
             let said = self.reason.unwrap_or_default();
             let plain = said.chars().filter(|letter| !letter.is_control());
             let reason: String = plain.take(REASON_MAX).collect();
+            // Whoever denies isn't taken for denying nothing.
+            let denied = if actions.is_empty() { asked } else { actions };
             decision = decision.and(if reason.is_empty() {
-                Decision::deny_silently(actions)
+                Decision::deny_silently(denied)
             } else {
-                Decision::deny(actions, reason)
+                Decision::deny(denied, reason)
             });
         }
         Ok(decision)

@@ -384,6 +384,15 @@ async fn the_answer_decides_if_the_policies_leave_it_to_the_service() {
         ),
         (json!({"allow": true, "actions": []}), true, false),
         (json!({"deny": true, "actions": ["overwrite"]}), true, false),
+        // A denial is about something.
+        (json!({"deny": true, "actions": []}), false, false),
+        (json!({"allow": false, "actions": []}), false, false),
+        (
+            json!({"deny": true, "allow": true, "actions": []}),
+            false,
+            false,
+        ),
+        (json!({"deny": false, "actions": []}), true, false),
         (
             json!({"allow": true, "more": {"a": [1]}, "reason": null}),
             true,
