@@ -40,7 +40,7 @@ pub(super) struct KeptKey {
     pub(super) created: u64,
     /// How many nanoseconds after that: a repository may have been deleted in the
     /// same second.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub(super) created_nanos: u32,
     /// How many repositories of the names in its scopes had been deleted by then, as
     /// far as that was known.
@@ -144,10 +144,6 @@ impl KeptKey {
     pub(super) fn write(&self) -> Result<Vec<u8>> {
         write(self)
     }
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T> {
