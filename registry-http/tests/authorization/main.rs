@@ -17,6 +17,7 @@
     reason = "a test that can't go on fails"
 )]
 
+mod deleted;
 mod disabled;
 #[path = "../../src/endpoint.rs"]
 #[allow(
@@ -44,4 +45,5 @@ mod principals;
 mod routes;
 mod shared;
 mod spellings;
+mod unasked;
 mod world;

@@ -25,20 +25,25 @@ async fn ask(service: &RegistryService, method: &str, path: &str, who: &str) -> 
 }
 
 /// Pushes the same blob and the same manifest, tagged `v1`.
-async fn fill(service: &RegistryService, name: &str) {
+pub(crate) async fn fill(service: &RegistryService, name: &str) {
     let blob = digest("blob");
-    let push = format!("/v2/{name}/blobs/uploads/?digest={blob}");
-    let answer = send(service, "POST", &push, &user("root"), content("blob")).await;
+    let path = format!("/v2/{name}/blobs/uploads/?digest={blob}");
+    let answer = send(service, "POST", &path, &user("root"), content("blob")).await;
     assert_eq!(answer.status, 201, "{answer:?}");
+    push(service, name, "v1", "image").await;
+}
+
+/// Pushes a manifest.
+pub(crate) async fn push(service: &RegistryService, name: &str, tag: &str, what: &str) {
     let mut headers = user("root");
     headers.push(INDEX.to_owned());
-    let push = format!("/v2/{name}/manifests/v1");
-    let answer = send(service, "PUT", &push, &headers, content("image")).await;
+    let path = format!("/v2/{name}/manifests/{tag}");
+    let answer = send(service, "PUT", &path, &headers, content(what)).await;
     assert_eq!(answer.status, 201, "{answer:?}");
 }
 
 /// All the ways to ask for what is there.
-fn ways(name: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn ways(name: &str) -> Vec<(&'static str, String)> {
     let (image, blob) = (digest("image"), digest("blob"));
     let places = [
         "manifests/v1".to_owned(),
