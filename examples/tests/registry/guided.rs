@@ -386,6 +386,7 @@ fn a_key_ends_after_a_time_with_a_day_or_at_an_instant() {
         ("2020-01-31T12:00:00Z", "isn't later than now"),
         ("0d", "isn't later than now"),
         ("9999-12-31", "that is too long"),
+        ("99999999d", "that is too long"),
         ("500000000000000000d", "that is too long"),
         // Of which place it is nobody knows.
         ("9998-01-31T12:00:00", "is no time; write one such as"),

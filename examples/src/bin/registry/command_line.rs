@@ -375,6 +375,8 @@ fn end(text: &str) -> Result<SystemTime, String> {
     } else {
         now.checked_add(lifetime(text)?)
     };
+    // Behind the last instant that can be shown nobody sees when it ends.
+    let end = end.filter(|end| Timestamp::try_from(*end).is_ok());
     match end {
         Some(end) if end > now => Ok(end),
         Some(_) => Err("that isn't later than now".to_owned()),
