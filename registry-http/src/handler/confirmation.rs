@@ -136,6 +136,8 @@ impl Stream for Confirmed {
                         continue;
                     }
                     match ready!(self.body.as_mut().poll_next(cx)) {
+                        // In place of what came before it would let out everything.
+                        Some(Ok(bytes)) if bytes.is_empty() => {}
                         Some(Ok(bytes)) => {
                             if let Some(before) = self.held.replace(bytes) {
                                 return Poll::Ready(Some(Ok(before)));

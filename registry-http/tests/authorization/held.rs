@@ -730,6 +730,28 @@ async fn no_registry_gets_the_last_bytes_before() {
     }
 }
 
+/// Behind an empty piece nothing has to come.
+#[tokio::test]
+async fn no_empty_piece_lets_out_the_last_bytes_before() {
+    let place = Place::new(|access| access).await;
+    let eager = Arc::new(Eager::default());
+    let service = RegistryService::new(Arc::clone(&eager)).access(place.access.clone());
+    let push = &Push::of_a_blob();
+    for (disabled, status) in [(None, 201), (Some("ann"), 401)] {
+        eager.0.write().unwrap().clear();
+        let held = Held::begin(push, &service, &user("ann")).await;
+        place.rules.turn_into(&RULES, disabled);
+        let (_, rest) = push.parts();
+        for piece in [Bytes::new(), rest, Bytes::new(), Bytes::new()] {
+            held.rest.send(piece).unwrap();
+        }
+        drop(held.rest);
+        assert_eq!(held.answer.await.unwrap().status, status);
+        let is_there = *eager.0.read().unwrap() == content("blob");
+        assert_eq!(is_there, disabled.is_none());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_sends_for_ever_is_cut_off() {
     for disabled in [None, Some("ann")] {
