@@ -12,6 +12,13 @@
 mod asked;
 mod authorized;
 mod configured;
+#[path = "../../../registry-http/src/endpoint.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "only what requests can mean is needed of it"
+)]
+mod endpoint;
 mod enforced;
 mod exit_codes;
 mod exposed;
@@ -19,12 +26,26 @@ mod guided;
 mod headers;
 mod lasting;
 mod managed;
+#[path = "../../../registry-http/src/management_operation.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unexpected_cfgs,
+    reason = "only what requests can mean is needed of it"
+)]
+mod management_operation;
+mod matrix;
 mod mistakes;
 mod observed;
 mod program;
 mod protected;
 mod remarked;
 mod reviewed;
+#[path = "../../../registry-http/tests/authorization/routes.rs"]
+#[allow(dead_code, reason = "not all of a row is needed")]
+mod routes;
+#[path = "../../../registry-http/tests/authorization/spellings.rs"]
+mod spellings;
 mod started;
 mod stopped;
 mod told;
