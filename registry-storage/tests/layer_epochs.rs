@@ -35,6 +35,13 @@ struct Nothing;
 
 impl Registry for Nothing {}
 
+/// To registries that tell nothing.
+fn routes() -> Route {
+    Route::new()
+        .to("hub".parse().unwrap(), Nothing)
+        .to("other".parse().unwrap(), Nothing)
+}
+
 /// How often a repository of that name was deleted; `None` where nobody knows.
 async fn deleted(registry: &dyn Registry, repository: &str) -> Option<u64> {
     let epoch = registry.epochs()?.epoch(&repository.parse().unwrap()).await;
@@ -98,7 +105,6 @@ async fn where_its_name_leads() {
     for elsewhere in ["other/app", "nothing/app", "team/app"] {
         assert_eq!(deleted(&registry, elsewhere).await, Some(0), "{elsewhere}");
     }
-    assert_eq!(deleted(&Route::new(), "app").await, Some(0));
 }
 
 #[tokio::test]
@@ -109,7 +115,20 @@ async fn nobody_pretends_to_know() {
         Arc::new(Nothing.layer(ReadOnly)),
         Arc::new(Nothing.layer(prefix)),
         Arc::new(PullThrough::new(Arc::new(Nothing), Nothing)),
+        Arc::new(Route::new()),
+        Arc::new(routes()),
+        Arc::new(Route::new().otherwise(Nothing)),
     ] {
         assert_eq!(deleted(&registry, "app").await, None, "{registry:?}");
     }
+}
+
+#[tokio::test]
+async fn a_cache_of_routes_that_tell_nothing_tells_what_it_keeps() {
+    let cache = PullThrough::new(engine().await, routes().otherwise(Nothing));
+    assert_eq!(deleted(&cache, "team/app").await, Some(1));
+    let told = routes().otherwise(engine().await);
+    let cache = PullThrough::new(Engine::memory(), told);
+    assert_eq!(deleted(&cache, "team/app").await, Some(1));
+    assert_eq!(deleted(&cache, "hub/app").await, Some(0));
 }

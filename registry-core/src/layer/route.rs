@@ -266,7 +266,10 @@ impl Registry for Route {
     }
 
     fn epochs(&self) -> Option<&dyn Epochs> {
-        Some(self)
+        // Where none of them tells, it would only pretend to.
+        let mut registries = self.registries();
+        let is_told = registries.any(|registry| registry.epochs().is_some());
+        is_told.then_some(self as &dyn Epochs)
     }
 }
 
