@@ -60,15 +60,21 @@ pub(crate) enum Logins {
     Tokens,
 }
 
-/// The machine's clock, so many hours behind.
+/// The machine's clock, so many minutes behind.
 #[derive(Debug, Clone, Default)]
 struct Behind(Arc<AtomicU64>);
 
 impl Clock for Behind {
     fn now(&self) -> SystemTime {
-        let hours = self.0.load(Ordering::SeqCst);
-        SystemClock.now() - Duration::from_hours(hours)
+        let minutes = self.0.load(Ordering::SeqCst);
+        SystemClock.now() - Duration::from_mins(minutes)
     }
+}
+
+/// For storage, in which what happens was two minutes ago: another issuer's clock may be ahead
+/// by one.
+fn some_time_ago() -> Behind {
+    Behind(Arc::new(AtomicU64::new(2)))
 }
 
 /// Where a registry is, and how it is seen.
@@ -93,11 +99,14 @@ impl Contents {
             let directory = TempDir::new().unwrap();
             // It needn't survive anything.
             let root = Engine::root(directory.path(), Durability::None).await;
-            return (root.unwrap().build(), Self::Directory(directory));
+            let engine = root.unwrap().clock(some_time_ago()).build();
+            return (engine, Self::Directory(directory));
         }
         let metadata = Arc::new(MemoryMetadata::new());
         let blobs = MemoryBlobs::new();
-        let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata)).build();
+        let engine = Engine::builder(blobs.clone(), Arc::clone(&metadata))
+            .clock(some_time_ago())
+            .build();
         (engine, Self::Memory(metadata, blobs))
     }
 
@@ -256,8 +265,7 @@ impl World {
 
     /// Robots, and keys for everybody who shows one.
     async fn make_keys(&mut self, logins: Logins) {
-        // Not in the second in which something was deleted.
-        let now = SystemClock.now() + Duration::from_secs(2);
+        let now = SystemClock.now();
         for robot in ["ci", "other"] {
             let robot = self.keys.create_robot(robot, RobotChange::default(), now);
             robot.await.unwrap();
@@ -300,7 +308,7 @@ impl World {
             scopes,
             ..NewKey::default()
         };
-        let now = SystemClock.now() + Duration::from_secs(2);
+        let now = SystemClock.now();
         let (key, secret) = self.keys.create(&owner, new, now).await.unwrap();
         (key.id, secret)
     }
@@ -325,8 +333,12 @@ impl World {
             Given::Elsewhere => &self.other,
             _ => &self.service,
         };
-        let hours = if token.given == Given::LongAgo { 2 } else { 0 };
-        self.clock.0.store(hours, Ordering::SeqCst);
+        let minutes = if token.given == Given::LongAgo {
+            120
+        } else {
+            0
+        };
+        self.clock.0.store(minutes, Ordering::SeqCst);
         let all = scopes(Token {
             words: "*",
             ..token
@@ -476,9 +488,8 @@ pub(crate) async fn known(user_name: &str) -> Principal {
 fn given_elsewhere(given: Given) -> Option<SystemTime> {
     let now = SystemClock.now();
     match given {
-        // Not in the second in which something was deleted.
-        Given::Foreign => Some(now + Duration::from_secs(2)),
-        Given::ForeignBefore => Some(now - Duration::from_mins(1)),
+        Given::Foreign => Some(now),
+        Given::ForeignBefore => Some(now - Duration::from_mins(4)),
         Given::ForeignLongAgo => Some(now - Duration::from_hours(2)),
         _ => None,
     }
