@@ -532,17 +532,20 @@ fn stamp(entry: &Entry) -> [u8; 16] {
         text.extend_from_slice(&(part.len() as u64).to_le_bytes());
         text.extend_from_slice(part);
     };
-    let identities = || {
-        IDENTITIES
-            .iter()
-            .flat_map(|attribute| entry.values(attribute))
-    };
-    if identities().next().is_none() {
-        add(entry.name.as_bytes());
-    }
-    let changes = CHANGES.iter().flat_map(|attribute| entry.values(attribute));
-    for value in identities().chain(changes) {
-        add(value);
+    let mut identities = IDENTITIES.iter().map(|attribute| entry.values(attribute));
+    let is_identified = identities.any(|values| !values.is_empty());
+    add(if is_identified {
+        b""
+    } else {
+        entry.name.as_bytes()
+    });
+    for attribute in IDENTITIES.iter().chain(&CHANGES) {
+        // What one says isn't what the next one would.
+        let values = entry.values(attribute);
+        add(&(values.len() as u64).to_le_bytes());
+        for value in values {
+            add(value);
+        }
     }
     short(digest(&SHA256, &text).as_ref())
 }
@@ -650,6 +653,20 @@ mod tests {
 
     use super::message::Entry;
     use super::{Ldap, stamp};
+
+    #[test]
+    fn s_19_what_one_attribute_says_another_does_not() {
+        let attributes = ["entryUUID", "objectGUID", "pwdChangedTime", "pwdLastSet"];
+        let mut stamps = HashSet::new();
+        for first in attributes {
+            stamps.insert(stamp(&Entry::named("a".to_owned()).with(first, "1")));
+            for second in attributes.into_iter().filter(|second| *second != first) {
+                let entry = Entry::named("a".to_owned()).with(first, "1");
+                stamps.insert(stamp(&entry.with(second, "2")));
+            }
+        }
+        assert_eq!(stamps.len(), 4 + 4 * 3);
+    }
 
     proptest! {
         /// However a text is parted into a name and a password, and whatever looks like
