@@ -15,6 +15,7 @@ use registry_core::{ErrorKind, Result};
 use self::called::Called;
 pub(crate) use self::called::nobody_in_particular;
 pub(crate) use self::identity::Identity;
+#[cfg(feature = "token")]
 pub(crate) use self::limits::AHEAD_MAX;
 pub use self::limits::{TokenIssuer, TokenLimits};
 use crate::authenticator::CUSTOM;
