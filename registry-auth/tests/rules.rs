@@ -722,6 +722,28 @@ fn a_group_without_members_and_changes_by_everybody_are_remarked_on() {
 }
 
 #[test]
+fn a_robot_that_may_do_it_as_one_of_the_users_is_remarked_on() {
+    let robot = "robot ci may pull, push v* to team-a/**";
+    for (of_users, is_told) in [
+        ("users are writers of **", true),
+        ("users may pull, push team-a/**", true),
+        ("users except robots are writers of **", false),
+        ("users are readers of **", false),
+        ("users are writers of team-b/**", false),
+        ("users may pull, push w* to **", false),
+    ] {
+        let remarks = rules(&[of_users, robot]).remarks();
+        let told = remarks.iter().any(|remark| {
+            let is_meant = remark.kind == RemarkKind::RobotAmongUsers;
+            is_meant && remark.rule == robot && remark.to_string().contains("except robots")
+        });
+        assert_eq!(told, is_told, "{of_users}: {remarks:?}");
+    }
+    let pulls = rules(&["users are readers of **", "robot ci may pull team-a/**"]);
+    assert_eq!(pulls.remarks(), []);
+}
+
+#[test]
 fn remarks_take_conditions_into_account() {
     let rule = |sentence: &str| sentence.parse::<Rule>().unwrap();
     let (push, pull) = (

@@ -58,9 +58,14 @@ impl Authority {
     }
 
     fn issue(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>) -> Shown {
+        self.vouch(name, usages, IsCa::NoCa)
+    }
+
+    fn vouch(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>, is_ca: IsCa) -> Shown {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = usages;
+        params.is_ca = is_ca;
         let key = KeyPair::generate().unwrap();
         let made = params.signed_by(&key, &self.issuer).unwrap();
         Shown {
@@ -316,9 +321,12 @@ async fn why_a_certificate_is_refused_is_told_to_the_operator_once_in_a_while() 
     assert_eq!(running.ask(Some(&for_servers), &[]).await, None);
     let old = clients.client("a-canary").of_version_1();
     assert_eq!(running.ask(Some(&old), &[]).await, None);
+    let is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = clients.vouch("a-canary", Vec::new(), is_ca);
+    assert_eq!(running.ask(Some(&authority), &[]).await, None);
     assert_eq!(running.ask(None, &[]).await, None);
-    let lines = log.lines(4).await;
-    assert_eq!(lines.len(), 4, "{lines:#?}");
+    let lines = log.lines(5).await;
+    assert_eq!(lines.len(), 5, "{lines:#?}");
     for (line, [said, reason]) in lines.iter().zip([
         ["a client's certificate was refused", "UnknownIssuer"],
         [
@@ -329,6 +337,7 @@ async fn why_a_certificate_is_refused_is_told_to_the_operator_once_in_a_while() 
             "a client's certificate was refused",
             "UnsupportedCertVersion",
         ],
+        ["a client's certificate was refused", "CaUsedAsEndEntity"],
         ["shows no certificate", "peer sent no certificates"],
     ]) {
         let is_told = line.contains("WARN") && line.contains("address=127.0.0.1");

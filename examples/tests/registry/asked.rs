@@ -66,6 +66,16 @@ fn whose_tokens_end_is_said_as_far_as_it_is_known() {
 }
 
 #[test]
+fn whoever_ends_the_tokens_of_a_user_hears_of_the_robot_of_that_name() {
+    let setup = Setup::after("\"$0\" auth robot create ci --root data >robot").directory("data");
+    let revoke = ["auth", "token", "revoke", "ci", "--root", "data"];
+    let end = setup.arguments(&revoke).run();
+    assert!(end.status.success(), "{end:?}");
+    let namesake = "; there is a robot of this name, whose tokens weren't: write `robot ci`";
+    assert!(end.stdout.contains(namesake), "{end:?}");
+}
+
+#[test]
 fn a_key_in_the_place_of_a_name_is_refused_and_not_shown() {
     let named = format!("user {KEY}");
     for arguments in [

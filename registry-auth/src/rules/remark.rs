@@ -34,6 +34,8 @@ pub enum RemarkKind {
     /// It lets jobs change content without asking whose they are, and everybody can
     /// have a job at many an issuer.
     OpenToJobs,
+    /// It lets a robot change content that all users may change, of whom it is one.
+    RobotAmongUsers,
     /// It names a group that has no members here; others may say who is in it.
     UnknownGroup {
         /// The group.
@@ -54,6 +56,9 @@ pub enum RemarkKind {
     Ended,
 }
 
+/// What changes content.
+const CHANGES: [Action; 3] = [Action::Push, Action::Overwrite, Action::Delete];
+
 impl Rules {
     /// What may be a mistake, in the order of the rules.
     ///
@@ -70,8 +75,7 @@ impl Rules {
             if self.is_push_without_pull(rule) {
                 kinds.push(RemarkKind::PushWithoutPull);
             }
-            let changes = [Action::Push, Action::Overwrite, Action::Delete];
-            if rule.is_from_anywhere() && changes.into_iter().any(|action| rule.allows(action)) {
+            if rule.is_from_anywhere() && CHANGES.into_iter().any(|action| rule.allows(action)) {
                 kinds.extend(match rule.who() {
                     Who::Anyone => Some(RemarkKind::OpenToChanges),
                     Who::Workload { claims, .. } if !claims.iter().any(tells_whose) => {
@@ -79,6 +83,9 @@ impl Rules {
                     }
                     _ => None,
                 });
+            }
+            if self.is_for_one_of_many(rule) {
+                kinds.push(RemarkKind::RobotAmongUsers);
             }
             if rule.administers_part() {
                 kinds.push(RemarkKind::AdminOfPart);
@@ -152,6 +159,22 @@ impl Rules {
             })
     }
 
+    /// Whether it lets a robot do what another rule lets all users do there, with any tag.
+    fn is_for_one_of_many(&self, rule: &Rule) -> bool {
+        let changes = || CHANGES.into_iter().filter(|action| rule.allows(*action));
+        let of_users = |other: &&Rule| {
+            *other.who() == Who::SignedIn
+                && other.is_about_all_tags()
+                && changes().all(|action| other.allows(action))
+        };
+        matches!(rule.who(), Who::Robot(_) | Who::Robots)
+            && changes().next().is_some()
+            && rule.repositories().iter().all(|pattern| {
+                let mut others = self.entries.iter().filter(of_users);
+                others.any(|other| other.holds_where(rule, pattern))
+            })
+    }
+
     fn groups_of(&self, who: &Who) -> Option<&BTreeSet<String>> {
         match who {
             Who::User(name) => self.groups.of_users.get(name),
@@ -210,6 +233,10 @@ impl fmt::Display for RemarkKind {
                 "no claim here says whose job it is, and at issuers such as GitHub everybody can \
                  have one; name such a claim, as `repository=` or `repository_owner_id=` at \
                  GitHub, `project_path=` or `namespace_id=` at GitLab, `sub=` elsewhere",
+            ),
+            Self::RobotAmongUsers => f.write_str(
+                "robots are `users`, too, whom another rule lets do this with any tag; if they \
+                 aren't meant there, write `users except robots`",
             ),
             Self::UnknownGroup {
                 name,

@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::mem::{Discriminant, discriminant};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::{CertificateError, Error};
+use rustls::Error;
 use tokio::time::Instant;
 
 use crate::Peer;
@@ -32,8 +31,9 @@ struct Lately {
     told: HashSet<(IpAddr, Reason)>,
 }
 
-/// Why, as far as it is told apart: nothing if there was no certificate.
-type Reason = Option<Discriminant<CertificateError>>;
+/// Why, in the words of the library without what they are about: nothing if there was no
+/// certificate.
+type Reason = Option<String>;
 
 impl RefusedClients {
     /// Tells why no connection was made, if that is for want of a good certificate.
@@ -41,21 +41,22 @@ impl RefusedClients {
     pub(super) fn tell(&self, peer: Peer, error: &io::Error) {
         let error = error.get_ref().and_then(|error| error.downcast_ref());
         let reason = match error {
-            Some(Error::InvalidCertificate(reason)) => Some(discriminant(reason)),
+            Some(Error::InvalidCertificate(reason)) => Some(words(&format!("{reason:?}"))),
             Some(Error::NoCertificatesPresented) => None,
             _ => return,
         };
+        let has_certificate = reason.is_some();
         let Some(error) = error.filter(|_| self.is_news(peer.household(), reason)) else {
             return;
         };
         let address = peer.address;
         let error: String = error.to_string().chars().take(REASON_MAX).collect();
-        if reason.is_some() {
+        if has_certificate {
             tracing::warn!(
                 %address,
                 error,
-                "a client's certificate was refused: it has to be of version 3, for clients, valid \
-                 now, and signed by one of the authorities"
+                "a client's certificate was refused: it has to be of version 3, for clients, no \
+                 authority's own, valid now, and signed by one of the authorities"
             );
         } else {
             tracing::warn!(%address, error, "a client was refused that shows no certificate");
@@ -74,4 +75,10 @@ impl RefusedClients {
         }
         lately.told.len() < LINES_MAX && lately.told.insert((household, reason))
     }
+}
+
+/// What a reason begins with, up to what differs from one certificate to another.
+fn words(reason: &str) -> String {
+    let is_of_words = |char: &char| char.is_ascii_alphanumeric() || *char == '(';
+    reason.chars().take_while(is_of_words).collect()
 }

@@ -109,7 +109,14 @@ async fn revoke(holder: Option<Principal>, root: &Path, users: Option<&Users>) -
     } else {
         knows(&keys, &holder, users).await?
     };
+    let is_user = holder.kind() == PrincipalKind::User && known != Some(true);
+    let has_namesake = is_user && keys.robot(holder.name()).await?.is_some();
+    let namesake = format!(
+        "; there is a robot of this name, whose tokens weren't: write `robot {}` for it",
+        holder.name()
+    );
     let doubt = match (holder.kind(), known) {
+        _ if has_namesake => &*namesake,
         (_, Some(true)) => "",
         (PrincipalKind::Robot, _) => {
             "; there is no such robot here, so it was only noted that none are good: check the name"
