@@ -34,6 +34,8 @@ use self::source::Source;
 #[cfg(feature = "keys")]
 use crate::Keys;
 use crate::guard::Guard;
+#[cfg(feature = "keys")]
+use crate::keys::require_few_repositories;
 use crate::policy::Open;
 use crate::rate::Rates;
 #[cfg(feature = "token")]
@@ -182,9 +184,11 @@ impl AccessControl {
     ///
     /// # Errors
     ///
-    /// Those of the storage.
+    /// [`RequestInvalid`](ErrorKind::RequestInvalid) if they are about more than 100
+    /// repositories, and those of the storage.
     #[cfg(feature = "keys")]
     pub async fn epochs_of(&self, scopes: &Scopes) -> Result<BTreeMap<RepositoryName, u64>> {
+        require_few_repositories(scopes)?;
         let mut found = BTreeMap::new();
         if self.knows_epochs() {
             for (repository, _) in scopes.repositories() {

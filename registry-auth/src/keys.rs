@@ -27,6 +27,9 @@ const KEYS_MAX: usize = 64;
 /// How many keys all may have who have or had one name: they are counted together.
 const NAME_KEYS_MAX: usize = 1024;
 
+/// How many repositories a key is for that isn't for all.
+const REPOSITORIES_MAX: usize = 100;
+
 /// The longest name of a robot, and the longest text that belongs to one.
 const TEXT_MAX: usize = 128;
 
@@ -294,8 +297,8 @@ impl Keys {
     /// # Errors
     ///
     /// * [`RequestInvalid`](ErrorKind::RequestInvalid) if the owner is neither, if
-    ///   it has 64 keys already, if there are 1024 of all who have or had its name, or
-    ///   if the label is too long.
+    ///   it has 64 keys already, if there are 1024 of all who have or had its name, if
+    ///   the label is too long, or if the scopes are about more than 100 repositories.
     /// * [`NotFound`](ErrorKind::NotFound) if there is no such robot.
     pub async fn create(
         &self,
@@ -345,6 +348,9 @@ impl Keys {
         now: SystemTime,
     ) -> Result<(ApiKey, Secret)> {
         kept::check_text(&key.label)?;
+        if let Some(scopes) = &key.scopes {
+            require_few_repositories(scopes)?;
+        }
         self.require_room(owner).await?;
         let text = KeyText::new(holder_key(owner), short(&identity()?))?;
         let kept = KeptKey {
@@ -354,14 +360,14 @@ impl Keys {
             source: owner.source().to_owned(),
             identity: owner.identity().map(kept::digits),
             label: key.label,
-            scopes: key.scopes.map(|scopes| scopes.to_string()),
             created: seconds(now),
-            created_nanos: nanoseconds(now),
+            created_nanos: key.scopes.is_some().then(|| nanoseconds(now)),
             epochs: key
                 .epochs
                 .into_iter()
                 .map(|(repository, number)| (repository.to_string(), number))
                 .collect(),
+            scopes: key.scopes.map(|scopes| scopes.to_string()),
             used: None,
         };
         let record = format!("{}{}", keys_of(owner), text.id);
@@ -628,4 +634,15 @@ impl fmt::Debug for Keys {
             .field("records", &self.records)
             .finish_non_exhaustive()
     }
+}
+
+/// Refuses scopes of a key about more repositories than are looked at for one.
+pub(crate) fn require_few_repositories(scopes: &Scopes) -> Result<()> {
+    if scopes.repositories().count() > REPOSITORIES_MAX {
+        return Err(ErrorKind::RequestInvalid.error(format!(
+            "a key with scopes is for {REPOSITORIES_MAX} repositories at most; leave the scopes out, \
+             or make several keys"
+        )));
+    }
+    Ok(())
 }

@@ -314,12 +314,10 @@ impl TokenServer {
             // Nobody's gives what everybody has anyway: to write that down would only let
             // strangers fill the disk.
             Ok(verified) if verified.holder().kind() != PrincipalKind::Anonymous => {
-                let revoked = verified.revocable();
-                let revoked = revoked.revoke(&*self.records, now, HELD, LONGEST);
-                if revoked.await? {
-                    refresh::end_all(&*self.records, verified.holder()).await?;
-                }
-                Ok(())
+                let (revoked, holder) = (verified.revocable(), verified.holder());
+                revoked
+                    .revoke(&*self.records, holder, now, HELD, LONGEST)
+                    .await
             }
             _ => Ok(()),
         }

@@ -136,6 +136,30 @@ impl Scene {
         token(&self.access, with, "").await.unwrap()
     }
 
+    /// A token for these credentials, as a header, and a refresh token.
+    async fn lasting(&self, with: &str) -> (String, Secret) {
+        let sent = headers(Some(with));
+        let sender = Sender::new(&sent, RequestOrigin::default());
+        let request = TokenRequest::from_query(LASTING).unwrap();
+        let answer = self.access.issue(&sender, &request).await.unwrap();
+        let refresh_token = answer.refresh_token.expect("the records are kept");
+        (bearer(&answer.token), refresh_token)
+    }
+
+    /// A token for a refresh token, if it is good.
+    async fn refreshed(&self, refresh_token: &Secret) -> Option<String> {
+        let form = format!(
+            "grant_type=refresh_token&service=registry&scope=repository:team/a:pull\
+             &refresh_token={}",
+            refresh_token.expose()
+        );
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        let nobody = headers(None);
+        let sender = Sender::new(&nobody, RequestOrigin::default());
+        let answer = self.access.issue(&sender, &request).await.ok()?;
+        Some(bearer(&answer.token))
+    }
+
     /// Has a token made and ends it.
     async fn revoke_one(&self, with: &str) {
         let one = self.token(with).await;
@@ -197,6 +221,9 @@ async fn token(access: &AccessControl, authorization: &str, query: &str) -> Opti
 }
 
 const CI: &str = "/v2/ci/app/tags/list";
+
+/// Asks for a refresh token, too.
+const LASTING: &str = "scope=repository:team/a:pull&offline_token=true&service=registry";
 
 #[tokio::test]
 async fn s_18_a_key_means_the_same_however_it_is_sent() {
@@ -738,19 +765,6 @@ async fn tokens_for_a_key_of_a_user_end_with_it() {
     let scene = scene();
     let ann = scene.ann().await;
     let pull = async |way: &str| ask(&scene.access, way, Method::GET, "/v2/team/a/tags/list").await;
-    let refreshed = async |refresh_token: &Secret| {
-        let form = format!(
-            "grant_type=refresh_token&service=registry&scope=repository:team/a:pull\
-             &refresh_token={}",
-            refresh_token.expose()
-        );
-        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
-        let nobody = headers(None);
-        let sender = Sender::new(&nobody, RequestOrigin::default());
-        let answer = scene.access.issue(&sender, &request).await;
-        answer.map(|answer| bearer(&answer.token))
-    };
-    let query = "scope=repository:team/a:pull&offline_token=true&service=registry";
     for expires in [false, true] {
         let new = NewKey {
             expires_at: expires.then(|| scene.clock.now() + Duration::from_mins(2)),
@@ -758,17 +772,15 @@ async fn tokens_for_a_key_of_a_user_end_with_it() {
         };
         let (id, secret) = scene.key(&ann, new).await;
         let (_, other) = scene.key(&ann, NewKey::default()).await;
-        let sent = headers(Some(&basic("ann", secret.expose())));
-        let sender = Sender::new(&sent, RequestOrigin::default());
-        let request = TokenRequest::from_query(query).unwrap();
-        let answer = scene.access.issue(&sender, &request).await.unwrap();
-        let refresh_token = answer.refresh_token.expect("the records are kept");
-        let mut tokens = vec![bearer(&answer.token)];
+        let (first, refresh_token) = scene.lasting(&basic("ann", secret.expose())).await;
+        let mut tokens = vec![first];
         // One that was got for it, and one for a refresh token.
-        tokens.push(token(&scene.access, &tokens[0], query).await.unwrap());
-        tokens.push(refreshed(&refresh_token).await.unwrap());
-        let by_another = token(&scene.access, &bearer(&other), query).await.unwrap();
-        let by_password = token(&scene.access, &basic("ann", "ann's"), query)
+        tokens.push(token(&scene.access, &tokens[0], LASTING).await.unwrap());
+        tokens.push(scene.refreshed(&refresh_token).await.unwrap());
+        let by_another = token(&scene.access, &bearer(&other), LASTING)
+            .await
+            .unwrap();
+        let by_password = token(&scene.access, &basic("ann", "ann's"), LASTING)
             .await
             .unwrap();
         for token in &tokens {
@@ -782,7 +794,7 @@ async fn tokens_for_a_key_of_a_user_end_with_it() {
         for token in &tokens {
             assert_eq!(pull(token).await, Err(ErrorKind::Unauthorized));
         }
-        assert!(refreshed(&refresh_token).await.is_err());
+        assert_eq!(scene.refreshed(&refresh_token).await, None);
         for token in [&by_another, &by_password] {
             pull(token).await.unwrap();
         }
@@ -933,7 +945,7 @@ async fn whoever_revokes_tokens_of_many_keys_does_not_fill_the_disk() {
     let scene = scene();
     let ann = scene.ann().await;
     let (_, other) = scene.key(&ann, NewKey::default()).await;
-    let other = scene.token(&bearer(&other)).await;
+    let (other, refresh_token) = scene.lasting(&bearer(&other)).await;
     let kept = async || {
         let page = PageRequest::first(1000);
         scene
@@ -944,6 +956,12 @@ async fn whoever_revokes_tokens_of_many_keys_does_not_fill_the_disk() {
             .items
             .len()
     };
+    let refreshes = async || {
+        let page = PageRequest::first(1000);
+        let found = scene.records.list("refresh/", page).await.unwrap();
+        found.items.len()
+    };
+    assert_eq!(refreshes().await, 1);
     for count in [500, 400, 100] {
         let (id, secret) = scene.key(&ann, NewKey::default()).await;
         for _ in 0..count {
@@ -951,6 +969,7 @@ async fn whoever_revokes_tokens_of_many_keys_does_not_fill_the_disk() {
         }
         scene.keys.revoke(&ann, &id).await.unwrap();
         assert!(scene.is_known(&other).await);
+        assert!(scene.refreshed(&refresh_token).await.is_some());
     }
     assert_eq!(kept().await, 1000);
     let (_, secret) = scene.key(&ann, NewKey::default()).await;
@@ -961,6 +980,8 @@ async fn whoever_revokes_tokens_of_many_keys_does_not_fill_the_disk() {
     assert_eq!(kept().await, 1);
     // There is no telling any more which of hers.
     assert!(!scene.is_known(&other).await && scene.is_known(&robots).await);
+    assert_eq!(scene.refreshed(&refresh_token).await, None);
+    assert_eq!(refreshes().await, 0);
 }
 
 #[tokio::test]

@@ -38,10 +38,10 @@ pub(super) struct KeptKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scopes: Option<String>,
     pub(super) created: u64,
-    /// How many nanoseconds after that: a repository may have been deleted in the
-    /// same second.
-    #[serde(default)]
-    pub(super) created_nanos: u32,
+    /// How many nanoseconds after that, if there are scopes: a repository may have been
+    /// deleted in the same second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) created_nanos: Option<u32>,
     /// How many repositories of the names in its scopes had been deleted by then, as
     /// far as that was known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -127,7 +127,7 @@ impl KeptKey {
             return Ok(None);
         };
         let scopes = Scopes::parse([scopes.as_str()]);
-        let nanos = Duration::from_nanos(self.created_nanos.into());
+        let nanos = Duration::from_nanos(self.created_nanos.unwrap_or_default().into());
         let second = time(self.created);
         let created_at = second.checked_add(nanos).unwrap_or(second);
         let mut limits = TokenLimits::new(scopes, TokenIssuer::Own, created_at);

@@ -14,7 +14,9 @@ pub(crate) const AHEAD_MAX: Duration = Duration::from_mins(1);
 pub enum TokenIssuer {
     /// This registry.
     Own,
-    /// Another service, which this registry trusts.
+    /// Another service, which this registry trusts. Its clock may be ahead by a minute: a
+    /// token that doesn't say which repository of a name it is for is refused if it was
+    /// made up to a minute after that was deleted.
     Foreign,
 }
 

@@ -169,7 +169,7 @@ impl Rules {
         };
         matches!(rule.who(), Who::Robot(_) | Who::Robots)
             && changes().next().is_some()
-            && rule.repositories().iter().all(|pattern| {
+            && rule.repositories().iter().any(|pattern| {
                 let mut others = self.entries.iter().filter(of_users);
                 others.any(|other| other.holds_where(rule, pattern))
             })

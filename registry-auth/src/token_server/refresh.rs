@@ -3,8 +3,8 @@
 //! One is 256 random bits. Kept is who holds it and a hash of it, so that nobody
 //! who reads the records can use it.
 //!
-//! Docker, podman, skopeo and oras redeem the one that they were given when
-//! somebody logged in, again and again, and keep no other: that one is used twice
+//! Docker redeems the one that it was given when somebody logged in, again and again,
+//! and keeps no other, and so do others that use its file: that one is used twice
 //! is no sign of theft, and doesn't end it. A client that asks for another one
 //! loses the old one. Whoever stole one ends with the login that it came from: no
 //! later one is good for longer.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use registry_core::{Expected, PageRequest, Records, Result};
 
-use super::refresh::holder_key;
+use super::refresh::{self, holder_key};
 #[cfg(feature = "keys")]
 use crate::Keys;
 use crate::Principal;
@@ -68,15 +68,16 @@ impl Revocable {
 
     /// Revokes it at `now`, or all that were got as it was if many of these were revoked.
     /// `held` is for how long that is kept after its end, and `longest` how long any
-    /// token lives. Tells whether so many of its holder were revoked that everything of its
-    /// holder is to end.
+    /// token lives. If many of its `holder` were revoked, all that this one got ends, refresh
+    /// tokens too.
     pub(super) async fn revoke(
         &self,
         records: &dyn Records,
+        holder: &Principal,
         now: SystemTime,
         held: Duration,
         longest: Duration,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let made = seconds(self.issued_at).to_string().into_bytes();
         let end = self.expires_at.checked_add(held);
         let page = PageRequest::first(MOST_OF_HOLDER);
@@ -88,7 +89,7 @@ impl Revocable {
         let is_known = others.iter().any(|other| other.key == self.token);
         if is_known || (!is_full && others.len() < MOST) {
             records.put(&self.token, Expected::Any, made, end).await?;
-            return Ok(false);
+            return Ok(());
         }
         // Another server's clock may be ahead.
         let of_others = others
@@ -103,6 +104,10 @@ impl Revocable {
             &self.all_siblings
         };
         write_until(records, ended, until, kept).await?;
+        if is_full {
+            // Before anything is removed: whoever tries again finds it full again.
+            refresh::end_all(records, holder).await?;
+        }
         for other in others {
             records.remove(&other.key, Expected::Any).await?;
         }
@@ -112,7 +117,7 @@ impl Revocable {
             "end which were got with the same key, or with a login"
         };
         tracing::warn!("somebody revoked so many tokens one by one that all {which}");
-        Ok(is_full)
+        Ok(())
     }
 }
 
@@ -140,13 +145,18 @@ pub(super) async fn revoke_all(
     write_until(records, &key, now, longest).await
 }
 
-/// Writes under `key` that all tokens until then were revoked.
+/// Writes under `key` that all tokens until then were revoked, or until later if that is
+/// written there: another server's clock may have been ahead.
 async fn write_until(
     records: &dyn Records,
     key: &str,
     until: SystemTime,
     kept: Duration,
 ) -> Result<()> {
+    let written = records.get(key).await?;
+    let written = written.and_then(|record| read_seconds(&record.value));
+    let written = written.and_then(|since| UNIX_EPOCH.checked_add(since));
+    let until = written.map_or(until, |written| written.max(until));
     let value = seconds(until).to_string().into_bytes();
     let end = until.checked_add(kept);
     records.put(key, Expected::Any, value, end).await?;

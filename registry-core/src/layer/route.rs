@@ -30,7 +30,8 @@ use crate::{
 ///
 /// Blobs are mounted only within one registry; across two the client is asked
 /// to upload. A registry that doesn't list its repositories adds none to the
-/// list of all.
+/// list of all. Repositories of one that has no [epochs](crate::Registry::epochs) count
+/// as never deleted, where others have some.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     /// The longest start first.

@@ -3,18 +3,19 @@
 mod astray;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
-use registry_core::Result;
+use registry_core::{Clock, Result, SystemClock};
 use registry_http::registry_auth::{
     AccessControl, Authenticator, Caller, Credentials, Keys, MemoryRecords, Principal, Rules,
     Standing, TokenServer,
 };
 use registry_http::{Administration, RegistryService};
-use registry_storage::Engine;
+use registry_storage::{Engine, MemoryBlobs, MemoryMetadata};
 use serde_json::{Value, json};
 
 use crate::exchange::{Answer, INDEX, call, index, nothing, pieces, request, send, whole};
@@ -47,6 +48,10 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    scene_over(Engine::memory())
+}
+
+fn scene_over(engine: Engine) -> Scene {
     let rules = [
         "user root is admin of **",
         "user keeper may administer, audit **",
@@ -61,7 +66,6 @@ fn scene() -> Scene {
     let directory = tempfile::tempdir().unwrap();
     let records = Arc::new(MemoryRecords::new());
     let keys = Keys::new(Arc::clone(&records));
-    let engine = Engine::memory();
     let access = AccessControl::new(rules.check().unwrap())
         .authenticator(People)
         .keys(keys.clone())
@@ -340,12 +344,73 @@ async fn a_key_covers_what_was_asked_and_ends_when_it_was_said() {
         ("expires_at", json!("tomorrow")),
         ("expires_at", json!(4_000_000_000_u64)),
         ("label", json!("two\nlines")),
+        ("scopes", json!(scopes_of(101))),
     ] {
         let mut new = json!({});
         new[member] = value.clone();
         let refused = scene.ask("ann", Method::POST, "keys", new).await;
         assert_eq!(refused.status, 400, "{value}");
     }
+    let most = json!({"scopes": scopes_of(100)});
+    scene.make("ann", "keys", most).await;
+}
+
+fn scopes_of(count: usize) -> Vec<String> {
+    let scope = |number| format!("repository:team/app{number}:pull");
+    (0..count).map(scope).collect()
+}
+
+/// Two minutes behind.
+#[derive(Debug)]
+struct Behind;
+
+impl Clock for Behind {
+    fn now(&self) -> SystemTime {
+        SystemClock.now() - Duration::from_mins(2)
+    }
+}
+
+/// What is deleted was so before the key was made, as far as the clocks tell.
+#[tokio::test]
+async fn s_32_a_key_is_for_the_repository_that_was_there_whatever_the_clocks_say() {
+    let engine = Engine::builder(MemoryBlobs::new(), MemoryMetadata::new());
+    let scene = scene_over(engine.clock(Behind).build());
+    let make = async |who: &str, path: &str| {
+        let scopes = json!({"scopes": ["repository:team/app:pull"]});
+        let key = scene.make(who, path, scopes).await;
+        basic("", key["secret"].as_str().unwrap())
+    };
+    let tags = async |key: &str| {
+        let path = "/v2/team/app/tags/list";
+        let answer = call(&scene.service, Method::GET, path, &[key]).await;
+        answer.status.as_u16()
+    };
+    scene.make("root", "robots", json!({"name": "ci"})).await;
+    fill(&scene).await;
+    let keys = [
+        make("ann", "keys").await,
+        make("root", "robots/ci/keys").await,
+    ];
+    for key in &keys {
+        assert_eq!(tags(key).await, 200);
+    }
+    let path = "repositories/team/app";
+    let deleted = scene.ask("root", Method::DELETE, path, Value::Null).await;
+    assert_eq!(deleted.status, 204);
+    fill(&scene).await;
+    for key in &keys {
+        assert_eq!(tags(key).await, 401);
+    }
+    assert_eq!(tags(&make("ann", "keys").await).await, 200);
+}
+
+async fn fill(scene: &Scene) {
+    let root = basic("root", "right");
+    let kind = format!("content-type: {INDEX}");
+    let headers = [&*root, &*kind];
+    let uri = "/v2/team/app/manifests/v1";
+    let pushed = request(&Method::PUT, uri, &headers, whole(index("app", None)));
+    assert_eq!(send(&scene.service, pushed).await.status, 201);
 }
 
 #[tokio::test]
@@ -547,18 +612,7 @@ async fn tokens_of_somebody_end_and_so_do_all_of_them() {
 #[tokio::test]
 async fn a_repository_is_deleted_by_who_administers_it() {
     let scene = scene();
-    let fill = async || {
-        let root = basic("root", "right");
-        let uri = "/v2/team/app/manifests/v1";
-        let kind = format!("content-type: {INDEX}");
-        let index = index("app", None);
-        let pushed = send(
-            &scene.service,
-            request(&Method::PUT, uri, &[&root, &kind], whole(index)),
-        );
-        assert_eq!(pushed.await.status, 201);
-    };
-    fill().await;
+    fill(&scene).await;
     let delete = async |who: &str, path: &str| {
         let path = format!("repositories/{path}");
         scene
@@ -585,7 +639,7 @@ async fn a_repository_is_deleted_by_who_administers_it() {
     assert_eq!(delete("ann", "team/%61pp").await, 204);
     // The token was for the one that is gone.
     assert_eq!(tags().await, 401);
-    fill().await;
+    fill(&scene).await;
     assert_eq!(tags().await, 401);
 
     // Where nothing is deleted, nothing is.

@@ -108,7 +108,7 @@ fn is_login(behind: &str) -> bool {
 /// What it costs, and the hash itself.
 fn is_hash(behind: &str) -> bool {
     let whole = behind.find([' ', '"', '\n']).unwrap_or(behind.len());
-    whole >= 20 && behind.contains('$')
+    whole >= 20 && behind.get(..whole).is_some_and(|hash| hash.contains('$'))
 }
 
 #[cfg(test)]

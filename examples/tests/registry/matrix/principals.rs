@@ -1,5 +1,6 @@
 //! Everybody who asks, and what they show.
 
+use registry_tests::harness::silence::{self, PASSWORD};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -94,7 +95,7 @@ async fn token(address: &str, user: Option<&str>, words: &str) -> String {
     );
     let request = Client::new().get(url);
     let request = match user {
-        Some(user) => request.basic_auth(user, Some("right")),
+        Some(user) => request.basic_auth(user, Some(PASSWORD)),
         None => request,
     };
     let answer = request.send().await.unwrap();
@@ -121,7 +122,7 @@ async fn elsewhere(program: &Program, tokens: TokenServer, is_old: bool) -> Stri
 
 /// Everybody who asks something of `world`.
 pub(crate) async fn everybody(world: &mut World) -> Vec<Somebody> {
-    let password = |name| Somebody::new(name, name, Shows::Password, Some(basic(name, "right")));
+    let password = |name| Somebody::new(name, name, Shows::Password, Some(basic(name, PASSWORD)));
     let (_, key) = world.make_key("robots/bot/keys");
     let (revoked_id, revoked) = world.make_key("robots/bot/keys");
     world.manage("DELETE", &format!("robots/bot/keys/{revoked_id}"), "", 204);
@@ -148,8 +149,8 @@ pub(crate) async fn everybody(world: &mut World) -> Vec<Somebody> {
         |label, name, words, header| Somebody::new(label, name, Shows::Token(words), Some(header));
     vec![
         Somebody::new("anonymous", ANONYMOUS, Shows::Nothing, None),
-        wrong("wrong password", basic("root", "guessed")),
-        wrong("unknown user", basic("unheard-of", "right")),
+        wrong("wrong password", basic("root", silence::WRONG)),
+        wrong("unknown user", basic("unheard-of", PASSWORD)),
         wrong("revoked key", basic("robot$bot", &revoked)),
         wrong("expired token", bearer(&expired)),
         wrong("foreign token", bearer(&foreign)),

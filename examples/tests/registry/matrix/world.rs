@@ -1,5 +1,6 @@
 //! The program with users, rules, robots and repositories.
 
+use registry_tests::harness::silence::PASSWORD;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -77,7 +78,7 @@ impl World {
         let http = format!(
             "http:\n  addr: 127.0.0.1:0\n  debug: {{addr: '{side}', prometheus: {{enabled: true}}}}\n"
         );
-        let hash = bcrypt::hash("right", 4).unwrap();
+        let hash = bcrypt::hash(PASSWORD, 4).unwrap();
         let users: Vec<_> = USERS.iter().map(|user| format!("{user}:{hash}")).collect();
         let program = Setup::serve(&format!("{CONFIGURATION}{http}"))
             .file("users", users.join("\n"))
@@ -94,7 +95,7 @@ impl World {
         for (name, is_there) in REPOSITORIES {
             if *is_there {
                 world.restore(name);
-                let upload = world.begin_upload(name, &[basic("keeper", "right")]);
+                let upload = world.begin_upload(name, &[basic("keeper", PASSWORD)]);
                 world.uploads.insert(*name, upload);
             }
         }
@@ -110,7 +111,7 @@ impl World {
 
     /// What the keeper is answered.
     fn keep(&mut self, method: &str, path: &str, what: &str) -> Answer {
-        let headers = [basic("keeper", "right"), format!("content-type: {INDEX}")];
+        let headers = [basic("keeper", PASSWORD), format!("content-type: {INDEX}")];
         self.keeper.ask(method, path, &headers, &content(what))
     }
 
@@ -122,7 +123,7 @@ impl World {
             "keeper"
         };
         let headers = [
-            basic(who, "right"),
+            basic(who, PASSWORD),
             "content-type: application/json".to_owned(),
         ];
         let path = format!("/api/v1/{path}");
@@ -162,14 +163,14 @@ impl World {
     pub(crate) fn restore_management(&mut self) {
         for robot in ["new", "ci"] {
             let path = format!("/api/v1/robots/{robot}");
-            let headers = [basic("keeper", "right")];
+            let headers = [basic("keeper", PASSWORD)];
             self.keeper.ask("DELETE", &path, &headers, "");
         }
         self.manage("POST", "robots", r#"{"name":"ci"}"#, 201);
         let (key, _) = self.make_key("robots/ci/keys");
         self.keys.insert("key", key);
         if let Some(own) = self.keys.get("own").cloned() {
-            let headers = [basic("root", "right")];
+            let headers = [basic("root", PASSWORD)];
             let path = format!("/api/v1/keys/{own}");
             self.keeper.ask("DELETE", &path, &headers, "");
         }
